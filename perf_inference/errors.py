@@ -1,0 +1,35 @@
+"""The errors of this package.
+
+    PerfInferenceError
+    ├── ConfigError      the configuration is wrong: the start ends, and is not tried again
+    ├── InputError       one message is wrong: it is counted, warned about and skipped
+    ├── EngineError      the model could not be run on good input: counted, reported, the node lives
+    └── RecordingError   a record could not be written or read
+
+Each message says what was expected, what came, and what to do.
+"""
+
+from __future__ import annotations
+
+EX_CONFIG = 78
+"""Exit status of a process that stopped because of its configuration (sysexits.h): not to be restarted."""
+
+
+class PerfInferenceError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(PerfInferenceError):
+    """The configuration is wrong; trying again would not help."""
+
+
+class InputError(PerfInferenceError):
+    """One message does not fit; the next one may."""
+
+
+class EngineError(PerfInferenceError):
+    """An engine failed on input that fits its specs."""
+
+
+class RecordingError(PerfInferenceError):
+    """A recording could not be written or read."""

@@ -1,0 +1,130 @@
+"""The frame ledger: what became of every message that reached a subscription.
+
+    received = processed + replaced + rejected + failed + waiting + in_work + residual
+
+Every counter is incremented where its event happens; none is derived from the others, so a residual other than
+zero is a bug in the accounting and not a rounding.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """One locked snapshot of a ledger."""
+
+    received: int = 0
+    processed: int = 0
+    replaced: int = 0  # by a newer message, in the mailbox
+    rejected: int = 0  # bad input
+    failed: int = 0  # engine
+    waiting: int = 0  # in the mailbox
+    in_work: int = 0
+    published: int = 0
+    implausible_stamps: int = 0  # source latency negative or over an hour
+    lost_before: int | None = None  # sequence gaps before the callback; None: not known here
+
+    @property
+    def residual(self) -> int:
+        accounted = self.processed + self.replaced + self.rejected + self.failed + self.waiting + self.in_work
+        return self.received - accounted
+
+    def as_dict(self) -> dict[str, int | None]:
+        return {**asdict(self), "residual": self.residual}
+
+
+class Ledger:
+    """Thread-safe counters of one subscription; `lock` is shared with its mailbox so that a snapshot is one moment."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self._counts: dict[str, int] = {}
+        self._waiting: deque[object] | None = None
+        self._lost: int | None = None
+
+    def count(self, event: str, by: int = 1) -> None:
+        """Add `by` to the counter of that name (a field of `Counts`)."""
+        with self.lock:
+            self._counts[event] = self._counts.get(event, 0) + by
+
+    def lost(self, messages: int | None) -> None:
+        """Add messages that the transport or the reader's queue lost before the callback; None: it cannot be known."""
+        with self.lock:
+            if messages is not None:
+                self._lost = (self._lost or 0) + messages
+
+    def snapshot(self) -> Counts:
+        """Return all counters as of one moment."""
+        with self.lock:
+            waiting = len(self._waiting) if self._waiting is not None else 0
+            return Counts(**self._counts, waiting=waiting, lost_before=self._lost)
+
+    def watch(self, queue: deque[object]) -> None:
+        """Read `waiting` from this queue, which changes only under `lock`."""
+        self._waiting = queue
+
+
+class Mailbox(Generic[T]):
+    """A keep-last queue between the ROS thread and the worker: the newest wins, and what it replaces is counted."""
+
+    def __init__(self, ledger: Ledger, depth: int = 1) -> None:
+        self._ledger = ledger
+        self._items: deque[object] = deque()
+        self._depth = depth
+        self._changed = threading.Condition(ledger.lock)
+        self._replaced_since_take = 0
+        self._closed = False
+        ledger.watch(self._items)
+
+    def put(self, item: T) -> None:
+        """Add the newest item; the oldest goes when the box is full."""
+        with self._changed:
+            self._ledger.count("received")
+            if len(self._items) >= self._depth:
+                self._items.popleft()
+                self._ledger.count("replaced")
+                self._replaced_since_take += 1
+            self._items.append(item)
+            self._changed.notify()
+
+    def take(self, timeout_s: float | None = None) -> tuple[T, int] | None:
+        """Return (oldest item, number replaced since the last take), now in work; None: closed, or out of time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._items or self._closed, timeout_s) or self._closed:
+                return None
+            item: T = self._items.popleft()  # type: ignore[assignment]
+            self._ledger.count("in_work")
+            replaced, self._replaced_since_take = self._replaced_since_take, 0
+            return item, replaced
+
+    def done(self, outcome: str) -> None:
+        """Clear `in_work` and count the outcome (`processed`, `rejected` or `failed`) as one step."""
+        with self._changed:
+            self._ledger.count("in_work", -1)
+            self._ledger.count(outcome)
+
+    def close(self) -> None:
+        """Wake the taker for the last time; what still waits stays counted as waiting."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class GapCounter:
+    """Messages lost before the callback, from the publication sequence numbers of each publisher."""
+
+    def __init__(self) -> None:
+        self._last: dict[bytes, int] = {}
+
+    def lost(self, gid: bytes, sequence: int) -> int:
+        """Return how many messages of this publisher are missing before this one; 0 after its restart."""
+        last = self._last.get(gid)
+        self._last[gid] = sequence
+        return sequence - last - 1 if last is not None and sequence > last else 0
