@@ -1,0 +1,156 @@
+"""The journey of one message: decode -> preprocess -> infer -> postprocess -> publish -> timing.
+
+Messages are offered on the ROS thread and wait in a mailbox in which the newest wins; one worker thread takes them
+and walks them through the stages. Nothing here knows ROS, a model's meaning or a runtime: those are handed in, and no
+stage knows the next one. Every message offered ends in exactly one place of the ledger.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from numpy.typing import NDArray
+
+from perf_inference.engines.engine import Engine
+from perf_inference.errors import EngineError, InputError
+from perf_inference.measure.clocks import CLOCKS, Clocks
+from perf_inference.measure.ledger import Ledger, Mailbox
+from perf_inference.measure.stamps import Arrival, Scalar, Stamps, Timing, source_latency_ns
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Frame(NamedTuple):
+    """A decoded message."""
+
+    data: Any  # what the task's `preprocess` takes
+    stamp_ns: int | None  # of what it shows, in the header's own clock
+
+
+class Task(Protocol):
+    """What a model means: pure functions on arrays."""
+
+    def preprocess(self, frame: Any) -> tuple[Arrays, Any]:
+        """Return the engine's inputs, and what `postprocess` needs to know of the frame."""
+
+    def postprocess(self, outputs: Arrays, context: Any) -> Any:
+        """Return the result in the frame's own terms (pixels, words, rad/s)."""
+
+    def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
+        """Return what this task adds to the timings line."""
+
+
+class Pipeline:
+    """One engine's mailbox, worker and ledger."""
+
+    def __init__(
+        self,
+        node: str,
+        decode: Callable[[Arrival], Frame],
+        task: Task,
+        engine: Engine,
+        publish: Callable[[Any, Arrival], None],
+        report: Callable[[Timing], None],
+        problem: Callable[[str, Exception], None],
+        queue_size: int = 1,
+        source_clock_ns: Callable[[], int] | None = None,
+        clocks: Clocks = CLOCKS,
+    ) -> None:
+        """Wire the stages.
+
+        Args:
+            node: fully qualified node name, for the timings.
+            decode: message -> frame; raises InputError.
+            publish: (result, arrival) -> None; raises InputError for a result that must not leave.
+            report: takes the timing of each inference.
+            problem: told (`rejected` | `failed`, error) of each message that is skipped.
+            source_clock_ns: the clock of the messages' header stamps; the system clock by default.
+        """
+        self.ledger = Ledger()
+        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size)
+        self._node = node
+        self._decode, self._task, self._engine = decode, task, engine
+        self._publish, self._report, self._problem = publish, report, problem
+        self._clocks = clocks
+        self._source_clock_ns = source_clock_ns or clocks.system_ns
+        self._seq = 0
+        self._worker = threading.Thread(target=self._work, name=f"{node} worker", daemon=True)
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._worker.start()
+
+    def offer(self, arrival: Arrival) -> None:
+        """Put a message into the mailbox (ROS thread)."""
+        self._mailbox.put(arrival)
+
+    def step(self, timeout_s: float | None = None) -> bool:
+        """Walk one message through all stages; False when the mailbox was closed or stayed empty."""
+        taken = self._mailbox.take(timeout_s)
+        if taken is None:
+            return False
+        arrival, dropped_before = taken
+        stamps = Stamps(arrival.arrived_ns, self._clocks.monotonic_ns)
+        stamps.mark("queue")
+        try:
+            frame = self._decode(arrival)
+            stamps.mark("decode")
+            inputs, context = self._task.preprocess(frame.data)
+            stamps.mark("preprocess")
+            outputs = self._engine.infer(inputs)  # returns after the device has finished
+            stamps.mark("infer")
+            result = self._task.postprocess(outputs, context)
+            stamps.mark("postprocess")
+            self._publish(result, arrival)
+            stamps.mark("publish")
+        except InputError as error:
+            self._skip("rejected", error)
+        except (EngineError, Exception) as error:
+            self._skip("failed", error)
+        else:
+            self._finish(arrival, frame.stamp_ns, stamps, dropped_before, self._task.extra(result, context))
+        return True
+
+    def close(self, timeout_s: float = 1.0) -> bool:
+        """Finish the message in work and end the worker; False if it is still busy after the time."""
+        self._mailbox.close()
+        if self._worker.is_alive():
+            self._worker.join(timeout_s)
+        return not self._worker.is_alive()
+
+    def _work(self) -> None:
+        while self.step():
+            pass
+
+    def _skip(self, outcome: str, error: Exception) -> None:
+        self._mailbox.done(outcome)
+        self._problem(outcome, error)
+
+    def _finish(
+        self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, dropped_before: int, extra: Mapping[str, Scalar]
+    ) -> None:
+        latency_ns = source_latency_ns(stamp_ns, self._source_clock_ns())
+        if latency_ns is None and stamp_ns:
+            self.ledger.count("implausible_stamps")
+        self._seq += 1
+        info = self._engine.info
+        timing = Timing(
+            node=self._node,
+            engine=info.name,
+            precision=info.precision,
+            device=info.device,
+            seq=self._seq,
+            stamp_ns=stamp_ns,
+            due_ns=arrival.due_ns,
+            received_ns=arrival.received_ns,
+            stages_ns=stamps.durations_ns(),
+            total_ns=stamps.total_ns,
+            latency_ns=latency_ns,
+            dropped_before=dropped_before,
+            extra=extra,
+        )
+        self.ledger.count("published")
+        self._report(timing)
+        self._mailbox.done("processed")

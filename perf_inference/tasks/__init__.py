@@ -1,0 +1,1 @@
+"""What a model means: pre- and post-processing as pure functions."""

@@ -1,0 +1,105 @@
+"""From a camera picture to an image model's input, and back from its pixels to the camera's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perf_inference.engines.engine import ArraySpec
+from perf_inference.errors import ConfigError
+
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How an image model wants its picture."""
+
+    name: str
+    width_px: int
+    height_px: int
+    channels_first: bool  # NCHW float; else NHWC uint8 with normalisation inside the graph
+    dtype: np.dtype[Any]
+    rgb: bool = False
+    scale: float = 1.0  # multiplies 0..255
+
+    @classmethod
+    def of(cls, spec: ArraySpec, width_px: int, height_px: int, rgb: bool, scale: float) -> ImageInput:
+        """Read layout and size from an engine's input; the given size stands where the spec leaves it free.
+
+        Raises:
+            ConfigError: no picture of three channels.
+        """
+        if len(spec.shape) != 4 or 3 not in (spec.shape[1], spec.shape[3]):
+            raise ConfigError(
+                f"model input '{spec.name}' must be a picture, [1,3,H,W] or [1,H,W,3], got {list(spec.shape)}"
+            )
+        first = spec.shape[1] == 3
+        height, width = spec.shape[2:4] if first else spec.shape[1:3]
+        return cls(spec.name, width or width_px, height or height_px, first, spec.dtype, rgb, scale)
+
+    def array(self, picture: Image) -> NDArray[Any]:
+        """Return [1,3,H,W] or [1,H,W,3] of a BGR picture that already has the input's size."""
+        if self.rgb:
+            picture = picture[..., ::-1]
+        if self.channels_first:
+            picture = picture.transpose(2, 0, 1)
+        if self.dtype == np.uint8:
+            return np.ascontiguousarray(picture[None])
+        array = np.ascontiguousarray(picture[None], dtype=self.dtype)
+        if self.scale != 1.0:
+            array *= self.dtype.type(self.scale)
+        return array
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the camera's picture lies in the model's: model px = camera px * scale + offset."""
+
+    scale_x: float
+    scale_y: float
+    offset_x_px: float
+    offset_y_px: float
+    width_px: int  # the camera's picture
+    height_px: int
+
+    def to_camera(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return boxes [N, 4] in px of the camera's picture, cut at its edges."""
+        offset = np.array([self.offset_x_px, self.offset_y_px] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        limit = np.array([self.width_px, self.height_px] * 2, np.float32)
+        boxes: NDArray[np.float32] = np.clip((boxes_xyxy - offset) / scale, 0, limit)
+        return boxes
+
+
+def stretch(picture: Image, width_px: int, height_px: int) -> tuple[Image, Placement]:
+    """Return the picture resized to exactly this size (a copy, or the picture itself where it fits)."""
+    height, width = picture.shape[:2]
+    placement = Placement(width_px / width, height_px / height, 0.0, 0.0, width, height)
+    if (width, height) == (width_px, height_px):
+        return picture, placement
+    shrinks = width_px < width or height_px < height
+    resized = cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return np.asarray(resized, np.uint8), placement
+
+
+def letterbox(
+    picture: Image, width_px: int, height_px: int, fill: int = 114, centred: bool = True
+) -> tuple[Image, Placement]:
+    """Return the picture resized with its aspect ratio kept and grey bars (level `fill`) around or below it."""
+    height, width = picture.shape[:2]
+    scale = min(width_px / width, height_px / height)
+    inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
+    left = (width_px - inner_w) // 2 if centred else 0
+    top = (height_px - inner_h) // 2 if centred else 0
+    inner, _ = stretch(picture, inner_w, inner_h) if (inner_w, inner_h) != (width, height) else (picture, None)
+    if (inner_w, inner_h) == (width_px, height_px):
+        boxed = inner
+    else:
+        boxed = np.full((height_px, width_px, 3), fill, np.uint8)
+        boxed[top : top + inner_h, left : left + inner_w] = inner
+    return boxed, Placement(inner_w / width, inner_h / height, left, top, width, height)

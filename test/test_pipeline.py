@@ -1,0 +1,150 @@
+"""The journey of one message, on a clock that the test holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.errors import EngineError, InputError
+from perf_inference.measure.clocks import Clocks
+from perf_inference.measure.stamps import Arrival, Scalar, Timing
+from perf_inference.pipeline import Frame, Pipeline
+
+MS = 1_000_000
+SYSTEM_OFFSET_NS = 1_700_000_000_000_000_000
+
+
+class FakeClock:
+    """Time that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+
+    def clocks(self) -> Clocks:
+        return Clocks(lambda: self.now_ns, lambda: self.now_ns + SYSTEM_OFFSET_NS)
+
+    def work(self, ms: float) -> None:
+        self.now_ns += round(ms * MS)
+
+
+class Play:
+    """A pipeline whose stages take 1 ms (decode), 2, 20 (infer), 3 and 4 ms."""
+
+    inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
+    outputs = inputs
+    info = EngineInfo("fake", "fake", "fp32", "cpu", {})
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.timings: list[Timing] = []
+        self.problems: list[tuple[str, str]] = []
+        self.published: list[Any] = []
+        clocks = self.clock.clocks()
+        self.pipeline = Pipeline(
+            "node", self.decode, self, self, self.publish, self.timings.append, self.problem, clocks=clocks
+        )
+
+    def offer(self, message: Any, stamp_ns: int | None = None) -> None:
+        now_ns = self.clock.now_ns
+        self.pipeline.offer(Arrival(message, now_ns, now_ns + SYSTEM_OFFSET_NS, stamp_ns))
+
+    def decode(self, arrival: Arrival) -> Frame:
+        self.clock.work(1)
+        if arrival.message == "malformed":
+            raise InputError("step must be at least 9 bytes, got 1")
+        return Frame(arrival.message, arrival.stamp_ns)
+
+    def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
+        self.clock.work(2)
+        return {"x": np.zeros(1, np.float32)}, frame
+
+    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        self.clock.work(20)
+        return inputs
+
+    def postprocess(self, outputs: Any, context: Any) -> Any:
+        self.clock.work(3)
+        if context == "broken":
+            raise EngineError("the model gave scores that are not finite")
+        if context == "bug":
+            raise IndexError("nobody thought of this")
+        return context
+
+    def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
+        return {"tokens": 7}
+
+    def publish(self, result: Any, arrival: Arrival) -> None:
+        self.clock.work(4)
+        self.published.append(result)
+
+    def problem(self, outcome: str, error: Exception) -> None:
+        self.problems.append((outcome, str(error)))
+
+    def close(self) -> None: ...
+
+
+def test_each_stage_is_charged_its_own_time() -> None:
+    # t [ms]  0        5      6           8        28            31       35
+    # frame   waits    decode preprocess  infer    postprocess   publish  done
+    play = Play()
+    play.offer("a", stamp_ns=SYSTEM_OFFSET_NS - 10 * MS)
+    play.clock.work(5)
+    assert play.pipeline.step(0)
+    (timing,) = play.timings
+    assert timing.stages_ns == {
+        "queue": 5 * MS, "decode": 1 * MS, "preprocess": 2 * MS, "infer": 20 * MS, "postprocess": 3 * MS,
+        "publish": 4 * MS,
+    }  # fmt: skip
+    assert (timing.total_ns, timing.latency_ns) == (35 * MS, 45 * MS)
+    record = timing.as_dict()
+    assert (record["infer_ms"], record["total_ms"], record["latency_ms"], record["tokens"]) == (20, 35, 45, 7)
+
+
+def test_a_replaced_frame_is_counted_not_lost() -> None:
+    # t [ms]  0    10   20   30
+    # in      a    b    c
+    # worker  [----- a -----]  [-- c --]        b is replaced by c while a is in the engine
+    play = Play()
+    play.offer("a")
+    play.pipeline.step(0)
+    play.offer("b")
+    play.offer("c")
+    play.pipeline.step(0)
+    counts = play.pipeline.ledger.snapshot()
+    assert (counts.received, counts.processed, counts.replaced, counts.residual) == (3, 2, 1, 0)
+    assert [t.dropped_before for t in play.timings] == [0, 1]
+    assert play.published == ["a", "c"]
+
+
+def test_a_bad_frame_a_failing_engine_and_a_bug_are_counted_apart_and_skipped() -> None:
+    play = Play()
+    for message in ("malformed", "broken", "bug", "good"):
+        play.offer(message)
+        play.pipeline.step(0)
+    counts = play.pipeline.ledger.snapshot()
+    assert (counts.rejected, counts.failed, counts.processed, counts.residual) == (1, 2, 1, 0)
+    assert [outcome for outcome, _ in play.problems] == ["rejected", "failed", "failed"]
+    assert play.published == ["good"]
+    assert play.timings[0].seq == 1
+
+
+def test_an_implausible_stamp_gives_no_latency_and_is_counted() -> None:
+    play = Play()
+    for stamp_ns in (SYSTEM_OFFSET_NS + 3_600_000 * MS, 1, SYSTEM_OFFSET_NS, None):
+        play.offer("a", stamp_ns)  # in the future, years old, fine, without a stamp
+        play.pipeline.step(0)
+    assert [t.latency_ns is None for t in play.timings] == [True, True, False, True]
+    assert play.pipeline.ledger.snapshot().implausible_stamps == 2
+
+
+def test_the_worker_ends_with_close_and_the_ledger_still_adds_up() -> None:
+    play = Play()
+    play.pipeline.start()
+    play.offer("a")
+    assert play.pipeline.close()
+    assert not play.pipeline.step(0)
+    assert play.pipeline.ledger.snapshot().residual == 0

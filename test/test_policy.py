@@ -1,0 +1,118 @@
+"""Windows by time stamp, and actions within their limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.errors import ConfigError, InputError
+from perf_inference.tasks.policy import JointLimits, Observation, PolicyTask, Window
+
+MS = 1_000_000
+F32 = np.dtype(np.float32)
+
+
+def test_the_grid_holds_the_newest_sample_not_younger_than_each_slot() -> None:
+    # stamps [ms]   0   10   20        40
+    # grid    [ms]      10   20   30   40      30 repeats 20
+    window = Window(1)
+    for stamp in (0, 10, 20, 40):
+        window.add(stamp * MS, [float(stamp)])
+    values, filled = window.sample(40 * MS, 10 * MS, 4)
+    assert values[:, 0].tolist() == [10, 20, 20, 40]
+    assert filled == 4
+
+
+def test_slots_without_a_sample_of_their_time_are_not_filled() -> None:
+    window = Window(1)
+    assert window.sample(0, 10 * MS, 3)[1] == 0
+    window.add(100 * MS, [1.0])
+    values, filled = window.sample(130 * MS, 10 * MS, 5)
+    assert values[:, 0].tolist() == [1, 1, 1, 1, 1]
+    assert filled == 3  # 100, 110 and 120 ms; at 130 the sample is three periods old, at 90 there was none
+
+
+def test_a_ring_keeps_the_newest_and_a_step_back_in_time_begins_anew() -> None:
+    window = Window(1, capacity=4)
+    for stamp in range(10):
+        window.add(stamp, [float(stamp)])
+    assert window.sample(9, 1, 4)[0][:, 0].tolist() == [6, 7, 8, 9]
+    window.add(3, [30.0])
+    assert window.sample(3, 1, 2) == (pytest.approx(np.array([[30.0], [30.0]])), 1)
+
+
+@pytest.mark.parametrize("sample", [[1.0], [1.0, float("nan")], [float("inf"), 0.0]])
+def test_a_bad_sample_is_refused(sample: list[float]) -> None:
+    with pytest.raises(InputError, match="a sample must"):
+        Window(2).add(0, sample)
+
+
+LIMITS = JointLimits.of(("a", "b"), (-1.0, -1.0), (1.0, 1.0), (2.0, 0.5))
+
+
+def test_velocities_are_clamped_by_their_bound_and_by_the_range_ahead() -> None:
+    velocity, position = np.array([3.0, -3.0]), np.array([0.9, 0.0])
+    # a: bound 2, but 0.1 rad to the limit in 0.1 s allows 1; b: bound 0.5
+    assert LIMITS.clamp_velocity(velocity, position, 0.1).tolist() == pytest.approx([1.0, -0.5])
+
+
+def test_a_joint_beyond_its_range_may_only_come_back() -> None:
+    clamped = LIMITS.clamp_velocity(np.array([1.0, 0.1]), np.array([1.2, 0.0]), 0.1)
+    assert clamped[0] <= 0
+
+
+def test_positions_are_clamped_by_range_and_speed() -> None:
+    clamped = LIMITS.clamp_position(np.array([5.0, 0.01]), np.array([0.95, 0.0]), 0.1)
+    assert clamped.tolist() == pytest.approx([1.0, 0.01])
+
+
+def test_limits_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ConfigError, match=r"limits.upper must have 2 values"):
+        JointLimits.of(("a", "b"), (-1, -1), (1,), (1, 1))
+    with pytest.raises(ConfigError, match="lower <= upper"):
+        JointLimits.of(("a",), (1,), (-1,), (1,))
+
+
+class Engine:
+    """The specs of a policy."""
+
+    inputs = (ArraySpec("force", (1, 3, 6), F32), ArraySpec("joints", (1, 3, 4), F32),
+              ArraySpec("image", (1, 4, 4, 3), np.dtype(np.uint8)))  # fmt: skip
+    outputs = (ArraySpec("action", (1, 2), F32),)
+    info = EngineInfo("p", "fake", "fp32", "cpu", {"action": "velocity"})
+
+    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        return {}
+
+    def close(self) -> None: ...
+
+
+def observation() -> Observation:
+    picture = np.zeros((8, 8, 3), np.uint8)
+    return Observation(np.zeros((3, 6), np.float32), np.zeros((3, 4), np.float32), picture, 3, 3, 0)
+
+
+@pytest.mark.parametrize("action", [[float("nan"), 0.0], [0.0], [float("inf"), 0.0]])
+def test_an_action_that_is_not_finite_or_too_short_never_leaves(action: list[float]) -> None:
+    task = PolicyTask(Engine(), LIMITS, 10)
+    with pytest.raises(InputError, match="must be 2 finite values"):
+        task.postprocess({"action": np.array([action], np.float32)}, observation())
+
+
+def test_the_inputs_fit_the_specs() -> None:
+    task = PolicyTask(Engine(), LIMITS, 10)
+    arrays, seen = task.preprocess(observation())
+    for spec in Engine.inputs:
+        spec.check(arrays[spec.name])
+    assert task.extra(None, seen) == {"sensor_fill": 3, "robot_fill": 3}  # type: ignore[arg-type]
+
+
+def test_joints_that_do_not_fit_the_model_are_named() -> None:
+    limits = JointLimits.of(("a",), (-1,), (1,), (1,))
+    with pytest.raises(ConfigError, match="joint_names must name 2 joints"):
+        PolicyTask(Engine(), limits, 10)
