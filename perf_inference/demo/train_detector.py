@@ -1,0 +1,214 @@
+"""Trains the embedded detector and writes it as ONNX: `python -m perf_inference.demo.train_detector`.
+
+A small convolutional net at stride 8 predicts, in each of 32 x 24 cells, whether an item's middle is near, its
+colour, its shape and its box. A class's score is the product of the three probabilities, taken in the graph, so
+the file's output has the Ultralytics layout. The net sees 256x192 pictures of generated scenes only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from perf_inference.demo import training
+from perf_inference.demo.scenes import CLASS_NAMES, COLORS, SHAPES, WIDTH_PX, Scene
+
+MODELS = Path(__file__).resolve().parents[1] / "models"
+STRIDE_PX = 8
+GRID_X, GRID_Y = training.INPUT_WIDTH_PX // STRIDE_PX, training.INPUT_HEIGHT_PX // STRIDE_PX
+CHANNELS = 64  # of the backbone's output
+MAX_ITEMS = 4
+_BOX_PX = 32.0  # boxes are learned as logarithms of their share of this
+_NEAR_PX, _FAR_PX = 7.0, 11.0  # from an item's middle: cells nearer are positive, farther ones negative
+_INPUT_SCALE = WIDTH_PX / training.INPUT_WIDTH_PX
+
+
+def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Return convolution, batch normalisation, ReLU."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+class Backbone(nn.Module):
+    """BGR uint8 [B, 192, 256, 3] -> features float32 [B, 64, 24, 32]; also the captioner's eye."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv(3, 16, 2), conv(16, 32, 2), conv(32, CHANNELS, 2))
+        self.fine = nn.Sequential(conv(CHANNELS, CHANNELS), conv(CHANNELS, CHANNELS))
+        self.coarse = nn.Sequential(conv(CHANNELS, 96, 2), conv(96, 96), conv(96, CHANNELS, kernel=1))
+        self.merge = conv(CHANNELS, CHANNELS)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = image.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0
+        x = self.stem(x)
+        x = x + self.fine(x)
+        x = x + functional.interpolate(self.coarse(x), scale_factor=2.0, mode="nearest")
+        features: Tensor = self.merge(x)
+        return features
+
+
+class Detector(nn.Module):
+    """BGR uint8 [B, 192, 256, 3] -> float32 [B, 4 + 24, 768]: cx, cy, w, h in px of the input, then class scores."""
+
+    cells_px: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone()
+        self.head = nn.Conv2d(CHANNELS, 1 + len(COLORS) + len(SHAPES) + 4, 1)
+        nn.init.constant_(self.head.bias[:1], -4.0)  # most cells are empty
+        ys, xs = torch.meshgrid(torch.arange(GRID_Y), torch.arange(GRID_X), indexing="ij")
+        self.register_buffer("cells_px", (torch.stack([xs, ys]).reshape(2, -1) + 0.5) * STRIDE_PX)
+
+    def raw(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return logits: item [B, 1, 768], colours [B, 6, 768], shapes [B, 4, 768]; and boxes [B, 4, 768]."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):  # halves the time of a step
+            features = self.backbone(image)
+        out = self.head(features.float()).flatten(2)
+        item, color, shape, box = out.split([1, len(COLORS), len(SHAPES), 4], dim=1)
+        return item, color, shape, box
+
+    def forward(self, image: Tensor) -> Tensor:
+        item, color, shape, box = self.raw(image)
+        found = item.sigmoid() * color.softmax(1)
+        scores = (found[:, :, None] * shape.softmax(1)[:, None]).flatten(1, 2)  # colour outside, as in CLASS_NAMES
+        middle = self.cells_px + box[:, :2] * STRIDE_PX
+        return torch.cat([middle, box[:, 2:].exp() * _BOX_PX, scores], dim=1)
+
+
+class Items(NamedTuple):
+    """The items of N scenes, padded to four with class -1."""
+
+    boxes_px: Tensor  # float32 [N, 4, 4]: cx, cy, w, h in px of the 256x192 input
+    classes: Tensor  # int64 [N, 4]
+    radii_px: Tensor  # float32 [N, 4]
+
+    def of(self, index: Tensor, mirrored: bool) -> Items:
+        """Return those of some scenes, mirrored left to right on request."""
+        boxes = self.boxes_px[index]
+        if mirrored:
+            boxes = torch.cat([training.INPUT_WIDTH_PX - boxes[..., :1], boxes[..., 1:]], dim=-1)
+        return Items(boxes, self.classes[index], self.radii_px[index])
+
+
+def items_of(scenes: Sequence[Scene]) -> Items:
+    """Return the scenes' items as the detector should see them."""
+    boxes = np.zeros((len(scenes), MAX_ITEMS, 4), np.float32)
+    classes = np.full((len(scenes), MAX_ITEMS), -1, np.int64)
+    radii = np.zeros((len(scenes), MAX_ITEMS), np.float32)
+    for i, scene in enumerate(scenes):
+        for j, item in enumerate(scene.items):
+            x0, y0, x1, y1 = (value / _INPUT_SCALE for value in item.box())
+            boxes[i, j] = (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0
+            classes[i, j] = CLASS_NAMES.index(item.name)
+            radii[i, j] = item.radius_px / _INPUT_SCALE
+    return Items(torch.from_numpy(boxes), torch.from_numpy(classes), torch.from_numpy(radii))
+
+
+def detector_loss(model: Detector, image: Tensor, items: Items) -> Tensor:
+    """Return the mean loss: is there an item, its colour, its shape, its box."""
+    item, color, shape, box = model.raw(image)
+    offset = items.boxes_px[:, :, :2, None] - model.cells_px  # [B, 4, 2, 768]
+    distance = offset.norm(dim=2).masked_fill(items.classes[..., None] < 0, torch.inf)
+    nearest, owner = distance.min(dim=1)  # [B, 768]
+    positive, negative = nearest < _NEAR_PX, nearest > _FAR_PX
+    count = positive.sum()
+    logit = item[:, 0]
+    presence = functional.binary_cross_entropy_with_logits(logit, positive.float(), reduction="none")
+    loss = (presence * (positive | negative)).sum() / count
+
+    at, cell = positive.nonzero(as_tuple=True)
+    own = owner[at, cell]
+    classes = items.classes[at, own]
+    loss = loss + functional.cross_entropy(color[at, :, cell], classes // len(SHAPES))
+    loss = loss + functional.cross_entropy(shape[at, :, cell], classes % len(SHAPES))
+    size = (items.boxes_px[at, own, 2:] / _BOX_PX).log()
+    target = torch.cat([offset[at, own, :, cell] / STRIDE_PX, size], dim=1)
+    scale = target.new_tensor([STRIDE_PX / _BOX_PX] * 2 + [1.0, 1.0])  # shares of a typical box, all four
+    error: Tensor = ((box[at, :, cell] - target) * scale).abs().sum(dim=1).mean()
+    return loss + 2.0 * error
+
+
+def mirrored(image: Tensor, on: bool) -> Tensor:
+    """Return the pictures [B, 192, 256, 3], flipped left to right on request."""
+    return image.flip(2) if on else image
+
+
+def train(scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, batch: int = 32) -> Detector:
+    """Return a detector trained for some steps on the scenes' pictures [N, 192, 256, 3], ready for use (eval mode)."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    began = time.monotonic()
+    items = items_of(scenes)
+    model = Detector().to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
+    total = 0.0
+    for step in range(1, steps + 1):
+        index = torch.from_numpy(rng.choice(len(scenes), batch, replace=False))
+        flip = bool(rng.random() < 0.5)
+        loss = detector_loss(model, mirrored(pictures[index], flip), items.of(index, flip))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+        schedule.step()
+        total += loss.item()
+        if step % 50 == 0:
+            print(f"step {step}: loss {total / 50:.4f}, {time.monotonic() - began:.0f} s", flush=True)
+            total = 0.0
+    return model.eval()
+
+
+def export(model: nn.Module, path: Path, outputs: Sequence[str], metadata: dict[str, str]) -> None:
+    """Write a model that takes one picture as a single ONNX file with metadata, and check it."""
+    image = torch.zeros((1, training.INPUT_HEIGHT_PX, training.INPUT_WIDTH_PX, 3), dtype=torch.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        model, (image,), path, input_names=["image"], output_names=list(outputs), opset_version=17, dynamo=False
+    )
+    file = onnx.load(path)
+    onnx.helper.set_model_props(file, metadata)
+    onnx.checker.check_model(file, full_check=True)
+    onnx.save(file, path)
+    print(f"{path}: {path.stat().st_size} bytes")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=MODELS / "detector.onnx")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--scenes", type=int, default=12_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--checkpoint", type=Path, help="also write the weights here, for train_captioner --init")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    scenes = training.train_scenes(args.scenes, args.seed)
+    training.check_disjoint(scenes, training.test_scenes(1000))
+    pictures = torch.from_numpy(training.training_pictures(scenes))
+    model = train(scenes, pictures, args.steps, args.seed)
+    if args.checkpoint:
+        args.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), args.checkpoint)
+    metadata = {
+        "names": str(dict(enumerate(CLASS_NAMES))),
+        "stride": str(STRIDE_PX),
+        "task": "detect",
+        "license": "Apache-2.0",
+    }
+    export(model, args.out, ["output0"], metadata)
+
+
+if __name__ == "__main__":
+    main()

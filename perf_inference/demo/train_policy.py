@@ -1,0 +1,312 @@
+"""Train the embedded policy: it locates the puck in the picture and steers the tip onto it.
+
+    python -m perf_inference.demo.train_policy [--out PATH] [--seed 0]
+
+Two parts make one graph. The locator (a small CNN with a spatial soft-argmax, arXiv:1504.00702) learns from
+rendered pictures where the puck is. The head imitates an expert that knows the puck's motion, on simulated
+rollouts with delays; it sees what the robot will see: where the puck was in the last picture (as exactly as the
+locator says it), and the windows of joints and force.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from perf_inference.demo import world
+from perf_inference.demo.arm import ArmLimits, Vector, follow, inverse, stop_at_limits, tips
+from perf_inference.demo.evaluate import FRAME_S, IMAGE_PX, MODEL, SAMPLE_S, SAMPLES_PER_TICK, WINDOW
+from perf_inference.demo.scenes import HEIGHT_PX, RADII_PX, WIDTH_PX, Image
+from perf_inference.demo.world import CENTRE_PX, CONTACT_N_PER_PX, EPISODE_S, TRACK_RATIO, Camera, World
+
+GAIN_1_S = 4.0  # of the expert
+LEAD_S = 0.13  # action delay + half a tick + the arm's time constant: when an action has its effect
+PICTURE_AGE_S = (0.02, 0.09 + FRAME_S)  # wider than in `evaluate`: a busy computer is slower
+ACTION_SAMPLES = (1, 6)  # delay of an action, in samples of 10 ms
+TIME_CONSTANT_S = 0.05
+POOL = 5  # samples of a window that become one
+METADATA = {"window": str(WINDOW), "rate_hz": "10", "action": "velocity", "joint_names": "shoulder,elbow"}
+
+Floats = NDArray[np.float32]
+
+
+class Locator(nn.Module):
+    """Image uint8 [N, 96, 128, 3] BGR to the puck's centre [N, 2] in units of its track (see `to_track`)."""
+
+    grid_x: Tensor
+    grid_y: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 5, stride=2, padding=2),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 1, 1),
+        )
+        rows, columns = IMAGE_PX[1] // 4, IMAGE_PX[0] // 4
+        ys, xs = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
+        x, y = to_track(xs.flatten() * WIDTH_PX / columns, ys.flatten() * HEIGHT_PX / rows)
+        self.register_buffer("grid_x", x)
+        self.register_buffer("grid_y", y)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = image.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
+        share = torch.softmax(self.features(pixels).flatten(1), dim=1)
+        return torch.stack([(share * self.grid_x).sum(1), (share * self.grid_y).sum(1)], dim=1)
+
+
+class Head(nn.Module):
+    """Puck [N, 2], joints [N, 65, 4] and force [N, 65, 6] to joint velocities [N, 2] in rad/s."""
+
+    def __init__(self, width: int = 192) -> None:
+        super().__init__()
+        pooled = WINDOW // POOL
+        self.layers = nn.Sequential(
+            nn.Linear(2 + 8 + pooled * (2 + 3), width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 2),
+        )
+
+    def forward(self, puck: Tensor, joints: Tensor, force: Tensor) -> Tensor:
+        now = joints[:, -1]
+        shoulder, both = now[:, 0:1], now[:, 0:1] + now[:, 1:2]
+        turns = [now, torch.cos(shoulder), torch.sin(shoulder), torch.cos(both), torch.sin(both)]
+        speeds = joints[:, :, 2:].reshape(-1, WINDOW // POOL, POOL, 2).mean(2).flatten(1)
+        pushes = torch.tanh(force[:, :, :3].reshape(-1, WINDOW // POOL, POOL, 3).mean(2).flatten(1) * 0.25)
+        action: Tensor = self.layers(torch.cat([puck, *turns, speeds, pushes], dim=1))
+        return action
+
+
+class PolicyNet(nn.Module):
+    """The whole graph, with the names and shapes of the embedded model."""
+
+    def __init__(self, locator: Locator, head: Head) -> None:
+        super().__init__()
+        self.locator, self.head = locator, head
+        self.register_buffer("fastest", torch.tensor(ArmLimits().velocity_rad_s))
+
+    def forward(self, force: Tensor, joints: Tensor, image: Tensor) -> Tensor:
+        action = self.head(self.locator(image), joints, force)
+        return torch.maximum(torch.minimum(action, self.fastest), -self.fastest)
+
+
+def to_track(x_px: Tensor, y_px: Tensor) -> tuple[Tensor, Tensor]:
+    """Return places relative to the track's centre: about -1 to 1."""
+    return (x_px - CENTRE_PX[0]) / (100.0 * TRACK_RATIO), (y_px - CENTRE_PX[1]) / 100.0
+
+
+def pictures(seed: int, episodes: int, per_episode: int) -> tuple[Image, Floats]:
+    """Return small pictures uint8 [N, 96, 128, 3] and the puck's centres [N, 2] in px; the tip is anywhere or near."""
+    rng = np.random.default_rng(seed)
+    images = np.empty((episodes * per_episode, IMAGE_PX[1], IMAGE_PX[0], 3), np.uint8)
+    centres = np.empty((episodes * per_episode, 2), np.float32)
+    lower, upper = np.array(ArmLimits().position_rad).T
+    for index in range(episodes):
+        episode = World(seed).episode(index)
+        camera = Camera(episode)
+        for k in range(index * per_episode, (index + 1) * per_episode):
+            t_s = float(rng.uniform(0, EPISODE_S))
+            centres[k] = episode.track.at(t_s)
+            near = inverse(*(centres[k] + rng.normal(0, 25.0, size=2)))
+            pose = near if rng.random() < 0.6 else rng.uniform(lower, upper)
+            images[k] = cv2.resize(camera.picture(t_s, pose), IMAGE_PX, interpolation=cv2.INTER_AREA)
+    return images, centres
+
+
+def train_locator(seed: int, episodes: int, epochs: int) -> tuple[Locator, float]:
+    """Return the locator and its error [px, RMS per axis] on pictures of unseen episodes."""
+    images, centres = (torch.from_numpy(a) for a in pictures(seed + 1, episodes, 16))
+    held_images, held_centres = (torch.from_numpy(a) for a in pictures(seed + 2, 60, 16))
+    goals = torch.stack(to_track(centres[:, 0], centres[:, 1]), dim=1)
+    net, batch = Locator(), 64
+    optimiser = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=epochs * (len(images) // batch))
+    rms_px = float("nan")
+    for epoch in range(epochs):
+        order = torch.randperm(len(images))
+        for start in range(0, len(order) - batch + 1, batch):
+            chosen = order[start : start + batch]
+            loss = nn.functional.smooth_l1_loss(net(images[chosen]), goals[chosen], beta=0.05)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        with torch.no_grad():
+            found = net(held_images) * torch.tensor([100.0 * TRACK_RATIO, 100.0]) + torch.tensor(CENTRE_PX)
+        misses = found - held_centres
+        rms_px = float(misses.square().mean().sqrt())
+        print(f"locator epoch {epoch + 1}: {rms_px:.2f} px RMS, worst {float(misses.abs().max()):.1f} px", flush=True)
+    return net, rms_px
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the head saw and what the expert did: puck [N, 2] in px, joints, force, action."""
+
+    puck: Floats
+    joints: Floats
+    force: Floats
+    action: Floats
+
+
+class Pucks:
+    """Many pucks at once."""
+
+    def __init__(self, rng: np.random.Generator, count: int) -> None:
+        tracks = [world.random_track(rng) for _ in range(count)]
+        self.starts_rad = np.array([world.random_start(rng, track) for track in tracks])
+        self.radius_px = np.array(RADII_PX)[rng.choice(world.TARGET_RANKS, size=count)] * rng.uniform(0.95, 1.05, count)
+        self._shape = np.array([(t.half_height_px, t.turn_rad_s, t.phase_rad) for t in tracks]).T
+
+    def at(self, t_s: float | Vector) -> Vector:
+        """Return the centres [N, 2] in px."""
+        half_height, turn, phase = self._shape
+        angle = phase + turn * t_s
+        x = CENTRE_PX[0] + TRACK_RATIO * half_height * np.cos(angle)
+        return np.stack([x, CENTRE_PX[1] - half_height * np.sin(angle)], axis=1)
+
+    def force(self, t_s: float, position: Vector) -> Vector:
+        """Return what `world.contact_force` says [N, 3] in N."""
+        offset = (tips(position) - self.at(t_s)) * (1.0, -1.0)
+        distance = np.maximum(np.linalg.norm(offset, axis=1), 1e-6)
+        push = CONTACT_N_PER_PX * np.maximum(self.radius_px - distance, 0.0)
+        return np.concatenate([push[:, None] * offset / distance[:, None], push[:, None] / 2], axis=1)
+
+
+def expert(pucks: Pucks, t_s: float, position: Vector, velocity: Vector) -> Vector:
+    """Return joint velocities [N, 2] in rad/s: the puck's own motion, and a share of the tip's error when they act."""
+
+    def goal(at_s: float) -> Vector:
+        return inverse(*pucks.at(at_s).T)
+
+    ahead_s, fastest = t_s + LEAD_S, np.array(ArmLimits().velocity_rad_s)
+    motion = (goal(ahead_s + 0.01) - goal(ahead_s - 0.01)) / 0.02
+    action = motion + GAIN_1_S * (goal(ahead_s) - position - velocity * LEAD_S)
+    return np.clip(action, -fastest, fastest)
+
+
+def rollouts(rng: np.random.Generator, count: int, locator_px: float, episodes: int = 3) -> Samples:
+    """Return the samples of `count` robots through some episodes; an expert with noise drives them."""
+    lower, upper = np.array(ArmLimits().position_rad).T
+    fastest = np.array(ArmLimits().velocity_rad_s)
+    steps = round(EPISODE_S / SAMPLE_S)
+    joints = np.zeros((count, WINDOW + episodes * steps, 4), np.float32)
+    force = np.zeros((count, WINDOW + episodes * steps, 6), np.float32)
+    seen: list[Samples] = []
+    row = 0
+    for _ in range(episodes):
+        pucks = Pucks(rng, count)
+        position, velocity = pucks.starts_rad, np.zeros((count, 2))
+        if row == 0:
+            joints[:, :WINDOW, :2], row = position[:, None], WINDOW
+        driven = following = sway = np.zeros((count, 2))
+        due = 0
+        roughness = rng.uniform(0, 1.2, size=(count, 1)) * (rng.random((count, 1)) < 0.7)
+        for k in range(steps):
+            t_s = k * SAMPLE_S
+            joints[:, row] = np.concatenate([position, velocity], axis=1)
+            force[:, row, :3] = pucks.force(t_s, position)
+            row += 1
+            if k % SAMPLES_PER_TICK == 0:
+                wanted = expert(pucks, t_s, position, velocity)
+                puck = pucks.at(t_s - rng.uniform(*PICTURE_AGE_S, size=count)) + rng.normal(0, locator_px, (count, 2))
+                windows = joints[:, row - WINDOW : row].copy(), force[:, row - WINDOW : row].copy()
+                seen.append(Samples(puck.astype(np.float32), *windows, wanted.astype(np.float32)))
+                sway = 0.8 * sway + roughness * rng.normal(0, 1.0, size=(count, 2))
+                following, due = wanted + sway, k + int(rng.integers(*ACTION_SAMPLES))
+            if k == due:
+                driven = np.clip(following, -fastest, fastest)
+            position, velocity = follow(position, velocity, driven, SAMPLE_S, TIME_CONSTANT_S)
+            position, velocity = stop_at_limits(position, velocity, lower, upper)
+    return Samples(*(np.concatenate([getattr(s, name) for s in seen]) for name in Samples.__annotations__))
+
+
+def train_head(seed: int, locator_px: float, rounds: int, robots: int = 256) -> Head:
+    """Return a head that imitates the expert; every round drives new robots and passes over them twice."""
+    rng = np.random.default_rng(seed + 3)
+    net, batch = Head(), 256
+    optimiser = torch.optim.Adam(net.parameters())
+    per_round = 2 * (robots * 3 * round(EPISODE_S / SAMPLE_S) // SAMPLES_PER_TICK // batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=rounds * per_round)
+    for number in range(rounds):
+        data = rollouts(rng, robots, locator_px)
+        wrench = data.force + rng.normal(0, (0.1, 0.1, 0.1, 0.01, 0.01, 0.01), data.force.shape).astype(np.float32)
+        wrench[rng.random(len(wrench)) < 0.3] = 0.0  # a robot without a sensor still follows
+        puck_px, joints, force = (torch.from_numpy(a) for a in (data.puck, data.joints, wrench))
+        puck, wanted = torch.stack(to_track(puck_px[:, 0], puck_px[:, 1]), dim=1), torch.from_numpy(data.action)
+        total = 0.0
+        for chosen in torch.cat([torch.randperm(len(puck)), torch.randperm(len(puck))]).split(batch)[:per_round]:
+            loss = nn.functional.smooth_l1_loss(
+                net(puck[chosen], joints[chosen], force[chosen]), wanted[chosen], beta=0.2
+            )
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            total += float(loss.detach())
+        print(f"head round {number + 1}: loss {total / per_round:.4f}", flush=True)
+    return net
+
+
+def export(net: PolicyNet, path: Path) -> None:
+    """Write the graph with its metadata as one file."""
+    shapes = {"force": (1, WINDOW, 6), "joints": (1, WINDOW, 4), "image": (1, IMAGE_PX[1], IMAGE_PX[0], 3)}
+    example = tuple(
+        torch.zeros(s, dtype=torch.uint8 if name == "image" else torch.float32) for name, s in shapes.items()
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.onnx.export(
+        net.eval(),
+        example,
+        str(path),
+        input_names=list(shapes),
+        output_names=["action"],
+        opset_version=17,
+        dynamo=False,
+    )
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, METADATA)
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def main() -> None:
+    """Train, export, and say how long it took."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=MODEL)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--episodes", type=int, default=1500, help="whose pictures the locator learns from")
+    parser.add_argument("--epochs", type=int, default=6, help="of the locator")
+    parser.add_argument("--rounds", type=int, default=30, help="of the head")
+    args = parser.parse_args()
+    began_ns = time.monotonic_ns()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    locator, locator_px = train_locator(args.seed, args.episodes, args.epochs)
+    head = train_head(args.seed, locator_px, args.rounds)
+    export(PolicyNet(locator, head), args.out)
+    minutes = (time.monotonic_ns() - began_ns) / 60e9
+    print(f"{args.out}: {args.out.stat().st_size} bytes, after {minutes:.1f} min")
+
+
+if __name__ == "__main__":
+    main()
