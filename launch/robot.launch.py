@@ -1,0 +1,125 @@
+"""Start the nodes of a parameters file: a process per node, or all in one with container:=true.
+
+ros2 launch perf_inference robot.launch.py sim:=true
+ros2 launch perf_inference robot.launch.py config:=/path/to/robot.yaml namespace:=robot1 record:=false
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessExit, OnShutdown
+from launch.events import Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchContext, LaunchDescription
+from perf_inference import environment
+from perf_inference.errors import EX_CONFIG, ConfigError
+from perf_inference.graph import Graph, NodeSpec, absolute, default_config, read_graph
+from perf_inference.supervisor import BACK_OFF_S
+
+_BOOLEAN = ["true", "false"]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the arguments, and what follows from them."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("config", default_value="", description="ROS parameters file; empty: robot.yaml"),
+            DeclareLaunchArgument("sim", default_value="false", choices=_BOOLEAN,
+                                  description="start the simulated robot too, and enable the policy"),
+            DeclareLaunchArgument("container", default_value="false", choices=_BOOLEAN,
+                                  description="all nodes in one process"),
+            DeclareLaunchArgument("record", default_value="true", choices=_BOOLEAN, description="start the recorder"),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
+            OpaqueFunction(function=_start),
+        ]
+    )  # fmt: skip
+
+
+def _start(context: LaunchContext) -> list[Any]:
+    def argument(name: str) -> str:
+        return str(LaunchConfiguration(name).perform(context))
+
+    config = Path(argument("config")) if argument("config") else default_config()
+    try:
+        graph = read_graph(config, argument("sim") == "true", argument("record") == "true")
+    except ConfigError as error:
+        raise RuntimeError(f"bad configuration: {error}") from error
+    namespace = argument("namespace")
+    actions: list[Any] = [LogInfo(msg=environment.describe(os.environ))]
+    tuned = environment.tuned(os.environ)
+    actions += [SetEnvironmentVariable(name, tuned[name]) for name in tuned if name not in os.environ]
+    if argument("container") == "true":
+        actions += Restarted("container", lambda: _container(graph, namespace)).actions()
+    else:
+        for node in graph.nodes:
+            actions += Restarted(node.name, lambda node=node: _node(graph, node, namespace)).actions()
+    if graph.run_directory is not None:
+        where = LogInfo(msg=f"recorded in {graph.run_directory}")
+        actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
+    return actions
+
+
+def _node(graph: Graph, node: NodeSpec, namespace: str) -> Node:
+    return Node(
+        package="perf_inference",
+        executable=node.executable,
+        name=node.name,
+        namespace=absolute(namespace) if namespace else "",
+        parameters=[str(file) for file in graph.files],
+        remappings=[tuple(remapping.split(":=", 1)) for remapping in node.remappings],
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+def _container(graph: Graph, namespace: str) -> Node:
+    arguments = graph.container_arguments(namespace)
+    named = [f"{node.executable}={node.name}" for node in graph.nodes]
+    return Node(
+        package="perf_inference",
+        executable="container",
+        arguments=named,
+        ros_arguments=[a for a in arguments if a != "--ros-args"],
+        output="screen",
+        emulate_tty=True,
+    )
+
+
+class Restarted:
+    """A process that is started again with back-off, three times at most; a wrong configuration ends the launch."""
+
+    def __init__(self, name: str, make: Any) -> None:
+        self._name, self._make = name, make
+        self._restarts = 0
+
+    def actions(self) -> list[Any]:
+        """Return the process and what watches it."""
+        process = self._make()
+        return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=self._on_exit)), process]
+
+    def _on_exit(self, event: Any, context: LaunchContext) -> list[Any]:
+        if context.is_shutdown or event.returncode == 0:
+            return []
+        if event.returncode == EX_CONFIG:
+            reason = f"the configuration of {self._name} is wrong, see its message above"
+            return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
+        if self._restarts >= len(BACK_OFF_S):
+            return [LogInfo(msg=f"{self._name} was given up after {self._restarts} restarts; the others go on")]
+        delay_s = BACK_OFF_S[self._restarts]
+        self._restarts += 1
+        told = f"{self._name} ended with status {event.returncode}; restart {self._restarts} in {delay_s:g} s"
+        return [LogInfo(msg=told), TimerAction(period=delay_s, actions=self.actions())]

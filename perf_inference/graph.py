@@ -1,0 +1,177 @@
+"""Which nodes run, from one ROS parameters file: the list that the launch file and `perf-inference run` share."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from perf_inference.errors import ConfigError
+
+EXECUTABLES = (
+    "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
+)  # fmt: skip
+_GLOBAL = "/**"
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node to start."""
+
+    name: str
+    executable: str
+    remappings: tuple[str, ...] = ()  # `image:=camera/image_raw`
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # set by the starter, over the file's
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The nodes of one start and the files that their parameters come from."""
+
+    files: tuple[Path, ...]
+    nodes: tuple[NodeSpec, ...]
+    run_directory: Path | None  # where the recorder writes; None: it is not started
+
+    def command(self, node: NodeSpec, namespace: str = "") -> list[str]:
+        """Return the command line of one node's process."""
+        module = f"perf_inference.nodes.{node.executable}"
+        arguments = ["-r", f"__node:={node.name}", *self._common(namespace)]
+        for remapping in node.remappings:
+            arguments += ["-r", remapping]
+        return [sys.executable, "-m", module, "--ros-args", *arguments]
+
+    def container_command(self, namespace: str = "") -> list[str]:
+        """Return the command line of one process with all nodes."""
+        named = [f"{node.executable}={node.name}" for node in self.nodes]
+        return [sys.executable, "-m", "perf_inference.nodes.container", *named, *self.container_arguments(namespace)]
+
+    def container_arguments(self, namespace: str = "") -> list[str]:
+        """Return the ROS arguments of a process with all nodes."""
+        arguments = ["--ros-args", *self._common(namespace)]
+        for node in self.nodes:
+            for remapping in node.remappings:
+                arguments += ["-r", f"{node.name}:{remapping}"]
+        return arguments
+
+    def _common(self, namespace: str) -> list[str]:
+        arguments = []
+        for file in self.files:
+            arguments += ["--params-file", str(file)]
+        return arguments + (["-r", f"__ns:={absolute(namespace)}"] if namespace else [])
+
+
+def read_graph(
+    config: Path,
+    sim: bool = False,
+    record: bool = True,
+    session: str = "run",
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Graph:
+    """Return the nodes that the sections of a parameters file name.
+
+    Args:
+        sim: start the simulated robot's sections too, and enable the policy.
+        record: start the recorder's section too.
+        session: first part of the name of the run's directory, where the file does not say.
+        overrides: parameters by executable that the starter sets over the file's.
+
+    Raises:
+        ConfigError: no such file, or one that names no node of this package.
+    """
+    sections = _sections(config)
+    common = sections.pop(_GLOBAL, {})
+    given = {name: dict(values) for name, values in (overrides or {}).items()}
+    start_time = time.strftime("%Y%m%d_%H%M%S")
+    if sim:
+        given["policy_node"] = {"enabled": True, **given.get("policy_node", {})}
+    run_directory, nodes = None, []
+    for key, parameters in sections.items():
+        name = key.rpartition("/")[2]
+        executable = _start(parameters).get("executable", name)
+        if executable not in EXECUTABLES:
+            raise ConfigError(
+                f"section '{key}' of {config} must be named after a node or have start.executable, one of "
+                f"{', '.join(EXECUTABLES)}; got '{executable}'"
+            )
+        if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
+            continue
+        settings = given.get(executable, {})
+        if executable == "recorder_node":
+            own = {"output_dir": parameters.get("output_dir", "runs"), "session": parameters.get("session", session)}
+            settings = {**own, "start_time": start_time, **settings}
+            run_directory = Path(settings["output_dir"]) / f"{settings['session']}_{settings['start_time']}"
+        remappings = (*_start(common).get("remap", ()), *_start(parameters).get("remap", ()))
+        nodes.append(NodeSpec(name, executable, remappings, settings))
+    if not nodes:
+        raise ConfigError(f"{config} starts no node: give it sections such as /**/yolo_node, or sim:=true")
+    return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory)
+
+
+def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> list[Path]:
+    """Write what the starter sets as a second parameters file, into the run's directory where there is one.
+
+    On the command line it could not be said for a node in any namespace, and of two patterns that match a node rcl
+    takes the one that it met last; a file can repeat the section's own pattern.
+    """
+    sections = {f"/**/{node.name}": {"ros__parameters": dict(node.parameters)} for node in nodes if node.parameters}
+    if not sections:
+        return []
+    if run_directory is None:
+        folder = Path(tempfile.mkdtemp(prefix="perf_inference_"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    else:
+        folder = run_directory
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "starter.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"output_dir must be writable, got {folder}: {error.strerror}") from error
+    return [folder / "starter.yaml"]
+
+
+def default_config() -> Path:
+    """Return the robot.yaml of this installation or source tree.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for parent in Path(__file__).resolve().parents:
+        for folder in (parent / "share" / "perf_inference" / "config", parent / "config"):
+            if (folder / "robot.yaml").is_file():
+                return folder / "robot.yaml"
+    raise ConfigError("config/robot.yaml is neither installed nor in a source tree; give --config FILE")
+
+
+def absolute(namespace: str) -> str:
+    """Return the namespace with its leading slash."""
+    return "/" + namespace.strip("/")
+
+
+def _sections(config: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config must be a readable file, got {config}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {config} is no YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(v, dict) and "ros__parameters" in v for v in content.values()
+    ):
+        raise ConfigError(
+            f"config {config} must be a ROS parameters file, sections with `ros__parameters:` in each; "
+            f"got {list(content) if isinstance(content, dict) else type(content).__name__}"
+        )
+    return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
+
+
+def _start(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    start = parameters.get("start", {})
+    return start if isinstance(start, dict) else {}

@@ -1,0 +1,110 @@
+"""Describe camera pictures in a sentence, at a rate or when asked."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.task import Future
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from perf_inference.errors import InputError
+from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.stamps import Arrival
+from perf_inference.nodes import runner
+from perf_inference.nodes.inference import Inference, load_engine
+from perf_inference.nodes.latest_image import LatestImage
+from perf_inference.nodes.pacer import Pacer
+from perf_inference.nodes.parameters import ImageEngineParameters, declare, parameter
+from perf_inference.pipeline import Frame
+from perf_inference.tasks.caption import Caption, CaptionTask
+
+
+@dataclass(frozen=True)
+class CaptionParameters(ImageEngineParameters):
+    """Parameters of caption_node."""
+
+    model: str = parameter("captioner", "path of a captioner, or the embedded one: captioner")
+    rate: float = parameter(1.0, "captions per second [Hz]; 0: only when the service asks", at_least=0, at_most=1000)
+
+
+class CaptionNode(Node):
+    """image -> caption, at a rate; the service ~/caption answers with the newest picture's sentence."""
+
+    def __init__(self, name: str = "caption_node") -> None:
+        super().__init__(name)
+        p = declare(self, CaptionParameters)
+        engine = load_engine(p)
+        task = CaptionTask(engine)
+        self._caption = self.create_publisher(
+            String, "caption", QoSProfile(depth=10), qos_overriding_options=QoSOverridingOptions.with_default_policies()
+        )
+        self._lock = threading.Lock()
+        self._asked: list[Future] = []  # answered by the next inference that begins
+        self._serving: list[Future] = []
+        self._image = LatestImage(self, p.expected_frequency)
+        self._inference = Inference(
+            self, engine, task, self._decode, self._publish, p.queue_size, rate_hz=p.rate or None, skipped=self._refuse
+        )
+        self._inference.watch("image", self._image.input)
+        self._pacer = Pacer(self, p.rate, self._tick) if p.rate > 0 else None
+        self.create_service(Trigger, "~/caption", self._on_caption)
+        pace = f"{p.rate:g} Hz" if p.rate > 0 else "on request"
+        self.get_logger().info(
+            f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}) describes "
+            f"{self._image.input.topic}, {pace}"
+        )
+
+    def stop(self) -> None:
+        if self._pacer is not None:
+            self._pacer.cancel()
+        self._inference.stop()
+
+    def drained(self) -> bool:
+        return True
+
+    def _tick(self, arrival: Arrival) -> None:
+        if self._image.input.last_ns is not None:  # before the first picture there is nothing to describe
+            self._inference.pipeline.offer(arrival)
+
+    async def _on_caption(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        future = Future(executor=self.executor)
+        with self._lock:
+            self._asked.append(future)
+        monotonic_ns, system_ns = CLOCKS.pair()
+        self._inference.pipeline.offer(Arrival(None, monotonic_ns, system_ns))
+        response.success, response.message = await future
+        return response
+
+    def _decode(self, arrival: Arrival) -> Frame:
+        with self._lock:
+            self._serving, self._asked = self._asked, []
+        picture = self._image.look()
+        return Frame(picture.bgr, picture.arrival.stamp_ns)
+
+    def _publish(self, result: Caption, arrival: Arrival) -> None:
+        if not result.text:
+            raise InputError("the captioner gave no words")
+        self._caption.publish(String(data=result.text))
+        self._answer(True, result.text)
+
+    def _refuse(self, error: Exception) -> None:
+        self._answer(False, str(error))
+
+    def _answer(self, success: bool, text: str) -> None:
+        for future in self._serving:
+            future.set_result((success, text))
+        self._serving = []
+
+
+def main() -> None:
+    """Run the node."""
+    runner.main(CaptionNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Several nodes in one process: `container policy_node yolo_node=front --ros-args ...`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+
+from perf_inference.errors import EX_CONFIG
+from perf_inference.graph import EXECUTABLES
+from perf_inference.nodes import runner
+
+_CLASSES = {name: "".join(part.capitalize() for part in name.split("_")) for name in EXECUTABLES}
+
+
+def factory(argument: str) -> Callable[[], runner.StoppableNode]:
+    """Return what makes the node of `EXECUTABLE` or `EXECUTABLE=NAME`.
+
+    Raises:
+        ValueError: no such executable.
+    """
+    executable, _, name = argument.partition("=")
+    if executable not in _CLASSES:
+        raise ValueError(f"a container takes {', '.join(EXECUTABLES)}, got '{executable}'")
+    module = importlib.import_module(f"perf_inference.nodes.{executable}")
+    return partial(getattr(module, _CLASSES[executable]), name or executable)
+
+
+def main() -> None:
+    """Run the nodes named before `--ros-args`."""
+    arguments = sys.argv[1:]
+    named = arguments[: arguments.index("--ros-args")] if "--ros-args" in arguments else arguments
+    try:
+        factories = [factory(argument) for argument in named]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        sys.exit(EX_CONFIG)
+    status = runner.run(factories)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""What every node with an engine has: the engine, its pipeline, its inputs, and the report on all three."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from perf_inference import engines
+from perf_inference.engines import Engine
+from perf_inference.errors import InputError
+from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.ledger import Ledger
+from perf_inference.measure.stamps import Arrival, Scalar, Timing
+from perf_inference.measure.statistics import Distribution
+from perf_inference.nodes.messages import OK, WARN
+from perf_inference.nodes.parameters import EngineParameters
+from perf_inference.nodes.reporting import Report, Reporter
+from perf_inference.nodes.subscription import Input
+from perf_inference.pipeline import Frame, Pipeline, Task
+
+_RECENT = 200  # inferences that the live rate and percentiles rest on
+_TYPE_CHECK_EVERY = 4  # heartbeats
+
+
+def load_engine(parameters: EngineParameters) -> Engine:
+    """Return the warm engine that the parameters name."""
+    engine = engines.load(
+        parameters.model, parameters.runtime, parameters.precision, parameters.device, parameters.threads
+    )
+    engines.warm_up(engine)
+    return engine
+
+
+class Inference:
+    """Runs one engine for a node."""
+
+    def __init__(
+        self,
+        node: Node,
+        engine: Engine,
+        task: Task,
+        decode: Callable[[Arrival], Frame],
+        publish: Callable[[Any, Arrival], None],
+        queue_size: int = 1,
+        state: Callable[[], tuple[bytes, str]] = lambda: (OK, "running"),
+        rate_hz: float | None = None,
+        skipped: Callable[[Exception], None] = lambda error: None,
+    ) -> None:
+        """Start the worker.
+
+        Args:
+            state: level and message of the node itself, for the heartbeat.
+            skipped: told of each message that ended in an error, after it was counted (worker thread).
+            rate_hz: the node's own rate; an inference that takes longer than its period is a warning.
+        """
+        self.inputs: dict[str, Input] = {}
+        self._node, self._engine, self._state, self._skipped = node, engine, state, skipped
+        self._period_ns = None if rate_hz is None else round(1e9 / rate_hz)
+        self._recent: deque[Timing] = deque(maxlen=_RECENT)
+        self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
+        self._beats = 0
+        self._wrong_types = ""
+        self.pipeline = Pipeline(
+            node=node.get_fully_qualified_name().lstrip("/"),
+            decode=decode,
+            task=task,
+            engine=engine,
+            publish=publish,
+            report=self._measured,
+            problem=self._problem,
+            queue_size=queue_size,
+            source_clock_ns=lambda: node.get_clock().now().nanoseconds,
+        )
+        self.reporter = Reporter(node, self.report)
+        self.pipeline.start()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.pipeline.ledger
+
+    def watch(self, name: str, source: Input) -> None:
+        """Report this input, its ledger and its type."""
+        self.inputs[name] = source
+
+    def stop(self) -> None:
+        """Finish the message in work, publish the last timings and counts, free the engine."""
+        if not self.pipeline.close():
+            self._node.get_logger().error("the engine is still busy after 1 s; it is left behind")
+        self.reporter.finish()
+        self._engine.close()
+
+    def report(self) -> Report:
+        """Return level, message and figures of now."""
+        self._beats += 1
+        if self._beats % _TYPE_CHECK_EVERY == 1:
+            self._check_types()
+        level, message = self._state()
+        trouble = self._trouble()
+        if trouble and level == OK:
+            level, message = WARN, trouble
+        return Report(level, message, self._values())
+
+    def _values(self) -> dict[str, Scalar]:
+        info = self._engine.info
+        values: dict[str, Scalar] = {"engine": info.name, "runtime": info.runtime, "precision": info.precision,
+                                     "device": info.device, "inferences": self.ledger.snapshot().processed}  # fmt: skip
+        recent = list(self._recent)
+        values["rate_hz"] = _rate_hz([t.received_ns for t in recent])
+        latency, total = Distribution(), Distribution()
+        for timing in recent:
+            total.add(timing.total_ns)
+            if timing.latency_ns is not None:
+                latency.add(timing.latency_ns)
+        for name, distribution in (("latency", latency), ("total", total)):
+            figures = distribution.summary_ms()
+            values.update({f"{name}_{key}_ms": figures[key] for key in ("p50", "p90", "max")})
+        values["samples"] = len(recent)
+        if "tick" not in self.inputs and not any(i.ledger is self.ledger for i in self.inputs.values()):
+            values.update(_flat("tick", self.ledger))
+        for name, source in self.inputs.items():
+            values.update(_flat(name, source.ledger))
+            age = source.age_s()
+            values[f"{name}_age_s"] = None if age is None else round(age, 3)
+        return values
+
+    def _trouble(self) -> str:
+        if self._wrong_types:
+            return self._wrong_types
+        now = time.monotonic_ns()
+        for outcome, (when, what) in self._problems.items():
+            if now - when < 5_000_000_000:
+                return f"{outcome}: {what}"
+        silent = [s for s in self.inputs.values() if s.age_s() is None]
+        if silent:
+            return "no message yet on " + ", ".join(s.topic for s in silent)
+        slow = self._recent[-1].total_ns if self._recent else 0
+        if self._period_ns is not None and slow > self._period_ns:
+            return f"an inference took {slow / 1e6:.1f} ms, longer than the period of {self._period_ns / 1e6:.1f} ms"
+        return ""
+
+    def _check_types(self) -> None:
+        wrong = "; ".join(filter(None, (source.wrong_types() for source in self.inputs.values())))
+        if wrong and wrong != self._wrong_types:
+            self._node.get_logger().error(wrong)
+        self._wrong_types = wrong
+
+    def _measured(self, timing: Timing) -> None:
+        self._recent.append(timing)
+        self.reporter.add(timing)
+
+    def _problem(self, outcome: str, error: Exception) -> None:
+        self._problems[outcome] = (CLOCKS.monotonic_ns(), str(error))
+        log = self._node.get_logger()
+        if isinstance(error, InputError):
+            log.warning(f"skipped: {error}", throttle_duration_sec=2.0)
+        else:
+            log.error(f"inference failed: {type(error).__name__}: {error}", throttle_duration_sec=2.0)
+        self._skipped(error)
+
+
+def _rate_hz(times_ns: list[int]) -> float | None:
+    span = times_ns[-1] - times_ns[0] if len(times_ns) > 1 else 0
+    return round((len(times_ns) - 1) / (span / 1e9), 3) if span > 0 else None
+
+
+def _flat(name: str, ledger: Ledger) -> dict[str, Scalar]:
+    return {f"ledger.{name}.{key}": value for key, value in ledger.snapshot().as_dict().items()}
+
+
+def image_input(node: Node, inference: Inference, expected_hz: float) -> Input:
+    """Subscribe to `image`; each picture is offered to the pipeline."""
+    return Input(node, Image, "image", inference.pipeline.offer, inference.ledger, expected_hz=expected_hz)

@@ -1,0 +1,57 @@
+"""The newest camera picture, for nodes that look when they need to and not at every picture."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from perf_inference.errors import InputError
+from perf_inference.measure.ledger import Ledger, Mailbox
+from perf_inference.measure.stamps import Arrival
+from perf_inference.nodes.images import to_bgr
+from perf_inference.nodes.subscription import Input
+
+
+class Picture(NamedTuple):
+    """A decoded picture with its arrival."""
+
+    bgr: NDArray[np.uint8]
+    arrival: Arrival
+
+    @property
+    def seen_ns(self) -> int:
+        """When it was taken; when it was received where it carries no stamp [ns]."""
+        return self.arrival.stamp_ns or self.arrival.received_ns
+
+
+class LatestImage:
+    """A subscription to `image` of which only the newest picture is kept; each look counts in its ledger."""
+
+    def __init__(self, node: Node, expected_hz: float = 0.0) -> None:
+        self.ledger = Ledger()
+        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
+        self._last: Picture | None = None
+        self.input = Input(node, Image, "image", self._mailbox.put, self.ledger, expected_hz=expected_hz)
+
+    def look(self) -> Picture:
+        """Return the newest picture, the same as last time if none has come since (worker thread).
+
+        Raises:
+            InputError: none has come yet, or the newest one is malformed.
+        """
+        taken = self._mailbox.take(timeout_s=0)
+        if taken is not None:
+            arrival, _ = taken
+            try:
+                self._last = Picture(to_bgr(arrival.message), arrival)
+            except InputError:
+                self._mailbox.done("rejected")
+                raise
+            self._mailbox.done("processed")
+        if self._last is None:
+            raise InputError(f"no picture has come on {self.input.topic} yet; remap `image` to the camera's topic")
+        return self._last

@@ -1,0 +1,128 @@
+"""Between ROS messages and the package's own values, but for images (see `images`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from perf_inference.measure.stamps import Scalar
+from perf_inference.tasks.yolo import Detection
+
+_TEXT_KEYS = frozenset({"node", "engine", "precision", "device"})
+OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
+
+
+def stamp_ns(stamp: Time) -> int | None:
+    """Return a header's stamp [ns]; None for one that was never set."""
+    return (stamp.sec * 1_000_000_000 + stamp.nanosec) or None
+
+
+def level(status: DiagnosticStatus) -> bytes:
+    """Return a status' level as bytes, as Python's constants have it."""
+    return status.level if isinstance(status.level, bytes) else bytes([status.level])
+
+
+def key_values(values: Mapping[str, Scalar]) -> list[KeyValue]:
+    """Return the values as diagnostic keys; numbers as JSON, None as `null`, floats with 6 digits."""
+    return [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+
+
+def from_key_values(values: Iterable[KeyValue], texts: frozenset[str] = frozenset()) -> dict[str, Scalar]:
+    """Return what `key_values` was given; the keys in `texts` stay texts whatever they look like."""
+    return {pair.key: pair.value if pair.key in texts else _scalar(pair.value) for pair in values}
+
+
+def timing_status(record: Mapping[str, Scalar], hardware_id: str) -> DiagnosticStatus:
+    """Return the status of one inference for `inference/timing`."""
+    return DiagnosticStatus(
+        level=OK, name=str(record["node"]), message="", hardware_id=hardware_id, values=key_values(record)
+    )
+
+
+def timing_record(status: DiagnosticStatus) -> dict[str, Scalar]:
+    """Return the flat record of a status on `inference/timing`."""
+    return from_key_values(status.values, _TEXT_KEYS)
+
+
+def detections_dict(header: Any, detections: Iterable[Detection]) -> dict[str, Any]:
+    """Return vision_msgs/Detection2DArray as nested fields, for `detections_json` and for the message itself."""
+    head = {"stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec}, "frame_id": header.frame_id}
+    return {
+        "header": head,
+        "detections": [
+            {
+                "header": head,
+                "results": [{"hypothesis": {"class_id": d.name, "score": d.score}}],
+                "bbox": {
+                    "center": {
+                        "position": {"x": (d.x0_px + d.x1_px) / 2, "y": (d.y0_px + d.y1_px) / 2},
+                        "theta": 0.0,
+                    },
+                    "size_x": d.x1_px - d.x0_px,
+                    "size_y": d.y1_px - d.y0_px,
+                },
+                "id": "",
+            }
+            for d in detections
+        ],
+    }
+
+
+def detections_message(header: Any, detections: Iterable[Detection]) -> Any:
+    """Return the vision_msgs/Detection2DArray (the package must be installed)."""
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
+
+    message = Detection2DArray(header=header)
+    for d in detections:
+        one = Detection2D(header=header)
+        result = ObjectHypothesisWithPose()
+        result.hypothesis.class_id, result.hypothesis.score = d.name, d.score
+        one.results = [result]
+        one.bbox.center.position.x = (d.x0_px + d.x1_px) / 2
+        one.bbox.center.position.y = (d.y0_px + d.y1_px) / 2
+        one.bbox.size_x, one.bbox.size_y = d.x1_px - d.x0_px, d.y1_px - d.y0_px
+        message.detections.append(one)
+    return message
+
+
+def message_dict(message: Any) -> dict[str, Any]:
+    """Return any message as nested fields of JSON's types; NaN and infinities as the texts NaN, Infinity, -Infinity."""
+    return {name: _plain(getattr(message, name)) for name in message.get_fields_and_field_types()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _not_finite(value)
+    if isinstance(value, str | int | bool):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return list(value)
+    if isinstance(value, np.ndarray) or hasattr(value, "typecode"):
+        return [_plain(v) for v in value.tolist()]
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return message_dict(value)
+
+
+def _not_finite(value: float) -> str:
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _text(value: Scalar) -> str:
+    if isinstance(value, str):
+        return value
+    return orjson.dumps(round(value, 6) if isinstance(value, float) else value).decode()
+
+
+def _scalar(text: str) -> Scalar:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    return value if isinstance(value, int | float | None) else text

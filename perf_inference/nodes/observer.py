@@ -1,0 +1,87 @@
+"""Listens to what the nodes say of themselves, for a view of the whole graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+
+from perf_inference.measure.stamps import Scalar
+from perf_inference.measure.statistics import TimingStatistics
+from perf_inference.nodes.messages import OK, from_key_values, level, timing_record
+from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.sim_robot_node import EPISODE_QOS, EpisodeState
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a node said last."""
+
+    ok: bool
+    message: str
+    values: Mapping[str, Scalar]
+    heard_s: float  # monotonic
+
+
+class Observer:
+    """A node that keeps the newest heartbeat, the statistics and the newest results of every node in a namespace."""
+
+    def __init__(self, namespace: str = "") -> None:
+        self.heartbeats: dict[str, Heartbeat] = {}
+        self.timings: dict[str, TimingStatistics] = {}
+        self.dropped: dict[str, int] = {}
+        self.episode: EpisodeState | None = None
+        self.caption = ""
+        self.detections: tuple[str, ...] = ()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node("perf_inference_view", namespace=namespace, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        subscribe = self._node.create_subscription
+        subscribe(DiagnosticStatus, "inference/status", self._on_status, STATUS_QOS)
+        subscribe(DiagnosticArray, "inference/timing", self._on_timing, TIMING_QOS)
+        subscribe(String, "sim/episode", self._on_episode, EPISODE_QOS)
+        subscribe(String, "caption", self._on_caption, 1)
+        subscribe(String, "detections_json", self._on_detections, 1)
+
+    def spin(self, timeout_s: float) -> None:
+        """Take what comes within the time."""
+        deadline = time.monotonic() + timeout_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left_s)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def _on_status(self, message: DiagnosticStatus) -> None:
+        self.heartbeats[message.name] = Heartbeat(
+            level(message) == OK, message.message, from_key_values(message.values), time.monotonic()
+        )
+
+    def _on_timing(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            record = timing_record(status)
+            node = str(record["node"])
+            self.timings.setdefault(node, TimingStatistics()).add(record)
+            self.dropped[node] = self.dropped.get(node, 0) + int(record["dropped_before"] or 0)
+
+    def _on_episode(self, message: String) -> None:
+        self.episode = EpisodeState.of(message)
+
+    def _on_caption(self, message: String) -> None:
+        self.caption = message.data
+
+    def _on_detections(self, message: String) -> None:
+        found = orjson.loads(message.data)["detections"]
+        self.detections = tuple(sorted(d["results"][0]["hypothesis"]["class_id"] for d in found))

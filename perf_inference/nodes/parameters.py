@@ -1,0 +1,148 @@
+"""ROS parameters from a frozen dataclass: the one place with their names, defaults, bounds and descriptions."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar, get_type_hints
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from perf_inference.errors import ConfigError
+
+P = TypeVar("P")
+_TYPES: dict[Any, tuple[Parameter.Type, str]] = {
+    bool: (Parameter.Type.BOOL, "true or false"),
+    int: (Parameter.Type.INTEGER, "a whole number"),
+    float: (Parameter.Type.DOUBLE, "a number"),
+    str: (Parameter.Type.STRING, "a text"),
+    tuple[str, ...]: (Parameter.Type.STRING_ARRAY, "a list of texts"),
+    tuple[float, ...]: (Parameter.Type.DOUBLE_ARRAY, "a list of numbers"),
+}
+_NOT_OURS = ("use_sim_time", "start_type_description_service")
+_PREFIXES_NOT_OURS = ("qos_overrides.", "start.")
+_EVERY = float("inf")
+
+
+def parameter(
+    default: Any,
+    description: str,
+    *,
+    at_least: float = -_EVERY,
+    at_most: float = _EVERY,
+    choices: tuple[str, ...] = (),
+    name: str = "",
+) -> Any:
+    """Return a dataclass field that describes a parameter.
+
+    Args:
+        name: the ROS name where it is not the field's own (nested: `limits.lower`).
+    """
+    metadata = {"description": description, "at_least": at_least, "at_most": at_most, "choices": choices, "name": name}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class EngineParameters:
+    """What every node with an engine has."""
+
+    model: str = parameter("", "path of the model, or the name of an embedded one (detector, captioner, policy)")
+    runtime: str = parameter("auto", "what runs the model; auto: by the file", choices=("auto", "onnx"))
+    precision: str = parameter("auto", "precision that the model must have; auto: as the file is",
+                               choices=("auto", "fp32", "fp16", "bf16", "int8"))  # fmt: skip
+    device: str = parameter("auto", "auto, cpu or cuda:N")
+    threads: int = parameter(0, "threads of one inference on a CPU; 0: one per core", at_least=0, at_most=1024)
+
+
+@dataclass(frozen=True)
+class ImageEngineParameters(EngineParameters):
+    """What every node with an engine and a camera has."""
+
+    queue_size: int = parameter(1, "frames that wait for the engine; the newest wins", at_least=1, at_most=10_000)
+    expected_frequency: float = parameter(0.0, "rate of the camera [Hz], for the due time; 0: not promised", at_least=0)
+
+
+def declare(node: Node, kind: type[P]) -> P:
+    """Declare every field of the dataclass as a read-only parameter of the node; return the values in force.
+
+    Raises:
+        ConfigError: a value of the wrong type or outside what is allowed.
+    """
+    hints = get_type_hints(kind)
+    values = {}
+    names = set()
+    for item in fields(kind):  # type: ignore[arg-type]
+        name = item.metadata["name"] or item.name
+        names.add(name)
+        values[item.name] = _declare_one(node, name, item, hints[item.name])
+    _warn_of_unknown(node, names)
+    return kind(**values)
+
+
+def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
+    type_, noun = _TYPES[hint]
+    low, high, choices = item.metadata["at_least"], item.metadata["at_most"], item.metadata["choices"]
+    allowed = _allowed(noun, low, high, choices)
+    descriptor = ParameterDescriptor(
+        description=item.metadata["description"],
+        read_only=True,
+        additional_constraints="" if allowed == noun else allowed,
+    )
+    if hint is int and low > -_EVERY and high < _EVERY:
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    elif hint is float and low > -_EVERY and high < _EVERY:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    default = None if item.default is MISSING else item.default
+    given = _given(node, name, hint)
+    if isinstance(default, tuple):
+        default = list(default) or type_
+    try:
+        value = node.declare_parameter(name, default, descriptor).value
+    except ParameterUninitializedException:
+        value = None
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {given!r}") from error
+    if isinstance(item.default, tuple):
+        value = tuple(value or ())
+    if (choices and value not in choices) or (isinstance(value, int | float) and not low <= value <= high):
+        raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {value!r}")
+    return value
+
+
+def _allowed(noun: str, low: float, high: float, choices: tuple[str, ...]) -> str:
+    if choices:
+        return "one of " + ", ".join(choices)
+    if low > -_EVERY and high < _EVERY:
+        return f"{noun} from {low:g} to {high:g}"
+    if low > -_EVERY:
+        return f"{noun} of at least {low:g}"
+    return noun if high == _EVERY else f"{noun} of at most {high:g}"
+
+
+def _given(node: Node, name: str, hint: Any) -> Any:
+    """Return the user's value, if any; where numbers are wanted, whole ones are taken as such (`rate: 10`)."""
+    overrides = getattr(node, "_parameter_overrides", {})
+    given = overrides.get(name)
+    if given is None:
+        return None
+    if hint is float and given.type_ == Parameter.Type.INTEGER:
+        overrides[name] = Parameter(name, Parameter.Type.DOUBLE, float(given.value))
+    elif hint == tuple[float, ...] and given.type_ == Parameter.Type.INTEGER_ARRAY:
+        overrides[name] = Parameter(name, Parameter.Type.DOUBLE_ARRAY, [float(v) for v in given.value])
+    return given.value
+
+
+def _warn_of_unknown(node: Node, names: set[str]) -> None:
+    for name in getattr(node, "_parameter_overrides", {}):
+        if name in names or name in _NOT_OURS or name.startswith(_PREFIXES_NOT_OURS):
+            continue
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"it has {', '.join(sorted(names))}"
+        node.get_logger().warning(f"parameter '{name}' is not known to {node.get_name()} and is ignored; {hint}")

@@ -1,0 +1,121 @@
+"""Finds the topics to record while the robot runs, and keeps a reader on each that hears all of its publishers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from perf_inference.errors import ConfigError
+from perf_inference.nodes.raw_input import RawInput, adapted_qos, message_class
+from perf_inference.recording.selection import IMAGES, Selection
+
+_DEPTH, _IMAGE_DEPTH = 1000, 10
+
+
+@dataclass
+class RecordedTopic:
+    """A topic that is being recorded."""
+
+    name: str
+    type_name: str
+    kind: Any  # the message class
+    source: RawInput
+    records: int = 0
+    dropped: int = 0
+
+
+class Taken(NamedTuple):
+    """A message out of a reader."""
+
+    topic: RecordedTopic
+    data: bytes  # CDR
+    t_ns: int  # system time at the reader
+
+
+class RecordedTopics:
+    """The readers of a recorder; used on the ROS thread."""
+
+    def __init__(self, node: Node, selection: Selection) -> None:
+        self.skipped: dict[str, str] = {}  # topic: why; each is warned about once
+        self._node, self._selection = node, selection
+        self._topics: dict[str, RecordedTopic] = {}
+        self._left_over: list[Taken] = []  # of readers that were replaced
+        self._own = (node.get_name(), node.get_namespace())
+
+    def discover(self) -> None:
+        """Look at the graph once: subscribe to what is new, adapt to what has changed."""
+        for name, types in self._node.get_topic_names_and_types():
+            if not any(self._selection.wants(name, type_name) for type_name in types):
+                continue
+            publishers = self._node.get_publishers_info_by_topic(name)
+            others = [info for info in publishers if (info.node_name, info.node_namespace) != self._own]
+            if others:
+                self._update(name, list(dict.fromkeys(info.topic_type for info in others)), others)
+
+    def take(self) -> Iterator[Taken]:
+        """Yield what has come since the last time."""
+        left_over, self._left_over = self._left_over, []
+        yield from left_over
+        for topic in self._topics.values():
+            for data, t_ns in topic.source.take():
+                yield Taken(topic, data, t_ns)
+
+    def published(self) -> bool:
+        """Return whether anybody still publishes on one of the topics."""
+        return any(self._node.count_publishers(name) for name in self._topics)
+
+    def counts(self) -> dict[str, dict[str, Any]]:
+        """Return type, records and drops of each topic, for `session.json`."""
+        return {
+            name: {"type": topic.type_name, "records": topic.records, "dropped": topic.dropped}
+            for name, topic in sorted(self._topics.items())
+        }
+
+    def __len__(self) -> int:
+        return len(self._topics)
+
+    def _update(self, name: str, types: list[str], publishers: list[Any]) -> None:
+        known = self._topics.get(name)
+        type_name = known.type_name if known else types[0]
+        others = [other for other in types if other != type_name]
+        if others:
+            self._skip(f"{name} [{', '.join(others)}]", f"topic {name} has several types; only {type_name} is recorded")
+        if name in self.skipped or not self._selection.wants(name, type_name):
+            return
+        qos = adapted_qos(
+            [info.qos_profile for info in publishers if info.topic_type == type_name] or [QoSProfile(depth=1)],
+            _IMAGE_DEPTH if type_name in IMAGES else _DEPTH,
+        )
+        if known is None:
+            self._subscribe(name, type_name, qos)
+        elif _weaker(qos, known.source.qos):
+            self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing anew")
+            known.source, old = RawInput(self._node, known.kind, name, qos), known.source
+            self._left_over += [Taken(known, data, t_ns) for data, t_ns in old.take()]
+            old.close()
+
+    def _subscribe(self, name: str, type_name: str, qos: QoSProfile) -> None:
+        try:
+            kind = message_class(type_name)
+        except ConfigError as error:
+            self._skip(name, str(error))
+            return
+        self._topics[name] = RecordedTopic(name, type_name, kind, RawInput(self._node, kind, name, qos))
+
+    def _skip(self, name: str, why: str) -> None:
+        if name not in self.skipped:
+            self.skipped[name] = why
+            self._node.get_logger().warning(f"not recorded: {name}: {why}")
+
+
+def _weaker(offered: QoSProfile, asked: QoSProfile) -> bool:
+    """Return whether a reader that asks for `asked` cannot hear what is `offered`."""
+    best_effort = offered.reliability == ReliabilityPolicy.BEST_EFFORT
+    volatile = offered.durability == DurabilityPolicy.VOLATILE
+    return (best_effort and asked.reliability == ReliabilityPolicy.RELIABLE) or (
+        volatile and asked.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    )

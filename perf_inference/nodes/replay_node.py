@@ -1,0 +1,194 @@
+"""Plays a recording or a folder of pictures into the graph."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from perf_inference.errors import ConfigError, InputError, RecordingError
+from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes import runner
+from perf_inference.nodes.images import from_bgr
+from perf_inference.nodes.messages import ERROR, OK
+from perf_inference.nodes.parameters import declare, parameter
+from perf_inference.nodes.player import Outlet, Player, Step
+from perf_inference.nodes.raw_input import message_class
+from perf_inference.nodes.reporting import Report, Reporter
+from perf_inference.recording.source import Bag, Pictures, Topic, open_source
+
+_LATCHED_DEPTH = 100  # at least: a burst must not overwrite itself
+_END_S = 0.3
+
+
+@dataclass(frozen=True)
+class ReplayParameters:
+    """Parameters of replay_node."""
+
+    source: str = parameter("", "a rosbag2 folder, a .db3 or .mcap file, or a folder of pictures")
+    rate: float = parameter(1.0, "factor on the original timing, or on picture_hz", at_least=1e-6, at_most=1e6)
+    picture_hz: float = parameter(1.0, "pictures per second, times rate", at_least=1e-6, at_most=1e6)
+    loop: bool = parameter(False, "begin again at the end")
+    wait_for_subscribers: bool = parameter(True, "begin when somebody listens to one of the topics")
+    restamp: bool = parameter(False, "set header stamps to the time of sending (pictures always have it)")
+    clock: bool = parameter(False, "publish the recording's time on /clock")
+    exit_when_done: bool = parameter(False, "end the process after the last message")
+
+
+class ReplayNode(Node):
+    """Plays what `source` names."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("replay_node", **options)
+        self._in_force = p = declare(self, ReplayParameters)
+        self._error = ""
+        if not p.source:
+            raise ConfigError("parameter 'source' must name a rosbag2 recording or a folder of pictures, got nothing")
+        if p.clock and self.get_parameter("use_sim_time").value:
+            raise ConfigError("clock publishes the time that use_sim_time waits for; set one of them for replay_node")
+        try:
+            self._source = open_source(p.source)
+        except RecordingError as error:
+            raise ConfigError(str(error)) from error
+        self._outlets: dict[str, Outlet] = {}
+        self._kinds: dict[str, Any] = {}
+        if isinstance(self._source, Bag):
+            self._player = self._bag_player(self._source)
+        else:
+            self._player = self._picture_player(self._source)
+        self.reporter = Reporter(self, self.report)
+        self._thread = threading.Thread(target=self._work, name="player", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop playing; what is out is out."""
+        self._player.stop()
+        self._thread.join(_END_S)
+        self.reporter.beat()
+
+    def drained(self) -> bool:
+        """Return True: nothing is received here."""
+        return True
+
+    def destroy_node(self) -> None:
+        """Close the source."""
+        self._source.close()
+        super().destroy_node()
+
+    def report(self) -> Report:
+        """Return what has been played."""
+        values: dict[str, Scalar] = {
+            "source": str(self._source.path),
+            "messages": self._player.count,
+            "skipped": self._player.skipped,
+            "late_max_ms": self._player.late_max_ns / 1e6,
+        }
+        return Report(ERROR if self._error else OK, self._error or self._player.state, values)
+
+    def _work(self) -> None:
+        """Play (the player's thread)."""
+        log = self.get_logger()
+        try:
+            finished = self._player.play(self._in_force.loop, self._in_force.wait_for_subscribers)
+            log.info(f"{'finished' if finished else 'stopped'}: {self._player.tally()}")
+        except Exception as error:  # a damaged file, or a thread that would end in silence
+            self._error = str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
+            log.error(f"{self._error}; played before: {self._player.tally()}")
+            finished = True
+        if finished and self._in_force.exit_when_done:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _bag_player(self, bag: Bag) -> Player:
+        for topic in bag.topics:
+            if topic.count:
+                self._advertise(topic)
+        if not self._outlets:
+            topics = ", ".join(f"{topic.name} [{topic.type}, {topic.count}]" for topic in bag.topics) or "none"
+            raise ConfigError(f"source '{bag.path}' has no message that can be played here; its topics: {topics}")
+        names = ", ".join(f"{outlet.name}" for outlet in self._outlets.values())
+        self.get_logger().info(f"{bag.path}: {bag.count} messages on {names}")
+        tick = None
+        if self._in_force.clock:
+            publisher = self.create_publisher(Clock, "/clock", 10)
+
+            def tick(t_ns: int) -> None:
+                publisher.publish(Clock(clock=Time(nanoseconds=t_ns).to_msg()))
+
+        return Player(self, self._outlets, self._bag_steps, self._in_force.rate, tick=tick)
+
+    def _advertise(self, topic: Topic) -> None:
+        warn = self.get_logger().warning
+        if topic.encoding != "cdr":
+            warn(f"{topic.name} is not played: its messages must be encoded as cdr, not {topic.encoding}")
+            return
+        if self._in_force.clock and topic.name == "/clock":
+            warn("/clock is not played: with clock:=true it follows the replay")
+            return
+        try:
+            kind = message_class(topic.type)
+            latched = bool(topic.qos) and all(qos.transient_local for qos in topic.qos)
+            depth = max(_LATCHED_DEPTH, *(qos.depth for qos in topic.qos)) if latched else 0
+            self._outlets[topic.name] = Outlet(self, kind, topic.name, depth)
+        except (ConfigError, InvalidTopicNameException) as error:
+            warn(f"{topic.name} is not played ({topic.count} messages): {error}")
+            return
+        if self._in_force.restamp and "header" in kind.get_fields_and_field_types():
+            self._kinds[topic.name] = kind
+
+    def _bag_steps(self) -> Iterator[Step]:
+        assert isinstance(self._source, Bag)
+        for t_ns, topic, _, data in self._source.messages():
+            outlet = self._outlets.get(topic)
+            if outlet is not None:
+                kind = self._kinds.get(topic)
+                yield Step(t_ns, outlet, partial(bytes, data) if kind is None else partial(self._restamped, kind, data))
+
+    def _restamped(self, kind: Any, data: bytes) -> Any:
+        message = deserialize_message(data, kind)
+        message.header.stamp = self.get_clock().now().to_msg()
+        return message
+
+    def _picture_player(self, pictures: Pictures) -> Player:
+        if self._in_force.clock:
+            raise ConfigError("clock needs a recording: pictures have no time of their own")
+        self._outlets["image"] = Outlet(self, Image, "image")
+        self.get_logger().info(f"{pictures.path}: {len(pictures.files)} pictures on {self._outlets['image'].name}")
+        return Player(self, self._outlets, self._picture_steps, self._in_force.rate, gap_ns=self._picture_period_ns)
+
+    @property
+    def _picture_period_ns(self) -> int:
+        return round(1e9 / self._in_force.picture_hz)
+
+    def _picture_steps(self) -> Iterator[Step]:
+        assert isinstance(self._source, Pictures)
+        for number, path in enumerate(self._source.files):
+            yield Step(number * self._picture_period_ns, self._outlets["image"], partial(self._picture, path))
+
+    def _picture(self, path: Path) -> Image:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise InputError(f"{path} must be a picture that OpenCV can read, but is not")
+        return from_bgr(picture, Header(stamp=self.get_clock().now().to_msg(), frame_id=path.stem))
+
+
+def main() -> None:
+    """Run the node."""
+    runner.main(ReplayNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What a node says of itself: a status per inference on `inference/timing`, a heartbeat on `inference/status`."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from perf_inference.measure.stamps import Scalar, Timing
+from perf_inference.nodes.messages import key_values, timing_status
+
+TIMING_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+STATUS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+_FLUSH_S = 0.1
+_HEARTBEAT_S = 0.5
+_LAST_ACK_S = 0.3
+
+
+@dataclass(frozen=True)
+class Report:
+    """The state of a node at one moment."""
+
+    level: bytes
+    message: str
+    values: Mapping[str, Scalar]
+
+
+class Reporter:
+    """Publishes timings in small batches and the heartbeat; both on the steady clock."""
+
+    def __init__(self, node: Node, report: Callable[[], Report]) -> None:
+        """Start; `report` is called on the ROS thread for each heartbeat."""
+        self.name = node.get_fully_qualified_name().lstrip("/")
+        self.hardware_id = f"{platform.node() or 'host'}/{time.time_ns()}"
+        self._node, self._report = node, report
+        self._pending: deque[Timing] = deque()
+        options = QoSOverridingOptions.with_default_policies()
+        self._timing = node.create_publisher(
+            DiagnosticArray, "inference/timing", TIMING_QOS, qos_overriding_options=options
+        )
+        self._status = node.create_publisher(
+            DiagnosticStatus, "inference/status", STATUS_QOS, qos_overriding_options=options
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [
+            node.create_timer(_FLUSH_S, self.flush, clock=steady),
+            node.create_timer(_HEARTBEAT_S, self.beat, clock=steady),
+        ]
+
+    def add(self, timing: Timing) -> None:
+        """Take the timing of one inference (any thread); it is published within 0.1 s."""
+        self._pending.append(timing)
+
+    def flush(self) -> None:
+        """Publish the timings that have come since the last time."""
+        batch = [self._pending.popleft() for _ in range(len(self._pending))]
+        if batch:
+            message = DiagnosticArray(status=[timing_status(t.as_dict(), self.hardware_id) for t in batch])
+            message.header.stamp = self._node.get_clock().now().to_msg()
+            self._timing.publish(message)
+
+    def beat(self) -> None:
+        """Publish the heartbeat."""
+        report = self._report()
+        self._status.publish(
+            DiagnosticStatus(
+                level=report.level,
+                name=self.name,
+                message=report.message,
+                hardware_id=self.hardware_id,
+                values=key_values(report.values),
+            )
+        )
+
+    def finish(self) -> None:
+        """Publish what is left and wait for the readers to acknowledge it, 0.3 s at most."""
+        for timer in self._timers:
+            timer.cancel()
+        self.flush()
+        self.beat()
+        deadline = time.monotonic() + _LAST_ACK_S
+        for publisher in (self._timing, self._status):
+            publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline - time.monotonic())))

@@ -1,0 +1,212 @@
+"""The simulated robot: its arm, its camera, or both in one process.
+
+The arm owns the episodes: the first action starts the first one, `sim/episode` says what became of each. The camera
+sees the arm through `joint_states` and knows from `sim/episode` what lies on the table.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from dataclasses import asdict, dataclass
+
+import orjson
+from geometry_msgs.msg import WrenchStamped
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray, Header, String
+
+from perf_inference.demo.arm import JOINT_NAMES, Arm, tip
+from perf_inference.demo.world import EPISODE_S, Camera, Judge, World, contact_force
+from perf_inference.nodes import runner
+from perf_inference.nodes.images import from_bgr
+from perf_inference.nodes.parameters import declare, parameter
+
+EPISODE_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+PARTS = ("arm", "camera", "all")
+FROZEN = ("none", "camera", "joint_states")
+
+
+@dataclass(frozen=True)
+class SimParameters:
+    """Parameters of sim_robot_node."""
+
+    part: str = parameter("all", "what this process simulates", choices=PARTS)
+    seed: int = parameter(0, "fixes every episode: targets, distractors, start poses, light", at_least=0)
+    episodes: int = parameter(0, "number of episodes; 0: without end", at_least=0)
+    frozen: str = parameter(
+        "none", "repeat the first picture or the first joint_states, with new stamps", choices=FROZEN
+    )
+    arm_rate: float = parameter(100.0, "joint_states and force [Hz]", at_least=1, at_most=1000)
+    camera_rate: float = parameter(30.0, "pictures [Hz]", at_least=1, at_most=200)
+
+
+@dataclass(frozen=True)
+class EpisodeState:
+    """What `sim/episode` says."""
+
+    index: int
+    state: str  # waiting (for the first action) | running | finished (all episodes are over)
+    started_ns: int  # system time
+    reached: int  # targets of the episodes that are over
+    finished: int  # episodes that are over
+    last: str = ""  # what became of the episode before: reached | missed
+    last_s: float = 0.0  # and how long it took [s]
+
+    def message(self) -> String:
+        return String(data=orjson.dumps(asdict(self)).decode())
+
+    @classmethod
+    def of(cls, message: String) -> EpisodeState:
+        return cls(**orjson.loads(message.data))
+
+
+class SimRobotNode(Node):
+    """Wraps the physics and the pictures of `perf_inference.demo`."""
+
+    def __init__(self, name: str = "sim_robot_node") -> None:
+        super().__init__(name)
+        p = declare(self, SimParameters)
+        self._parts: list[ArmPart | CameraPart] = []
+        if p.part in ("arm", "all"):
+            self._parts.append(ArmPart(self, p))
+        if p.part in ("camera", "all"):
+            self._parts.append(CameraPart(self, p))
+        self.get_logger().info(f"simulating: {p.part}, seed {p.seed}")
+
+    def stop(self) -> None:
+        for part in self._parts:
+            part.timer.cancel()
+
+    def drained(self) -> bool:
+        return True
+
+
+class ArmPart:
+    """Joint dynamics, contact force and the judge, at a steady rate."""
+
+    def __init__(self, node: Node, p: SimParameters) -> None:
+        self._node, self._p = node, p
+        self._world = World(p.seed)
+        self._state = EpisodeState(0, "waiting", 0, 0, 0)
+        self._joint_states = node.create_publisher(JointState, "joint_states", 10)
+        self._force = node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data)
+        self._states = node.create_publisher(String, "sim/episode", EPISODE_QOS)
+        self._first_joints: JointState | None = None
+        self._begin(0)
+        self._states.publish(self._state.message())
+        node.create_subscription(Float64MultiArray, "action", self._on_action, 1)
+        self.timer = node.create_timer(1 / p.arm_rate, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _begin(self, index: int) -> None:
+        self._episode = self._world.episode(index)
+        self._arm = Arm(position_rad=self._episode.start_position_rad)
+        self._judge = Judge(self._episode)
+        self._started_s = time.monotonic()
+
+    def _on_action(self, message: Float64MultiArray) -> None:
+        if self._state.state == "waiting":
+            self._begin(0)
+            self._announce(EpisodeState(0, "running", time.time_ns(), 0, 0))
+        try:
+            self._arm.command(message.data, time.monotonic())
+        except ValueError as error:
+            self._node.get_logger().warning(f"action refused: {error}", throttle_duration_sec=2.0)
+
+    def _advance(self) -> None:
+        now_s = time.monotonic()
+        self._arm.advance(now_s)
+        tip_px = tip(self._arm.position_rad)
+        t_s = now_s - self._started_s if self._state.state == "running" else 0.0
+        self._publish(contact_force(tip_px, self._episode.target_at(t_s)))
+        if self._state.state == "running" and (self._judge.update(t_s, tip_px) or t_s >= EPISODE_S):
+            self._finish(self._judge.reached, t_s)
+
+    def _finish(self, reached: bool, took_s: float) -> None:
+        index = self._state.index + 1
+        over = 0 < self._p.episodes <= index
+        if not over:
+            self._begin(index)
+        self._announce(
+            EpisodeState(
+                index=index,
+                state="finished" if over else "running",
+                started_ns=time.time_ns(),
+                reached=self._state.reached + reached,
+                finished=self._state.finished + 1,
+                last="reached" if reached else "missed",
+                last_s=round(took_s, 3),
+            )
+        )
+
+    def _announce(self, state: EpisodeState) -> None:
+        self._state = state
+        self._states.publish(state.message())
+
+    def _publish(self, force_n: tuple[float, float, float]) -> None:
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id="base")
+        joints = JointState(
+            header=header,
+            name=list(JOINT_NAMES),
+            position=array("d", self._arm.position_rad),
+            velocity=array("d", self._arm.velocity_rad_s),
+        )
+        if self._p.frozen == "joint_states":
+            self._first_joints = self._first_joints or joints
+            joints = self._first_joints
+            joints.header = header
+        self._joint_states.publish(joints)
+        wrench = WrenchStamped(header=header)
+        wrench.wrench.force.x, wrench.wrench.force.y, wrench.wrench.force.z = force_n
+        self._force.publish(wrench)
+
+
+class CameraPart:
+    """Renders the table from above."""
+
+    def __init__(self, node: Node, p: SimParameters) -> None:
+        self._node, self._p = node, p
+        self._world = World(p.seed)
+        self._state: EpisodeState | None = None
+        self._index = 0
+        self._camera = Camera(self._world.episode(0))
+        self._position_rad = self._world.episode(0).start_position_rad
+        self._frozen: Image | None = None
+        self._images = node.create_publisher(Image, "camera/image_raw", qos_profile_sensor_data)
+        node.create_subscription(String, "sim/episode", self._on_episode, EPISODE_QOS)
+        node.create_subscription(JointState, "joint_states", self._on_joints, qos_profile_sensor_data)
+        self.timer = node.create_timer(1 / p.camera_rate, self._expose, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _on_episode(self, message: String) -> None:
+        self._state = EpisodeState.of(message)
+        if self._state.index != self._index and self._state.state == "running":
+            self._index = self._state.index
+            self._camera = Camera(self._world.episode(self._index))
+
+    def _on_joints(self, message: JointState) -> None:
+        if len(message.position) == len(JOINT_NAMES):
+            self._position_rad = (message.position[0], message.position[1])
+
+    def _expose(self) -> None:
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id="camera")
+        if self._frozen is not None:
+            self._frozen.header = header
+            self._images.publish(self._frozen)
+            return
+        running = self._state is not None and self._state.state == "running"
+        t_s = max(0.0, (time.time_ns() - self._state.started_ns) / 1e9) if self._state and running else 0.0
+        image = from_bgr(self._camera.picture(t_s, self._position_rad), header)
+        if self._p.frozen == "camera" and running:
+            self._frozen = image
+        self._images.publish(image)
+
+
+def main() -> None:
+    """Run the node."""
+    runner.main(SimRobotNode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""An input of a node: when each message came, what was lost before it, and whether anybody sends the right type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.ledger import GapCounter, Ledger
+from perf_inference.measure.stamps import Arrival
+from perf_inference.nodes.messages import stamp_ns
+
+HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
+_MAX_WAIT_NS = 10_000_000_000  # a longer wait between reader and callback is a clock that stepped
+
+
+class Input:
+    """A subscription that hands on `Arrival`s."""
+
+    def __init__(
+        self,
+        node: Node,
+        message_type: Any,
+        topic: str,
+        arrive: Callable[[Arrival], None],
+        ledger: Ledger,
+        qos: QoSProfile = qos_profile_sensor_data,
+        expected_hz: float = 0.0,
+    ) -> None:
+        """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival)."""
+        self.ledger = ledger
+        self.last_ns: int | None = None  # monotonic, of the newest callback
+        self._node, self._arrive = node, arrive
+        self._gaps = GapCounter()
+        self._type_name = _type_name(message_type)
+        self._period_ns = round(1e9 / expected_hz) if expected_hz > 0 else None
+        self._due_ns: int | None = None
+        callback = self._with_info if HAS_MESSAGE_INFO else self._without_info
+        self._subscription = node.create_subscription(
+            message_type, topic, callback, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+        )
+        self.topic = self._subscription.topic_name
+
+    def age_s(self) -> float | None:
+        """Return how long ago the newest message came [s]; None: none yet."""
+        return None if self.last_ns is None else (CLOCKS.monotonic_ns() - self.last_ns) / 1e9
+
+    def wrong_types(self) -> str:
+        """Return one sentence on publishers of another type on this topic, or nothing."""
+        others = {
+            info.topic_type: info.node_name
+            for info in self._node.get_publishers_info_by_topic(self.topic)
+            if info.topic_type != self._type_name
+        }
+        if not others:
+            return ""
+        names = ", ".join(f"{kind} (from {name})" for kind, name in others.items())
+        return f"topic {self.topic} must be {self._type_name}, but {names} is published on it and cannot be received"
+
+    def _with_info(self, message: Any, info: Any) -> None:
+        monotonic_ns, system_ns = CLOCKS.pair()
+        received_ns = info["received_timestamp"]
+        waited_ns = system_ns - received_ns
+        if not 0 <= waited_ns <= _MAX_WAIT_NS:
+            received_ns, waited_ns = system_ns, 0
+        sequence, gid = info["publication_sequence_number"], info.get("publisher_gid")
+        if sequence is not None:
+            self.ledger.lost(self._gaps.lost(gid["data"] if gid else b"", sequence))
+        self._hand_on(message, monotonic_ns, monotonic_ns - waited_ns, received_ns)
+
+    def _without_info(self, message: Any) -> None:
+        monotonic_ns, system_ns = CLOCKS.pair()
+        self._hand_on(message, monotonic_ns, monotonic_ns, system_ns)
+
+    def _hand_on(self, message: Any, now_ns: int, arrived_ns: int, received_ns: int) -> None:
+        self.last_ns = now_ns
+        header = getattr(message, "header", None)
+        stamp = stamp_ns(header.stamp) if header is not None else None
+        self._arrive(Arrival(message, arrived_ns, received_ns, stamp, self._next_due(received_ns)))
+
+    def _next_due(self, received_ns: int) -> int | None:
+        """Return when this message should have come, on the grid of the expected frequency that its first one began."""
+        if self._period_ns is None:
+            return None
+        if self._due_ns is None or received_ns < self._due_ns - self._period_ns:
+            self._due_ns = received_ns
+        else:
+            self._due_ns += self._period_ns * max(1, (received_ns - self._due_ns) // self._period_ns)
+        return self._due_ns
+
+
+def _type_name(message_type: Any) -> str:
+    package, kind, name = message_type.__module__.split(".")[0], "msg", message_type.__name__
+    return f"{package}/{kind}/{name}"

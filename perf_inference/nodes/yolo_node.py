@@ -1,0 +1,108 @@
+"""Detect objects in camera pictures with any YOLO model."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from perf_inference.measure.stamps import Arrival
+from perf_inference.nodes import runner
+from perf_inference.nodes.images import from_bgr, to_bgr
+from perf_inference.nodes.inference import Inference, image_input, load_engine
+from perf_inference.nodes.messages import detections_dict, detections_message
+from perf_inference.nodes.parameters import ImageEngineParameters, declare, parameter
+from perf_inference.pipeline import Frame
+from perf_inference.tasks.yolo import LAYOUTS, Detection, YoloTask
+
+_RESULT_QOS = QoSProfile(depth=10)
+
+
+@dataclass(frozen=True)
+class YoloParameters(ImageEngineParameters):
+    """Parameters of yolo_node."""
+
+    model: str = parameter("detector", "path of a YOLO model, or the embedded one: detector")
+    layout: str = parameter("auto", "layout of the model's output; auto: by its shape", choices=LAYOUTS)
+    confidence: float = parameter(0.4, "detections below this score are left out", at_least=0, at_most=1)
+    iou: float = parameter(0.5, "boxes of one class that overlap more are one object", at_least=0, at_most=1)
+    max_detections: int = parameter(100, "detections of one picture, best first", at_least=1, at_most=10_000)
+    class_names: tuple[str, ...] = parameter(
+        (), "names of the classes; empty: the model's own, or COCO's for 80 classes"
+    )
+    input_size: int = parameter(640, "side of the model's input [px] where the model leaves it free",
+                                at_least=32, at_most=4096)  # fmt: skip
+
+
+class YoloNode(Node):
+    """image -> detections_json, detections (where vision_msgs is installed), annotated (while somebody listens)."""
+
+    def __init__(self, name: str = "yolo_node") -> None:
+        super().__init__(name)
+        p = declare(self, YoloParameters)
+        engine = load_engine(p)
+        task = YoloTask(engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size)
+        options = QoSOverridingOptions.with_default_policies()
+        self._json = self.create_publisher(String, "detections_json", _RESULT_QOS, qos_overriding_options=options)
+        self._annotated = self.create_publisher(Image, "annotated", 1, qos_overriding_options=options)
+        self._array = None
+        if importlib.util.find_spec("vision_msgs"):
+            from vision_msgs.msg import Detection2DArray
+
+            self._array = self.create_publisher(
+                Detection2DArray, "detections", _RESULT_QOS, qos_overriding_options=options
+            )
+        self._inference = Inference(self, engine, task, self._decode, self._publish, p.queue_size)
+        self._inference.watch("image", image_input(self, self._inference, p.expected_frequency))
+        self.get_logger().info(
+            f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}, "
+            f"{task.layout} layout, {len(task.names)} classes) waits for {self._inference.inputs['image'].topic}"
+        )
+
+    def stop(self) -> None:
+        self._inference.stop()
+
+    def drained(self) -> bool:
+        return True
+
+    def _decode(self, arrival: Arrival) -> Frame:
+        return Frame(to_bgr(arrival.message), arrival.stamp_ns)
+
+    def _publish(self, result: list[Detection], arrival: Arrival) -> None:
+        header = arrival.message.header
+        self._json.publish(String(data=orjson.dumps(detections_dict(header, result)).decode()))
+        if self._array is not None:
+            self._array.publish(detections_message(header, result))
+        if self._annotated.get_subscription_count():
+            self._annotated.publish(from_bgr(annotate(to_bgr(arrival.message), result), header))
+
+
+def annotate(picture: NDArray[np.uint8], detections: list[Detection]) -> NDArray[np.uint8]:
+    """Return a copy of the BGR picture with the boxes and their names drawn in."""
+    drawn = picture.copy()
+    for d in detections:
+        corner = (round(d.x0_px), round(d.y0_px))
+        cv2.rectangle(drawn, corner, (round(d.x1_px), round(d.y1_px)), (0, 255, 255), 2)
+        label = f"{d.name} {d.score:.2f}"
+        origin = (corner[0], max(12, corner[1] - 5))
+        cv2.putText(drawn, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(drawn, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 255), 1, cv2.LINE_AA)
+    return drawn
+
+
+def main() -> None:
+    """Run the node."""
+    runner.main(YoloNode)
+
+
+if __name__ == "__main__":
+    main()

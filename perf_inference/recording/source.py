@@ -1,0 +1,186 @@
+"""Read-only sources to play back: rosbag2 recordings (sqlite3, MCAP; split, with or without metadata) and pictures.
+
+A source is never written to, not even SQLite's side files. What counts are the files that are there: the metadata's
+names go stale when a folder is renamed. Messages stream; nothing is loaded as a whole.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import yaml
+
+from perf_inference.errors import ConfigError, RecordingError
+
+PICTURES = (".jpg", ".jpeg", ".png")
+_BAGS = (".db3", ".mcap")
+_COMPRESSED = (".db3.zstd", ".mcap.zstd")
+_EXPECTED = "a rosbag2 folder, a .db3 or .mcap file, or a folder of pictures (.jpg, .png)"
+
+
+@dataclass(frozen=True)
+class Qos:
+    """What a publisher offered, as far as it matters for playing it back."""
+
+    reliable: bool = True
+    transient_local: bool = False
+    depth: int = 0  # 0: all, or not known
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of a recording."""
+
+    name: str
+    type: str
+    count: int
+    encoding: str = "cdr"
+    qos: tuple[Qos, ...] = ()  # empty: not known
+
+
+class BagMessage(NamedTuple):
+    """One recorded message."""
+
+    t_ns: int
+    topic: str
+    type: str
+    data: bytes
+
+
+class BagFile(Protocol):
+    """One file of a recording."""
+
+    path: Path
+    topics: list[Topic]
+    start_ns: int
+
+    def messages(self) -> Iterator[BagMessage]:
+        """Yield the messages in time order."""
+
+    def close(self) -> None: ...
+
+
+class Bag:
+    """A rosbag2 recording of one or several files."""
+
+    def __init__(self, path: Path, files: list[BagFile]) -> None:
+        self.path = path
+        self._files = files
+        topics: dict[str, Topic] = {}
+        for topic in (topic for file in files for topic in file.topics):
+            known = topics.get(topic.name)
+            count = topic.count + (known.count if known else 0)
+            first = known or topic
+            topics[topic.name] = Topic(first.name, first.type, count, first.encoding, first.qos or topic.qos)
+        self.topics = sorted(topics.values(), key=lambda topic: topic.name)
+
+    @property
+    def count(self) -> int:
+        return sum(topic.count for topic in self.topics)
+
+    def messages(self) -> Iterator[BagMessage]:
+        """Yield the messages of all files in time order; a file is opened when its time has come.
+
+        Raises:
+            RecordingError: a file is damaged; what lies before the damage has been yielded.
+        """
+        waiting = sorted(enumerate(self._files), key=lambda entry: (entry[1].start_ns, entry[0]), reverse=True)
+        heap: list[tuple[int, int, int, BagMessage, Iterator[BagMessage]]] = []
+        serial = 0
+        while waiting or heap:
+            while waiting and (not heap or waiting[-1][1].start_ns <= heap[0][0]):
+                index, file = waiting.pop()
+                rest = file.messages()
+                if (first := next(rest, None)) is not None:
+                    heapq.heappush(heap, (first.t_ns, index, serial, first, rest))
+                    serial += 1
+            if not heap:
+                continue
+            _, index, number, message, rest = heap[0]
+            yield message
+            if (following := next(rest, None)) is None:
+                heapq.heappop(heap)
+            else:
+                heapq.heapreplace(heap, (following.t_ns, index, number, following, rest))
+
+    def close(self) -> None:
+        """Remove temporary copies."""
+        for file in self._files:
+            file.close()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files in the order of their names."""
+
+    path: Path
+    files: tuple[Path, ...]
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def open_source(path: str | Path) -> Bag | Pictures:
+    """Return the recording or the pictures at `path`.
+
+    Raises:
+        ConfigError: there is nothing, or nothing that can be played.
+        RecordingError: it is damaged.
+    """
+    given = Path(path).expanduser().absolute()
+    if not given.exists():
+        raise ConfigError(f"source must be {_EXPECTED}; there is nothing at '{given}'")
+    try:
+        files = sorted(given.iterdir(), key=_natural) if given.is_dir() else [given]
+    except OSError as error:
+        raise ConfigError(f"source '{given}' cannot be read: {error.strerror}") from error
+    bags = [file for file in files if file.suffix in _BAGS]
+    if bags:
+        return Bag(given, [_open_file(file) for file in bags])
+    pictures = tuple(file for file in files if file.suffix.lower() in PICTURES)
+    if pictures:
+        return Pictures(given, pictures)
+    if packed := [file.name for file in files if file.name.endswith(_COMPRESSED)]:
+        raise ConfigError(f"source '{given}' is compressed ({packed[0]}); unpack it first: zstd -d {packed[0]}")
+    found = ", ".join(file.name for file in files[:5]) or "an empty folder"
+    raise ConfigError(f"source must be {_EXPECTED}; '{given}' is {found}")
+
+
+def parse_qos(text: str) -> tuple[Qos, ...]:
+    """Return the profiles of rosbag2's `offered_qos_profiles` (numbers up to Humble, words later); empty: not known."""
+    try:
+        profiles = yaml.safe_load(text) if text else None
+    except yaml.YAMLError:
+        return ()
+    if not isinstance(profiles, list):
+        return ()
+    return tuple(
+        Qos(
+            reliable=profile.get("reliability") not in (2, "best_effort"),
+            transient_local=profile.get("durability") in (1, "transient_local"),
+            depth=int(profile.get("depth") or 0) if profile.get("history") in (1, "keep_last") else 0,
+        )
+        for profile in profiles
+        if isinstance(profile, dict)
+    )
+
+
+def _open_file(path: Path) -> BagFile:
+    if path.stat().st_size == 0:
+        raise RecordingError(f"{path} must be a recording, but is empty")
+    if path.suffix == ".mcap":
+        from perf_inference.recording.mcap_file import McapFile
+
+        return McapFile(path)
+    from perf_inference.recording.sqlite_file import SqliteFile
+
+    return SqliteFile(path)
+
+
+def _natural(path: Path) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]

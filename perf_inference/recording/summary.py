@@ -1,0 +1,94 @@
+"""The summary of a run: what its timings and the nodes' own counts come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from perf_inference.measure.statistics import TimingStatistics
+
+_REMEMBERED = 50_000  # timings that a second delivery is recognised of: 1000 per node come again to a late joiner
+_LEDGER = "ledger."
+
+
+class Summary:
+    """Statistics per node, and each node's last heartbeat; used by one thread."""
+
+    def __init__(self) -> None:
+        self.duplicates = 0
+        self._nodes: dict[str, TimingStatistics] = {}
+        self._policies: set[str] = set()
+        self._span: dict[str, tuple[int, int]] = {}  # first and last received [ns]
+        self._seen: dict[tuple[Any, ...], None] = {}
+        self._counted: dict[str, dict[str, int]] = {}  # node: start: inferences
+        self._ledgers: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def timing(self, record: Mapping[str, Any]) -> bool:
+        """Add one flat record; False when it has come before (the same node, start and seq).
+
+        A node's start is known by the receiving time of its records, which the file has too: so a recorder that was
+        restarted recognises what its predecessor wrote.
+        """
+        key = (record["node"], record["seq"], record["received_ns"])
+        if key in self._seen:
+            self.duplicates += 1
+            return False
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
+        node = record["node"]
+        self._nodes.setdefault(node, TimingStatistics()).add(record)
+        if "robot_fill" in record:
+            self._policies.add(node)
+        received = record["received_ns"]
+        first, last = self._span.get(node, (received, received))
+        self._span[node] = min(first, received), max(last, received)
+        return True
+
+    def heartbeat(self, node: str, start: str, values: Mapping[str, Any]) -> None:
+        """Take a node's own counts; `start` tells one process of the node from the next."""
+        if "inferences" not in values:
+            return
+        self._counted.setdefault(node, {})[start] = int(values["inferences"])
+        ledger: dict[str, dict[str, Any]] = {}
+        for key, value in values.items():
+            if key.startswith(_LEDGER):
+                source, _, counter = key[len(_LEDGER) :].rpartition(".")
+                ledger.setdefault(source, {})[counter] = value
+        self._ledgers[node] = ledger
+
+    def restore(self, path: Path) -> None:
+        """Add what an earlier recorder has written to this timings file."""
+        if not path.is_file():
+            return
+        with open(path, "rb") as file:
+            for line in file:
+                with suppress(orjson.JSONDecodeError, KeyError, TypeError):  # not ours: in the file, not in the figures
+                    self.timing(orjson.loads(line))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary file's contents."""
+        chosen = self._policies or set(self._nodes)
+        inferences = sum(self._nodes[node].inferences for node in chosen)
+        spans = [self._span[node] for node in chosen]
+        elapsed_s = (max(last for _, last in spans) - min(first for first, _ in spans)) / 1e9 if spans else 0.0
+        return {
+            "total_actions": sum(self._nodes[node].inferences for node in self._policies),
+            "elapsed_s": round(elapsed_s, 3),
+            "average_hz": round((inferences - 1) / elapsed_s, 4) if elapsed_s > 0 else None,
+            "nodes": {node: self._node(node) for node in sorted({*self._nodes, *self._counted})},
+        }
+
+    def _node(self, node: str) -> dict[str, Any]:
+        statistics = self._nodes.get(node, TimingStatistics())
+        starts = self._counted.get(node)
+        return {
+            **statistics.as_dict(),
+            "recorded": statistics.inferences,
+            "counted": None if starts is None else sum(starts.values()),
+            "ledger": self._ledgers.get(node, {}),
+        }

@@ -1,0 +1,37 @@
+"""Small ONNX models that tests make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+def save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: dict[str, Any],
+         metadata: dict[str, str]) -> Path:  # fmt: skip
+    """Write a model of these nodes."""
+    initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, path.stem, inputs, outputs, initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    for key, value in metadata.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+def constant_policy(path: Path, velocity_rad_s: tuple[float, float]) -> Path:
+    """Write a policy that always answers with these joint velocities."""
+    inputs = [
+        helper.make_tensor_value_info("force", TensorProto.FLOAT, [1, 65, 6]),
+        helper.make_tensor_value_info("joints", TensorProto.FLOAT, [1, 65, 4]),
+        helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 96, 128, 3]),
+    ]
+    outputs = [helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, 2])]
+    nodes = [helper.make_node("Identity", ["velocity"], ["action"])]
+    return save(path, nodes, inputs, outputs, {"velocity": np.array([velocity_rad_s], np.float32)}, {})

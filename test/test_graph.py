@@ -1,0 +1,74 @@
+"""One parameters file says which nodes run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perf_inference.errors import ConfigError
+from perf_inference.graph import default_config, read_graph
+
+
+def test_the_default_file_starts_a_robot_and_with_sim_its_simulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = read_graph(default_config())
+    assert [node.name for node in real.nodes] == [
+        "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node"
+    ]  # fmt: skip
+    simulated = read_graph(default_config(), sim=True, record=False)
+    assert {node.name: node.executable for node in simulated.nodes}["sim_camera"] == "sim_robot_node"
+    assert "recorder_node" not in {node.name for node in simulated.nodes}
+    assert simulated.run_directory is None
+
+
+def test_what_the_starter_sets_is_a_second_file(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/runs, session: mine}}\n")
+    graph = read_graph(config)
+    assert graph.run_directory is not None
+    assert graph.run_directory.name.startswith("mine_")
+    section = yaml.safe_load(graph.files[1].read_text())["/**/recorder_node"]["ros__parameters"]
+    assert f"mine_{section['start_time']}" == graph.run_directory.name
+
+
+def test_a_section_can_start_a_second_node_of_a_kind_with_its_own_remapping(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text(
+        "/**:\n  ros__parameters: {start: {remap: ['image:=camera/image_raw']}}\n"
+        "/**/front:\n  ros__parameters: {start: {executable: yolo_node, remap: ['detections:=front/detections']}}\n"
+    )
+    graph = read_graph(config)
+    command = graph.command(graph.nodes[0], "robot1")
+    assert "perf_inference.nodes.yolo_node" in command
+    for argument in ("__node:=front", "__ns:=/robot1", "image:=camera/image_raw", "detections:=front/detections"):
+        assert argument in command
+    assert "front:image:=camera/image_raw" in graph.container_command()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            "/**/yolo_nod:\n  ros__parameters: {}\n",
+            "must be named after a node or have start.executable.*got 'yolo_nod'",
+        ),
+        ("yolo_node: {model: x}\n", "must be a ROS parameters file"),
+        ("[1, 2]\n", "must be a ROS parameters file.*got list"),
+        ("a: [\n", "is no YAML"),
+        ("/**:\n  ros__parameters: {}\n", "starts no node"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: str, said: str) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        read_graph(config)
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"must be a readable file, got /nowhere\.yaml"):
+        read_graph(Path("/nowhere.yaml"))

@@ -1,0 +1,152 @@
+"""The policy node over real topics: what it sends, and what it never sends."""
+
+from __future__ import annotations
+
+import math
+import signal
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
+pytest.importorskip("onnx", reason="needs onnx (pip install onnx)")
+
+from conftest import Process, Ros
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import WrenchStamped
+from onnx_models import constant_policy
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import SetBool
+
+from perf_inference.nodes.messages import from_key_values, timing_record
+from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+
+
+class Robot:
+    """Publishes what a policy needs, at 50 Hz of the test's own spinning."""
+
+    def __init__(self, ros: Ros) -> None:
+        self.ros = ros
+        self.sends = {"image", "joint_states", "force"}
+        self.image = Image(height=48, width=64, encoding="bgr8", step=192, data=array("B", bytes(48 * 192)))
+        node = ros.node
+        self._publishers = {
+            "image": node.create_publisher(Image, "image", qos_profile_sensor_data),
+            "joint_states": node.create_publisher(JointState, "joint_states", 10),
+            "force": node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data),
+        }
+        self.actions: list[list[float]] = []
+        node.create_subscription(Float64MultiArray, "action", lambda m: self.actions.append(list(m.data)), 10)
+        self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+        self.timings = ros.collect(DiagnosticArray, "inference/timing", TIMING_QOS)
+        self.position = [0.0, 0.0]
+        node.create_timer(0.02, self._publish)
+
+    def _publish(self) -> None:
+        stamp = self.ros.node.get_clock().now().to_msg()
+        joints = JointState(name=["elbow", "shoulder"], position=self.position[::-1], velocity=[0.0, 0.0])
+        for name, message in (("image", self.image), ("joint_states", joints), ("force", WrenchStamped())):
+            if name in self.sends:
+                message.header.stamp = stamp
+                self._publishers[name].publish(message)
+
+    def moving(self) -> bool:
+        return bool(self.actions) and any(self.actions[-1])
+
+    def resting(self) -> bool:
+        return bool(self.actions) and not any(self.actions[-1])
+
+    def says(self, text: str) -> bool:
+        return any(text in status.message for status in self.statuses)
+
+    def values(self) -> dict[str, Any]:
+        return from_key_values(self.statuses[-1].values) if self.statuses else {}
+
+
+@pytest.fixture
+def robot(ros: Ros) -> Robot:
+    return Robot(ros)
+
+
+@pytest.fixture
+def start_policy(start_node: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
+    def start(velocity: tuple[float, float], *arguments: str) -> Process:
+        model = constant_policy(tmp_path / "constant.onnx", velocity)
+        return start_node("policy_node", "-p", f"model:={model}", *arguments)
+
+    return start
+
+
+def test_disabled_it_sends_zero_enabled_it_drives_and_stopping_it_sends_zero(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    process = start_policy((0.5, -0.25))
+    assert ros.spin_until(lambda: len(robot.actions) > 5)
+    assert robot.resting()
+    assert ros.call(SetBool, "policy_node/enable", SetBool.Request(data=True)).success
+    assert ros.spin_until(robot.moving)
+    assert robot.actions[-1] == [0.5, -0.25]
+    assert ros.call(SetBool, "policy_node/enable", SetBool.Request(data=False)).message == "disabled: safe action"
+    assert ros.spin_until(robot.resting)
+    ros.call(SetBool, "policy_node/enable", SetBool.Request(data=True))
+    assert ros.spin_until(robot.moving)
+    process._process.send_signal(signal.SIGINT)
+    assert ros.spin_until(lambda: not process.alive)
+    assert process.wait() == 0
+    ros.spin_until(lambda: False, 0.2)
+    assert robot.resting()
+    counted = int(robot.values()["inferences"])
+    recorded = [timing_record(status) for message in robot.timings for status in message.status]
+    assert [record["seq"] for record in recorded] == list(range(1, counted + 1))
+    assert recorded[-1]["robot_fill"] > 0
+    assert "[ACTION #1] +0.500 -0.250 | Time: " in process.output()
+    assert "/65 | Robot: " in process.output()
+
+
+@pytest.mark.parametrize("silent", ["image", "joint_states", "force"])
+def test_a_silent_input_gives_zero_and_a_warning_until_it_is_back(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process], silent: str
+) -> None:
+    start_policy((0.5, 0.5), "-p", "enabled:=true")
+    assert ros.spin_until(robot.moving)
+    robot.sends.discard(silent)
+    assert ros.spin_until(robot.resting)
+    assert ros.spin_until(lambda: robot.says(f"safe action: nothing on /{silent} for"))
+    robot.sends.add(silent)
+    assert ros.spin_until(robot.moving)
+
+
+def test_not_a_number_is_never_published(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
+    process = start_policy((math.nan, 0.5), "-p", "enabled:=true")
+    assert ros.spin_until(lambda: robot.values().get("ledger.tick.rejected", 0) > 5)
+    assert robot.actions, "the safe action must come instead"
+    assert not any(any(action) for action in robot.actions)
+    assert "the policy's action must be 2 finite values, got [nan, 0.5]: not sent" in process.output()
+    assert robot.values()["ledger.tick.residual"] == 0
+
+
+def test_commands_are_clamped_to_speed_and_range(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
+    robot.position = [0.95, 0.0]
+    start_policy((9.0, -9.0), "-p", "enabled:=true", "-p", "limits.upper:=[1.0, 1.0]", "-p", "limits.velocity:=[2, 3]")
+    assert ros.spin_until(robot.moving)
+    assert robot.actions[-1] == pytest.approx([0.5, -3.0], abs=1e-5)  # 0.05 rad are left, in 0.1 s
+
+
+def test_bad_messages_are_counted_and_skipped(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
+    process = start_policy((0.5, 0.5), "-p", "enabled:=true")
+    assert ros.spin_until(robot.moving)
+    robot.image.step = 100
+    assert ros.spin_until(lambda: robot.values().get("ledger.image.rejected", 0) > 0)
+    assert ros.spin_until(robot.resting)
+    assert "image step must be at least 192 bytes for 64 px of bgr8, got 100" in process.output()
+    robot.image.step = 192
+    assert ros.spin_until(robot.moving)
+    robot.position = [math.nan, 0.0]
+    assert ros.spin_until(lambda: robot.values().get("ledger.joint_states.rejected", 0) > 0)
+    assert "a sample must be finite" in process.output()
+    assert robot.values()["ledger.image.residual"] == robot.values()["ledger.joint_states.residual"] == 0
