@@ -1,0 +1,1 @@
+"""One module per command of `perf-inference`; `cli` parses, these do."""

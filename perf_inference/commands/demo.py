@@ -1,0 +1,132 @@
+"""perf-inference demo: the simulated robot, a live view, and a summary that can be checked."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perf_inference import environment
+from perf_inference.commands.run import child_environment, commands, say
+from perf_inference.commands.stopping import StopFlag
+from perf_inference.commands.view import LiveView, PlainView, View, show_summary
+from perf_inference.domain import free_domain
+from perf_inference.errors import EX_CONFIG
+from perf_inference.graph import Graph, default_config, read_graph
+from perf_inference.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from perf_inference.nodes.observer import Observer
+
+_FIRST_ACTION_S = 30.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("--duration", type=float, default=60.0, help="seconds from the first action on (default: 60)")
+    parser.add_argument(
+        "--episodes", type=int, default=0, help="end after so many episodes of 5 s, instead of a duration"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
+    parser.add_argument("--zero-actions", action="store_true", help="leave the policy disabled: zero actions only")
+    parser.add_argument("--frozen", choices=("none", "camera", "joint_states"), default="none",
+                        help="let the robot repeat its first picture or joint state: the policy must fail")  # fmt: skip
+    parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the demo; status 0, also after Ctrl-C or SIGTERM; 78 for a wrong configuration, 1 if a node was given up."""
+    stop = StopFlag()
+    print("perf-inference demo: starting the simulated robot; Ctrl-C ends it at any time", flush=True)
+    graph = _graph(options)
+    _choose_domain()
+    say(environment.describe(os.environ))
+    os.environ.update(environment.tuned(os.environ))
+    log = _Log(graph.run_directory)
+    view = LiveView() if sys.stdout.isatty() else PlainView()
+    supervisor = Supervisor(commands(graph, "", container=False), child_environment(), view.note, log.write)
+    supervisor.start()
+    log.shown = view.note
+    # rclpy loads while the processes start.
+    from perf_inference.nodes.observer import Observer
+
+    observer = Observer()
+    with view:
+        ended = _watch(options, stop, supervisor, observer, view)
+        misconfigured = supervisor.misconfigured
+        supervisor.stop(meanwhile=lambda: observer.spin(0.01))
+        observer.spin(0.02)
+    observer.close()
+    log.close()
+    say(ended)
+    for fate in supervisor.fates():
+        say(fate)
+    show_summary(graph.run_directory, observer)
+    if misconfigured:
+        return EX_CONFIG
+    return 0 if stop or not supervisor.given_up else 1
+
+
+def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, observer: Observer, view: View) -> str:
+    """Show what happens until it is over; return why it is."""
+    started_s, first_s = time.monotonic(), None
+    while True:
+        supervisor.poll()
+        observer.spin(0.05)
+        episode, now_s = observer.episode, time.monotonic()
+        if first_s is None and episode is not None and episode.state != "waiting":
+            first_s = now_s
+        view.show(observer, None if first_s is None else now_s - first_s, options.duration, options.episodes)
+        if stop:
+            return f"{stop.name}: stopped"
+        if supervisor.misconfigured:
+            return "stopped: the configuration is wrong"
+        if episode is not None and episode.state == "finished":
+            return f"{options.episodes} episodes are over"
+        if first_s is not None and not options.episodes and now_s - first_s >= options.duration:
+            return f"{options.duration:g} s are over"
+        if first_s is None and now_s - started_s > _FIRST_ACTION_S:
+            return f"no action came within {_FIRST_ACTION_S:g} s of the start; see the messages above"
+
+
+def _graph(options: argparse.Namespace) -> Graph:
+    simulation = {"seed": options.seed, "episodes": options.episodes, "frozen": options.frozen}
+    policy = {"enabled": not options.zero_actions}
+    return read_graph(
+        options.config or default_config(),
+        sim=True,
+        session="demo",
+        overrides={"sim_robot_node": simulation, "policy_node": policy},
+    )
+
+
+def _choose_domain() -> None:
+    if "ROS_DOMAIN_ID" not in os.environ:
+        os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    say(f"a second terminal looks in after: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
+
+
+class _Log:
+    """All that the nodes print goes to nodes.log in the run's directory; warnings, errors and actions to the screen."""
+
+    _SHOWN = ("[WARN]", "[ERROR]", "[FATAL]", "[ACTION", "Traceback", "Error")
+
+    def __init__(self, directory: Path | None) -> None:
+        self.shown = say
+        self._file = None
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._file = open(directory / "nodes.log", "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+
+    def write(self, name: str, line: str) -> None:
+        if self._file is not None and not self._file.closed:
+            self._file.write(f"{name}: {line}\n")
+        if any(mark in line for mark in self._SHOWN):
+            self.shown(line if line.startswith("[") else f"{name}: {line}")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,65 @@
+"""perf-inference run: the nodes of a ROS parameters file, kept running."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from perf_inference import environment
+from perf_inference.commands.stopping import StopFlag
+from perf_inference.errors import EX_CONFIG
+from perf_inference.graph import Graph, default_config, read_graph
+from perf_inference.supervisor import Supervisor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
+    parser.add_argument("--namespace", default="", help="namespace of all nodes")
+    parser.add_argument("--sim", action="store_true", help="start the simulated robot too, and enable the policy")
+    parser.add_argument("--container", action="store_true", help="all nodes in one process")
+    parser.add_argument("--no-record", dest="record", action="store_false", help="leave the recorder out")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Start the nodes; end with Ctrl-C or SIGTERM (status 0) or when none is left (1; wrong configuration: 78)."""
+    stop = StopFlag()
+    graph = read_graph(options.config or default_config(), options.sim, options.record)
+    say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.name for node in graph.nodes)}")
+    say(environment.describe(os.environ))
+    supervisor = Supervisor(commands(graph, options.namespace, options.container), child_environment(), say)
+    supervisor.start()
+    while not stop and supervisor.running and not supervisor.misconfigured:
+        supervisor.poll()
+        time.sleep(0.05)
+    if stop:
+        say(f"{stop.name}: stopping")
+    supervisor.poll()
+    misconfigured = supervisor.misconfigured
+    supervisor.stop()
+    for fate in supervisor.fates():
+        say(fate)
+    if graph.run_directory is not None:
+        say(f"recorded in {graph.run_directory}")
+    if misconfigured:
+        return EX_CONFIG
+    return 0 if stop else 1
+
+
+def commands(graph: Graph, namespace: str, container: bool) -> dict[str, list[str]]:
+    """Return the command lines by name: one per node, or one container."""
+    if container:
+        return {"container": graph.container_command(namespace)}
+    return {node.name: graph.command(node, namespace) for node in graph.nodes}
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment of the nodes' processes."""
+    return {**environment.tuned(os.environ), "PERF_INFERENCE_SUPERVISED": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def say(line: str) -> None:
+    """Print one line at once."""
+    print(f"perf-inference: {line}", flush=True)

@@ -1,0 +1,193 @@
+"""What the demo shows: a table that lives on a terminal, a line every 5 s elsewhere, and the summary."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from perf_inference.nodes.observer import Heartbeat, Observer
+
+_LINE_EVERY_S = 5.0
+_REFRESH_S = 0.2
+_STAMP = re.compile(r"^\[(\w+)\] \[[\d.]+\] \[([^\]]+)\]: ")
+
+
+class View(Protocol):
+    """Shows the run while it goes on."""
+
+    def note(self, line: str) -> None:
+        """Show one line for good."""
+
+    def show(self, seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> None:
+        """Show the state of now; `elapsed_s` counts from the first action, None before it."""
+
+
+class PlainView:
+    """One line every 5 s, for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._next_s = time.monotonic() + _LINE_EVERY_S
+
+    def __enter__(self) -> PlainView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def note(self, line: str) -> None:
+        print(_short(line), flush=True)
+
+    def show(self, seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> None:
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s += _LINE_EVERY_S
+        parts = [_progress(seen, elapsed_s, duration_s, episodes)]
+        for name, beat in sorted(seen.heartbeats.items()):
+            if name in seen.timings:
+                rate, p50 = (_number(beat.values.get(key)) for key in ("rate_hz", "latency_p50_ms"))
+                parts.append(f"{name} {rate} Hz p50 {p50} ms drops {seen.dropped[name]}")
+        print(" | ".join([*parts, f'"{seen.caption}"']), flush=True)
+
+
+class LiveView:
+    """A table that is redrawn in place; notes scroll above it."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._drawn_s = 0.0
+
+    def __enter__(self) -> LiveView:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def note(self, line: str) -> None:
+        self._console.print(Text(_short(line)))
+
+    def show(self, seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> None:
+        if time.monotonic() - self._drawn_s < _REFRESH_S:
+            return
+        self._drawn_s = time.monotonic()
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for column in ("node", "Hz", "p50 [ms]", "p90 [ms]", "drops", "state"):
+            table.add_column(column, justify="left" if column in ("node", "state") else "right")
+        for name, beat in sorted(seen.heartbeats.items()):
+            table.add_row(*_row(name, beat, seen), style=None if beat.ok else "yellow")
+        done, total = _done(seen, elapsed_s, duration_s, episodes)
+        bar = ProgressBar(total=total, completed=done, width=50)
+        looks = Text(f'sees {", ".join(seen.detections) or "nothing"}; says "{seen.caption}"')
+        self._live.update(
+            Group(table, looks, Text(_progress(seen, elapsed_s, duration_s, episodes)), bar), refresh=True
+        )
+
+
+def show_summary(directory: Path | None, seen: Observer) -> None:
+    """Print the table of the run, from the recorder's summary and the nodes' last words."""
+    console = Console(width=None if Console().is_terminal else 120)
+    summary = _read_summary(directory)
+    table = Table(title="summary: latency from the picture's stamp to the published result", title_justify="left")
+    for column in (
+        "node",
+        "inferences",
+        "recorded",
+        "Hz",
+        "mean",
+        "p50",
+        "p90",
+        "p99",
+        "max [ms]",
+        "drops",
+        "residual",
+    ):
+        table.add_column(column, justify="left" if column == "node" else "right")
+    for name, timing in sorted(seen.timings.items()):
+        recorded = summary.get("nodes", {}).get(name, {})
+        figures = recorded or timing.as_dict()
+        latency = figures["latency_ms"]
+        beat = seen.heartbeats.get(name)
+        table.add_row(
+            name,
+            _count(beat.values.get("inferences") if beat else None),
+            _count(recorded.get("inferences")),
+            _number(figures["hz"], digits=2),
+            *(_number(latency[key]) for key in ("mean", "p50", "p90", "p99", "max")),
+            str(seen.dropped[name]),
+            _count(_residual(beat) if beat else None),
+        )
+    console.print(table)
+    if seen.episode is not None:
+        console.print(f"targets reached: {_targets(seen)}")
+    if directory is not None:
+        console.print(Text(f"recorded in {directory}"))
+
+
+def _row(name: str, beat: Heartbeat, seen: Observer) -> tuple[str, ...]:
+    values = beat.values
+    silent_s = time.monotonic() - beat.heard_s
+    state = beat.message if silent_s < 2 else f"silent for {silent_s:.0f} s"
+    drops = str(seen.dropped[name]) if name in seen.dropped else _count(values.get("dropped"))
+    figures = [_number(values.get(key)) for key in ("rate_hz", "latency_p50_ms", "latency_p90_ms")]
+    return (name, *figures, drops, state)
+
+
+def _done(seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> tuple[float, float]:
+    if episodes:
+        return (seen.episode.finished if seen.episode else 0), episodes
+    return min(elapsed_s or 0.0, duration_s), duration_s
+
+
+def _progress(seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> str:
+    if elapsed_s is None:
+        return "waiting for the first action"
+    done, total = _done(seen, elapsed_s, duration_s, episodes)
+    return f"{done:.0f} of {total:.0f} {'episodes' if episodes else 's'}, targets reached {_targets(seen)}"
+
+
+def _targets(seen: Observer) -> str:
+    episode = seen.episode
+    if episode is None or not episode.finished:
+        return "0 of 0"
+    return f"{episode.reached} of {episode.finished} ({100 * episode.reached / episode.finished:.0f} %)"
+
+
+def _residual(beat: Heartbeat) -> int:
+    residuals = [value for key, value in beat.values.items() if key.endswith(".residual") and isinstance(value, int)]
+    return max(residuals, key=abs, default=0)
+
+
+def _read_summary(directory: Path | None) -> dict[str, Any]:
+    for path in sorted(directory.glob("performance_summary_*.json")) if directory is not None else ():
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary
+    return {}
+
+
+def _number(value: Any, unit: str = "", digits: int = 1) -> str:
+    return "-" if not isinstance(value, int | float) else f"{value:.{digits}f}{' ' + unit if unit else ''}"
+
+
+def _count(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _short(line: str) -> str:
+    """Return a node's log line without its time stamp: `[WARN] yolo_node: ...`."""
+    return _STAMP.sub(lambda m: f"{m.group(2)}: " if m.group(1) == "INFO" else f"[{m.group(1)}] {m.group(2)}: ", line)

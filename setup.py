@@ -1,0 +1,85 @@
+"""Build perf_inference: by colcon as an ament_python package, or by pip into a virtual environment."""
+
+import sys
+from glob import glob
+
+from setuptools import find_packages, setup
+
+NAME = "perf_inference"
+
+# The executables of the ROS package; each is a module of perf_inference.nodes with a main().
+NODES = (
+    "policy_node",
+    "yolo_node",
+    "caption_node",
+    "monitor_node",
+    "recorder_node",
+    "replay_node",
+    "sim_robot_node",
+)
+
+DATA_FILES = [
+    ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+    (f"share/{NAME}", ["package.xml"]),
+    (f"share/{NAME}/launch", sorted(glob("launch/*.py"))),
+    (f"share/{NAME}/config", sorted(glob("config/*.yaml"))),
+]
+# An editable install would copy these files once and serve them stale ever after.
+if "editable_wheel" in sys.argv:
+    DATA_FILES = []
+
+# What rosdep lacks, and the lowest versions it installs of the rest (Ubuntu 22.04). docs/dependencies.md says why each.
+REQUIRES = [
+    "mcap>=1.2",
+    "numpy>=1.21.6",
+    "onnxruntime>=1.19",
+    "orjson>=3.9",
+    "psutil>=5.9",
+    "PyYAML>=5.4",
+    "rich>=11",
+    "rosbags>=0.11",
+]
+
+EXTRAS = {
+    # Where no ROS 2 is sourced: rclpy and the messages as wheels (CPython 3.11 and 3.12 on x86-64), and OpenCV.
+    "standalone": [
+        "opencv-python-headless>=4.8",
+        "ros-common-interfaces>=5.5",
+        "ros-rclpy[fastrtps]>=9.1",
+    ],
+    "torch": ["safetensors>=0.4", "torch>=2.2"],
+    "gpu": ["nvidia-ml-py>=12"],
+    "test": ["hypothesis>=6.80", "onnx>=1.15", "pytest>=6.2.5"],
+    "dev": [
+        "colcon-common-extensions>=0.3",
+        "mypy>=1.15",
+        "ruff>=0.17.5,<0.18",  # a minor release may format differently
+        "setuptools>=70.1,<80",  # from 80 on, colcon's `setup.py develop` is gone
+        "types-psutil",
+        "types-PyYAML",
+    ],
+}
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Truthful performance figures for learned policies, captioners and detectors on ROS 2 robots",
+    author="The perf_inference developers",
+    maintainer="The perf_inference developers",
+    maintainer_email="perf-inference@users.noreply.github.com",
+    license="Apache-2.0",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={NAME: ["py.typed", "models/*.onnx", "models/*.json"]},
+    data_files=DATA_FILES,
+    python_requires=">=3.10",
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            f"perf-inference = {NAME}.cli:main",
+            f"container = {NAME}.nodes.container:main",
+            *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
+        ],
+    },
+)

@@ -1,0 +1,68 @@
+"""The rooms' imports point one way, and ROS stays at the edge."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import perf_inference
+
+ROOT = Path(perf_inference.__file__).parent
+ROS = {
+    "rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "diagnostic_msgs", "trajectory_msgs", "std_srvs",
+    "rcl_interfaces", "builtin_interfaces", "rosgraph_msgs", "vision_msgs", "cv_bridge", "launch", "launch_ros",
+}  # fmt: skip
+# room: what it may import of the package
+ALLOWED = {
+    "errors": set(),
+    "domain": set(),
+    "environment": set(),
+    "measure": {"errors"},
+    "engines": {"errors", "measure"},
+    "tasks": {"errors", "measure", "engines"},
+    "telemetry": {"errors", "measure"},
+    "recording": {"errors", "measure", "telemetry"},
+    "demo": {"errors", "measure", "engines", "tasks"},
+    "pipeline": {"errors", "measure", "engines"},
+    "graph": {"errors"},
+    "supervisor": {"errors"},
+    "testing": {"errors", "measure", "engines"},
+    "models": set(),
+    "nodes": {
+        "errors", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment", "graph",
+        "domain",
+    },
+}  # fmt: skip
+TOP = {"cli", "commands", "bench"}  # these may import everything
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "perf_inference"}
+    return found
+
+
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    imports = _imports(path)
+    used = {name.split(".")[1] for name in imports if name.startswith("perf_inference.")} - {"__version__", room}
+    if room in TOP or room == "__init__":
+        return
+    assert used <= ALLOWED[room], f"{room} may import {sorted(ALLOWED[room])}, not {sorted(used - ALLOWED[room])}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_ros_at_the_edge(path: Path) -> None:
+    ros = {name.split(".")[0] for name in _imports(path)} & ROS
+    assert not ros or path.relative_to(ROOT).parts[0] == "nodes", f"{path} imports {sorted(ros)}"

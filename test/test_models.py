@@ -1,0 +1,30 @@
+"""The embedded models, on scenes that no training has seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from perf_inference import engines
+from perf_inference.demo import training
+from perf_inference.demo.score import caption_exact, detector_map50
+from perf_inference.engines import MODELS
+
+
+@pytest.mark.parametrize("name", ["detector", "captioner", "policy"])
+def test_each_is_small_and_runs(name: str) -> None:
+    assert (MODELS / f"{name}.onnx").stat().st_size < 2_000_000
+    engine = engines.load(name, threads=1)
+    engines.warm_up(engine)
+    engine.close()
+
+
+def test_the_detector_finds_the_shapes() -> None:
+    score = detector_map50(MODELS / "detector.onnx", training.test_scenes(200))
+    print(f"detector: mAP50 {score:.4f} on 200 held-out scenes")
+    assert score >= 0.90
+
+
+def test_the_captioner_says_the_sentence() -> None:
+    score = caption_exact(MODELS / "captioner.onnx", training.test_scenes(200))
+    print(f"captioner: {score:.3f} of 200 sentences exact")
+    assert score >= 0.90
