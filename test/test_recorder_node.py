@@ -16,7 +16,7 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import WrenchStamped
-from rclpy.event_handler import PublisherEventCallbacks
+from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Int32, String
@@ -128,9 +128,9 @@ def test_topics_become_lines_in_order_with_all_fields(ros: Ros, start_node: Star
         },
     }
     about = run.document("session.json")
-    assert about["counts"]["topics"]["/joint_states"] == {
-        "type": "sensor_msgs/msg/JointState", "records": 300, "dropped": 0,
-    }  # fmt: skip
+    counts = about["counts"]["topics"]["/joint_states"]
+    assert counts.pop("lost_before") in (0, None), "None: this rclpy cannot know"
+    assert counts == {"type": "sensor_msgs/msg/JointState", "records": 300, "dropped": 0}
     assert (about["counts"]["records"], about["counts"]["dropped"]) == (302, 0)
     assert about["parameters"]["topics"] == ["all"]
     output = run.process.output()
@@ -174,11 +174,14 @@ def test_every_timing_is_recorded_once_and_the_end_comes_within_a_second(
     assert run.document("session.json")["counts"]["duplicate_timings"] == 51
 
 
-def test_the_end_comes_at_once_when_nobody_publishes_any_more(ros: Ros, start_node: Start, tmp_path: Path) -> None:
+def test_what_was_acknowledged_is_recorded_when_its_publisher_has_left_before_the_end(
+    ros: Ros, start_node: Start, tmp_path: Path
+) -> None:
     timing = ros.node.create_publisher(DiagnosticArray, "inference/timing", TIMING_QOS)
     run = Run(start_node, tmp_path)
     assert matched(ros, timing)
     timing.publish(timing_array("yolo", 1, 3))
+    assert ros.spin_until(lambda: timing.wait_for_all_acked(Duration()))
     ros.node.destroy_publisher(timing)
     assert wait_until(lambda: ros.node.count_publishers("inference/timing") == 1), "the recorder's own"
     assert run.process.stop() == 0
@@ -254,15 +257,15 @@ def test_only_what_is_asked_for(ros: Ros, start_node: Start, tmp_path: Path) -> 
     assert pictures[0]["message"]["data"] == list(b"abc")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # rclpy reports a mismatch with a call of its own
 def test_a_weaker_publisher_that_comes_later_is_heard_too(ros: Ros, start_node: Start, tmp_path: Path) -> None:
-    quiet = PublisherEventCallbacks(use_default_callbacks=False)  # rclpy's own report a mismatch with a deprecated call
     kept = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    strong = ros.node.create_publisher(Int32, "x", kept, event_callbacks=quiet)
+    strong = ros.node.create_publisher(Int32, "x", kept)
     run = Run(start_node, tmp_path)
     assert matched(ros, strong)
     strong.publish(Int32(data=1))
     volatile = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    weak = ros.node.create_publisher(Int32, "x", volatile, event_callbacks=quiet)
+    weak = ros.node.create_publisher(Int32, "x", volatile)
     assert matched(ros, weak)
     weak.publish(Int32(data=2))
     assert wait_until(lambda: len(run.topics()) == 2)

@@ -205,9 +205,8 @@ def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
 
 
 def timing(node: str, seq: int, received_ms: float, latency_ms: float | None, **extra: float) -> dict[str, Any]:
-    return {
-        "node": node, "seq": seq, "received_ns": round(received_ms * MS), "infer_ms": 2.0, "latency_ms": latency_ms, **extra,
-    }  # fmt: skip
+    received_ns = round(received_ms * MS)
+    return {"node": node, "seq": seq, "received_ns": received_ns, "infer_ms": 2.0, "latency_ms": latency_ms, **extra}
 
 
 def test_the_summary_counts_actions_rates_and_what_the_nodes_counted_themselves() -> None:
@@ -314,17 +313,20 @@ def open_bag(path: Path) -> Bag:
     return source
 
 
+SPLIT_STRINGS = {"AAA": 804, "BBB": 742, "CCC": 742, "DDD": 753, "EEE": 804, "FFF": 772, "GGG": 731, "HHH": 726}
+
+
 @pytest.mark.parametrize(
     ("name", "counts"),
     [
         ("imu_battery_pose", {"/imu": 1565, "/battery": 1565, "/pose": 1565}),
         ("odometry_no_metadata", {"/localization/kinematic_state": 2130}),
         ("odometry_no_metadata/bag_ego_trajectory.db3", {"/localization/kinematic_state": 2130}),
-        ("split_strings_mcap", {"AAA": 804, "BBB": 742, "CCC": 742, "DDD": 753, "EEE": 804, "FFF": 772, "GGG": 731, "HHH": 726}),
+        ("split_strings_mcap", SPLIT_STRINGS),
         ("talker_mcap", {"/topic": 10, "/rosout": 10}),
         ("talker_mcap/talker.mcap", {"/topic": 10, "/rosout": 10}),
     ],
-)  # fmt: skip
+)
 def test_real_bags_are_read_whole_in_order_and_left_untouched(
     shared_data: Path, name: str, counts: dict[str, int]
 ) -> None:
@@ -430,12 +432,12 @@ def test_pictures_are_sorted_as_people_sort(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_played_is_refused_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is nothing at '.*/none'"):
+    with pytest.raises(ConfigError, match=r"there is nothing at '.*/none'"):
         open_source(tmp_path / "none")
     with pytest.raises(ConfigError, match="an empty folder"):
         open_source(tmp_path)
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(ConfigError, match=r"expected|must be a rosbag2 folder.*is notes\.txt"):
+    with pytest.raises(ConfigError, match=r"must be a rosbag2 folder.*is notes\.txt"):
         open_source(tmp_path)
     for name in ("bad.db3", "bad.mcap"):
         (tmp_path / name).write_bytes(b"not a recording, but long enough to be looked at" * 10)

@@ -51,7 +51,8 @@ class Distribution:
             return None
         rank = max(1, math.ceil(self.n * percent / 100))
         if self._values is not None:
-            return float(sorted(self._values)[rank - 1])
+            self._values.sort()  # in place: the next time it is nearly sorted already
+            return float(self._values[rank - 1])
         seen = 0
         for index in sorted(self._buckets):
             seen += self._buckets[index]

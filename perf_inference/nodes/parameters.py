@@ -93,7 +93,7 @@ def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
     descriptor = ParameterDescriptor(
         description=item.metadata["description"],
         read_only=True,
-        additional_constraints="" if allowed == noun else allowed,
+        additional_constraints=allowed if choices else "",
     )
     if hint is int and low > -_EVERY and high < _EVERY:
         descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]

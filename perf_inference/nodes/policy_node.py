@@ -160,7 +160,7 @@ class PolicyNode(Node):
     def _tell(self, reason: str) -> None:
         """Log when driving ends and begins; an input that has not come yet is told with the heartbeat alone."""
         before = self._hold_reason
-        if reason and not before and self._sent:
+        if reason not in ("", "disabled") and not before and self._sent:
             self.get_logger().warning(f"safe action: {reason}")
         elif before not in ("", "disabled") and not reason and self._sent:
             self.get_logger().info("driving again")

@@ -18,6 +18,7 @@ from rclpy.type_support import check_for_type_support
 
 from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.ledger import GapCounter
 
 _TYPE = re.compile(r"(\w+)/(?:(\w+)/)?(\w+)")
 
@@ -28,7 +29,8 @@ class RawInput:
     def __init__(self, node: Node, message_type: Any, topic: str, qos: QoSProfile) -> None:
         """Subscribe."""
         self.qos = qos
-        self._node, self._type = node, message_type
+        self.lost: int | None = None  # before it was taken: gaps in the publishers' sequences; None: not known here
+        self._node, self._type, self._gaps = node, message_type, GapCounter()
         self._subscription = node.create_subscription(
             message_type, topic, _never_called, qos, callback_group=_NotSpun(), raw=True
         )
@@ -43,6 +45,9 @@ class RawInput:
         with handle:
             while (taken := handle.take_message(self._type, True)) is not None:
                 data, info = taken
+                gid = info.get("publisher_gid")
+                if gid is not None:
+                    self.lost = (self.lost or 0) + self._gaps.lost(gid["data"], info["publication_sequence_number"])
                 yield data, info["received_timestamp"] or CLOCKS.system_ns()
 
     def close(self) -> None:

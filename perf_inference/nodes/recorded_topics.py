@@ -69,11 +69,22 @@ class RecordedTopics:
         return any(self._node.count_publishers(name) for name in self._topics)
 
     def counts(self) -> dict[str, dict[str, Any]]:
-        """Return type, records and drops of each topic, for `session.json`."""
+        """Return type, records and losses of each topic, for `session.json`."""
         return {
-            name: {"type": topic.type_name, "records": topic.records, "dropped": topic.dropped}
+            name: {
+                "type": topic.type_name,
+                "records": topic.records,
+                "dropped": topic.dropped,
+                "lost_before": topic.source.lost,
+            }
             for name, topic in sorted(self._topics.items())
         }
+
+    @property
+    def lost(self) -> int | None:
+        """Messages lost before they were taken, on all topics; None: not known here."""
+        known = [topic.source.lost for topic in self._topics.values() if topic.source.lost is not None]
+        return sum(known) if known else None
 
     def __len__(self) -> int:
         return len(self._topics)
@@ -96,6 +107,7 @@ class RecordedTopics:
             self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing anew")
             known.source, old = RawInput(self._node, known.kind, name, qos), known.source
             self._left_over += [Taken(known, data, t_ns) for data, t_ns in old.take()]
+            known.source.lost = old.lost
             old.close()
 
     def _subscribe(self, name: str, type_name: str, qos: QoSProfile) -> None:

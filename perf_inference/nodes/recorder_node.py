@@ -125,6 +125,7 @@ class RecorderNode(Node):
             "records": counts.records,
             "bytes": counts.bytes,
             "dropped": counts.dropped,
+            "lost_before": self._topics.lost,
             "failed": counts.failed,
             "queue": counts.waiting,
             "topics": len(self._topics),

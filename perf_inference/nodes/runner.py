@@ -7,6 +7,7 @@ until the executor returns from C; so the signal's number goes through a pipe to
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 import rclpy
+import rclpy.utilities
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -74,7 +76,10 @@ def run(factories: Sequence[Callable[[], StoppableNode]], args: Sequence[str] | 
         status = EX_CONFIG
     finally:
         _end(nodes, executor)
-        rclpy.try_shutdown()
+        nodes.clear()
+        executors.clear()
+        executor.shutdown()
+        _leave_the_graph()
     return status
 
 
@@ -100,6 +105,14 @@ def _on_signal(act: Callable[[], object]) -> None:
             act()
 
     threading.Thread(target=wait, name="signals", daemon=True).start()
+
+
+def _leave_the_graph() -> None:
+    """Destroy the context: only then do others hear that this participant is gone, and is its shared memory freed."""
+    context = rclpy.utilities.get_default_context()
+    rclpy.try_shutdown()
+    gc.collect()
+    context.destroy()
 
 
 def _end(nodes: list[StoppableNode], executor: SingleThreadedExecutor) -> None:
