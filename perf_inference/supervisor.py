@@ -108,7 +108,10 @@ class Supervisor:
     def fates(self) -> list[str]:
         """Return a sentence for each process that is not coming back, or that was restarted."""
         told = [f"{c.name} {c.fate}" for c in self.children if c.fate]
-        return told + [f"{c.name} was restarted {c.restarts} times" for c in self.children if c.restarts and not c.fate]
+        restarted = [c for c in self.children if c.restarts and not c.fate]
+        return told + [
+            f"{c.name} was restarted {'once' if c.restarts == 1 else f'{c.restarts} times'}" for c in restarted
+        ]
 
     def _launch(self, child: Child) -> None:
         child.started_s = time.monotonic()

@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perf_inference import environment
 from perf_inference.commands.run import child_environment, commands, say
-from perf_inference.commands.stopping import StopFlag
+from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
 from perf_inference.errors import EX_CONFIG
@@ -41,33 +42,44 @@ def run(options: argparse.Namespace) -> int:
     """Run the demo; status 0, also after Ctrl-C or SIGTERM; 78 for a wrong configuration, 1 if a node was given up."""
     stop = StopFlag()
     print("perf-inference demo: starting the simulated robot; Ctrl-C ends it at any time", flush=True)
+    view = LiveView() if sys.stdout.isatty() else PlainView()
     graph = _graph(options)
     _choose_domain()
     say(environment.describe(os.environ))
     os.environ.update(environment.tuned(os.environ))
-    log = _Log(graph.run_directory)
-    view = LiveView() if sys.stdout.isatty() else PlainView()
+    log = _Log(graph.run_directory, view.note)
     supervisor = Supervisor(commands(graph, "", container=False), child_environment(), view.note, log.write)
+    observer, ended = None, ""
     supervisor.start()
-    log.shown = view.note
-    # rclpy loads while the processes start.
-    from perf_inference.nodes.observer import Observer
-
-    observer = Observer()
+    try:
+        stop.at_once = True
+        observer = None if stop else _observe()  # rclpy loads while the processes start
+    except Stopped:
+        pass
+    finally:
+        stop.at_once = False
     with view:
-        ended = _watch(options, stop, supervisor, observer, view)
+        if observer is not None:
+            ended = _watch(options, stop, supervisor, observer, view)
         misconfigured = supervisor.misconfigured
-        supervisor.stop(meanwhile=lambda: observer.spin(0.01))
-        observer.spin(0.02)
-    observer.close()
-    log.close()
-    say(ended)
+        supervisor.stop(meanwhile=lambda: observer.spin(0.01) if observer else time.sleep(0.01))
+    say(ended or f"{stop.name}: stopped during the start; summary: no inference yet")
     for fate in supervisor.fates():
         say(fate)
-    show_summary(graph.run_directory, observer)
+    if observer is not None:
+        observer.spin(0.02)
+        show_summary(graph.run_directory, observer)
+        observer.close()
+    log.close()
     if misconfigured:
         return EX_CONFIG
     return 0 if stop or not supervisor.given_up else 1
+
+
+def _observe() -> Observer:
+    from perf_inference.nodes.observer import Observer
+
+    return Observer()
 
 
 def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, observer: Observer, view: View) -> str:
@@ -112,10 +124,10 @@ def _choose_domain() -> None:
 class _Log:
     """All that the nodes print goes to nodes.log in the run's directory; warnings, errors and actions to the screen."""
 
-    _SHOWN = ("[WARN]", "[ERROR]", "[FATAL]", "[ACTION", "Traceback", "Error")
+    _MARKS = ("[WARN]", "[ERROR]", "[FATAL]", "[ACTION", "Traceback", "Error")
 
-    def __init__(self, directory: Path | None) -> None:
-        self.shown = say
+    def __init__(self, directory: Path | None, shown: Callable[[str], None]) -> None:
+        self._shown = shown
         self._file = None
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
@@ -124,8 +136,8 @@ class _Log:
     def write(self, name: str, line: str) -> None:
         if self._file is not None and not self._file.closed:
             self._file.write(f"{name}: {line}\n")
-        if any(mark in line for mark in self._SHOWN):
-            self.shown(line if line.startswith("[") else f"{name}: {line}")
+        if any(mark in line for mark in self._MARKS):
+            self._shown(line if line.startswith("[") else f"{name}: {line}")
 
     def close(self) -> None:
         if self._file is not None:

@@ -62,8 +62,8 @@ class RecorderParameters:
 class RecorderNode(Node):
     """Writes `topics_<n>.jsonl`, the timings, the summary and `session.json`."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("recorder_node", **options)
+    def __init__(self, name: str = "recorder_node") -> None:
+        super().__init__(name)
         p = declare(self, RecorderParameters)
         self._session = Session(p.output_dir, p.session, p.start_time, asdict(p))
         try:

@@ -52,8 +52,8 @@ class ReplayParameters:
 class ReplayNode(Node):
     """Plays what `source` names."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__("replay_node", **options)
+    def __init__(self, name: str = "replay_node") -> None:
+        super().__init__(name)
         self._in_force = p = declare(self, ReplayParameters)
         self._error = ""
         if not p.source:

@@ -26,7 +26,7 @@ from rclpy.signals import SignalHandlerOptions
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # set by the starter: end when it ends, even by kill -9
+SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # the starter's process: end when it ends, even by kill -9
 _PR_SET_PDEATHSIG = 1
 _DRAIN_S = 0.6
 
@@ -45,39 +45,34 @@ class StoppableNode(Protocol):
 
 def run(factories: Sequence[Callable[[], StoppableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
-    stop = threading.Event()
-    executors: list[SingleThreadedExecutor] = []
-
-    def end() -> None:
-        stop.set()
-        for executor in executors:
-            executor.wake()
-
-    _on_signal(end)
+    stop = _Stop()
     if SUPERVISED in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != int(os.environ[SUPERVISED]):
+            return 0  # it has gone already
     try:
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
     executor = SingleThreadedExecutor()
-    executors.append(executor)
     nodes: list[StoppableNode] = []
     status = 0
     try:
         for factory in factories:
             nodes.append(factory())
             executor.add_node(cast(Node, nodes[-1]))
-        while not stop.is_set():
+        stop.wakes(executor)
+        while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
+    except _Stopped:
+        pass
     except (ConfigError, InvalidTopicNameException) as error:
         rclpy.logging.get_logger("perf_inference").fatal(f"bad configuration: {error}")
         status = EX_CONFIG
     finally:
         _end(nodes, executor)
         nodes.clear()
-        executors.clear()
         executor.shutdown()
         _leave_the_graph()
     return status
@@ -92,19 +87,37 @@ def main(factory: Callable[[], StoppableNode]) -> None:
     os._exit(status)
 
 
-def _on_signal(act: Callable[[], object]) -> None:
-    """Call `act` on a thread of its own at each SIGINT or SIGTERM."""
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    os.set_blocking(reading, True)
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+class _Stopped(BaseException):
+    """Raised in the main thread by a signal that comes while the nodes are being made."""
 
-    def wait() -> None:
-        while os.read(reading, 1):
-            act()
 
-    threading.Thread(target=wait, name="signals", daemon=True).start()
+class _Stop:
+    """SIGINT and SIGTERM: they end the making of the nodes where it is, and later wake the executor."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._executor: SingleThreadedExecutor | None = None
+        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(self._reading, True)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_signal)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def wakes(self, executor: SingleThreadedExecutor) -> None:
+        """From now on a signal wakes this executor, whatever the main thread is doing."""
+        self._executor = executor
+        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+
+    def _wait(self) -> None:
+        while os.read(self._reading, 1):
+            self.asked = True
+            if self._executor is not None:
+                self._executor.wake()
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._executor is None and not self.asked:
+            self.asked = True
+            raise _Stopped
 
 
 def _leave_the_graph() -> None:
