@@ -1,0 +1,63 @@
+"""The training scripts run, are seeded, and write models of the shape that the nodes expect."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perf_inference import engines
+from perf_inference.tasks.caption import CaptionTask
+from perf_inference.tasks.policy import JointLimits, PolicyTask
+from perf_inference.tasks.yolo import YoloTask
+
+pytestmark = pytest.mark.torch
+
+SHORT = {
+    "detector": ["--steps", "2", "--scenes", "64"],
+    "captioner": ["--steps", "2", "--scenes", "64", "--detector-steps", "2"],
+    "policy": ["--episodes", "4", "--epochs", "1", "--rounds", "1"],
+}
+
+
+def train(name: str, out: Path) -> None:
+    """Train for a moment in a process of its own, and write the model to `out`."""
+    command = [sys.executable, "-m", f"perf_inference.demo.train_{name}", "--out", str(out), *SHORT[name]]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=out.parent, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", list(SHORT))
+def test_a_short_training_gives_a_model_that_the_node_takes(name: str, tmp_path: Path) -> None:
+    out = tmp_path / f"{name}.onnx"
+    train(name, out)
+    assert out.stat().st_size < 2_000_000
+    engine, embedded = engines.load(str(out)), engines.load(name)
+    assert (engine.inputs, engine.outputs) == (embedded.inputs, embedded.outputs)
+    assert engine.info.metadata == embedded.info.metadata
+    picture = np.zeros((480, 640, 3), np.uint8)
+    if name == "detector":
+        task = YoloTask(engine)
+        assert len(task.names) == 24
+        inputs, context = task.preprocess(picture)
+        task.postprocess(engine.infer(inputs), context)
+    elif name == "captioner":
+        caption = CaptionTask(engine)
+        inputs, context = caption.preprocess(picture)
+        caption.postprocess(engine.infer(inputs), context)
+    else:
+        limits = JointLimits.of(("shoulder", "elbow"), (-1, -1), (1, 1), (1, 1))
+        assert PolicyTask(engine, limits, 10).window == 65
+    engine.close()
+
+
+def test_the_seed_fixes_the_weights(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
+    for out in (first, second):
+        train("detector", out)
+    picture = {"image": np.random.default_rng(0).integers(0, 255, (1, 192, 256, 3), np.uint8)}
+    one, two = (engines.load(str(path)).infer(picture)["output0"] for path in (first, second))
+    assert np.array_equal(one, two)
