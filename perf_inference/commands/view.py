@@ -87,7 +87,7 @@ class LiveView:
             return
         self._drawn_s = time.monotonic()
         table = Table(box=None, header_style="dim", pad_edge=False)
-        for column in ("node", "Hz", "p50 [ms]", "p90 [ms]", "drops", "state"):
+        for column in ("node", "Hz", "p50 ms", "p90 ms", "drops", "state"):
             table.add_column(column, justify="left" if column in ("node", "state") else "right")
         for name, beat in sorted(seen.heartbeats.items()):
             table.add_row(*_row(name, beat, seen), style=None if beat.ok else "yellow")
@@ -103,7 +103,8 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
     """Print the table of the run, from the recorder's summary and the nodes' last words."""
     console = Console(width=None if Console().is_terminal else 120)
     summary = _read_summary(directory)
-    table = Table(title="summary: latency from the picture's stamp to the published result", title_justify="left")
+    title = Text("summary; latency in ms, from the picture's stamp to the published result")
+    table = Table(title=title, title_justify="left")
     for column in (
         "node",
         "inferences",
@@ -113,7 +114,7 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         "p50",
         "p90",
         "p99",
-        "max [ms]",
+        "max",
         "drops",
         "residual",
     ):
