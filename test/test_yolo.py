@@ -85,6 +85,16 @@ def test_suppression_is_per_class_and_best_first() -> None:
     assert suppress(boxes[:0], scores[:0], np.zeros(0, int), 0.5).tolist() == []
 
 
+def test_one_object_of_two_classes_is_one_detection_when_classes_do_not_matter() -> None:
+    raw = np.zeros((1, 6, CELLS), np.float32)
+    raw[0, :, 5] = (32, 32, 16, 8, 0.7, 0.0)
+    raw[0, :, 6] = (33, 32, 16, 8, 0.0, 0.9)
+    for agnostic, names in ((False, ["b", "a"]), (True, ["b"])):
+        task = YoloTask(Engine((1, 6, CELLS), "{0: 'a', 1: 'b'}"), class_agnostic=agnostic)
+        _, placement = task.preprocess(np.zeros((64, 64, 3), np.uint8))
+        assert [d.name for d in task.postprocess({"output0": raw}, placement)] == names
+
+
 def test_boxes_come_back_in_the_cameras_pixels() -> None:
     # 128x64 into 64x64: half size, 16 px of grey above and below
     task = YoloTask(Engine((1, 6, CELLS), "{0: 'a', 1: 'b'}"), confidence=0.5)

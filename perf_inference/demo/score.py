@@ -7,22 +7,22 @@ and numpy, no torch.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from perf_inference.demo.scenes import CLASS_NAMES, WIDTH_PX, Scene, render, sentence
-from perf_inference.demo.training import INPUT_WIDTH_PX, model_input, test_scenes
+from perf_inference import engines
+from perf_inference.demo.scenes import CLASS_NAMES, Scene, render, sentence
+from perf_inference.demo.training import test_scenes
+from perf_inference.engines import MODELS
+from perf_inference.tasks.caption import Caption, CaptionTask
+from perf_inference.tasks.yolo import YoloTask
 
-MODELS = Path(__file__).resolve().parents[1] / "models"
 MATCH_IOU = 0.5
 NMS_IOU = 0.45
-_SCALE = WIDTH_PX / INPUT_WIDTH_PX
 
 Floats = NDArray[np.float32]
 
@@ -30,41 +30,9 @@ Floats = NDArray[np.float32]
 class Detections(NamedTuple):
     """What a detector found in one picture, best first."""
 
-    boxes_px: Floats  # [N, 4]: x0, y0, x1, y1 in px of the model's input
+    boxes_px: Floats  # [N, 4]: x0, y0, x1, y1 in px of the camera's picture
     scores: Floats  # [N]
     classes: NDArray[np.int64]  # [N]
-
-
-def open_model(path: Path) -> onnxruntime.InferenceSession:
-    """Return the model on one CPU thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-# To be swapped for perf_inference.tasks.yolo: the next three functions.
-def decode(output: Floats, threshold: float) -> Detections:
-    """Return the detections above a score in an Ultralytics output [4 + C, anchors], after NMS within each class."""
-    every = output[4:]
-    classes, anchors = np.nonzero(every > threshold)
-    scores = every[classes, anchors]
-    order = np.argsort(-scores, kind="stable")
-    anchors, classes, scores = anchors[order], classes[order], scores[order]
-    middle, half = output[:2, anchors].T, output[2:4, anchors].T / 2
-    boxes = np.concatenate([middle - half, middle + half], axis=1)
-    kept = _nms(boxes, classes)
-    return Detections(boxes[kept], scores[kept], classes[kept])
-
-
-def _nms(boxes: Floats, classes: NDArray[np.int64]) -> list[int]:
-    """Return the indices of boxes [N, 4], best first, that no better one of their class overlaps."""
-    kept: list[int] = []
-    left = np.arange(len(boxes))
-    while len(left):
-        best, left = int(left[0]), left[1:]
-        kept.append(best)
-        left = left[(classes[left] != classes[best]) | (iou(boxes[best], boxes[left]) <= NMS_IOU)]
-    return kept
 
 
 def iou(box: Floats, boxes: Floats) -> Floats:
@@ -76,16 +44,21 @@ def iou(box: Floats, boxes: Floats) -> Floats:
 
 
 def detections(model_path: Path, scenes: Sequence[Scene], threshold: float) -> Iterator[Detections]:
-    """Yield what the detector finds in each scene."""
-    session = open_model(model_path)
+    """Yield what the detector finds in each scene, by the way that yolo_node goes."""
+    engine = engines.load(str(model_path), threads=1)
+    task = YoloTask(engine, confidence=threshold, iou=NMS_IOU, max_detections=300)
     for scene in scenes:
-        (output,) = session.run(["output0"], {"image": model_input(render(scene))[None]})
-        yield decode(output[0], threshold)
+        inputs, placement = task.preprocess(render(scene))
+        found = task.postprocess(engine.infer(inputs), placement)
+        boxes = np.array([(d.x0_px, d.y0_px, d.x1_px, d.y1_px) for d in found], np.float32).reshape(-1, 4)
+        scores = np.array([d.score for d in found], np.float32)
+        yield Detections(boxes, scores, np.array([CLASS_NAMES.index(d.name) for d in found], np.int64))
+    engine.close()
 
 
 def truth(scene: Scene) -> Detections:
     """Return what a perfect detector finds, occluded parts included."""
-    boxes = np.array([item.box() for item in scene.items], np.float32) / _SCALE
+    boxes = np.array([item.box() for item in scene.items], np.float32)
     classes = np.array([CLASS_NAMES.index(item.name) for item in scene.items], np.int64)
     return Detections(boxes, np.ones(len(classes), np.float32), classes)
 
@@ -145,21 +118,22 @@ def detector_at(model_path: Path, scenes: Sequence[Scene], threshold: float = 0.
     return len(overlaps) / max(1, found_count), len(overlaps) / wanted_count, float(np.mean(overlaps or [0.0]))
 
 
-def captions(model_path: Path, scenes: Sequence[Scene]) -> Iterator[tuple[str, float]]:
-    """Yield each scene's sentence and the probability of its most doubtful word."""
-    session = open_model(model_path)
-    words = json.loads(session.get_modelmeta().custom_metadata_map["vocabulary"])
+def captions(model_path: Path, scenes: Sequence[Scene]) -> Iterator[Caption]:
+    """Yield each scene's sentence, by the way that caption_node goes."""
+    engine = engines.load(str(model_path), threads=1)
+    task = CaptionTask(engine)
     for scene in scenes:
-        tokens, scores = session.run(["tokens", "scores"], {"image": model_input(render(scene))[None]})
-        ends = np.flatnonzero(tokens[0] == 0)
-        end = int(ends[0]) if len(ends) else tokens.shape[1]
-        yield " ".join(words[token] for token in tokens[0, :end]), float(scores[0, : end + 1].min())
+        inputs, placement = task.preprocess(render(scene))
+        yield task.postprocess(engine.infer(inputs), placement)
+    engine.close()
 
 
 def caption_exact(model_path: Path, scenes: Sequence[Scene]) -> float:
     """Return the share [0, 1] of the scenes whose sentence is right word for word."""
     wanted = [sentence(scene.items) for scene in scenes]
-    return float(np.mean([text == goal for (text, _), goal in zip(captions(model_path, scenes), wanted, strict=True)]))
+    return float(
+        np.mean([caption.text == goal for caption, goal in zip(captions(model_path, scenes), wanted, strict=True)])
+    )
 
 
 def main() -> None:
@@ -178,9 +152,9 @@ def main() -> None:
         return
     print(f"exact sentences {caption_exact(path, scenes):.4f} on {len(scenes)} held-out scenes")
     if args.mistakes:
-        for i, (scene, (text, doubt)) in enumerate(zip(scenes, captions(path, scenes), strict=True)):
-            if text != sentence(scene.items):
-                print(f"scene {i}: said '{text}' ({doubt:.2f}), expected '{sentence(scene.items)}'")
+        for i, (scene, said) in enumerate(zip(scenes, captions(path, scenes), strict=True)):
+            if said.text != sentence(scene.items):
+                print(f"scene {i}: said '{said.text}' ({said.score:.2f}), expected '{sentence(scene.items)}'")
 
 
 if __name__ == "__main__":

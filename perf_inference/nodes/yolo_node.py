@@ -35,6 +35,7 @@ class YoloParameters(ImageEngineParameters):
     layout: str = parameter("auto", "layout of the model's output; auto: by its shape", choices=LAYOUTS)
     confidence: float = parameter(0.4, "detections below this score are left out", at_least=0, at_most=1)
     iou: float = parameter(0.5, "boxes of one class that overlap more are one object", at_least=0, at_most=1)
+    class_agnostic: bool = parameter(False, "boxes that overlap are one object whatever their classes")
     max_detections: int = parameter(100, "detections of one picture, best first", at_least=1, at_most=10_000)
     class_names: tuple[str, ...] = parameter(
         (), "names of the classes; empty: the model's own, or COCO's for 80 classes"
@@ -50,7 +51,9 @@ class YoloNode(Node):
         super().__init__(name)
         p = declare(self, YoloParameters)
         engine = load_engine(p)
-        task = YoloTask(engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size)
+        task = YoloTask(
+            engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size, p.class_agnostic
+        )
         options = QoSOverridingOptions.with_default_policies()
         self._json = self.create_publisher(String, "detections_json", _RESULT_QOS, qos_overriding_options=options)
         self._annotated = self.create_publisher(Image, "annotated", 1, qos_overriding_options=options)

@@ -61,8 +61,12 @@ class YoloTask:
         max_detections: int = 100,
         class_names: Sequence[str] = (),
         default_size_px: int = 640,
+        class_agnostic: bool = False,
     ) -> None:
         """Read what the model's specs and metadata tell.
+
+        Args:
+            class_agnostic: one object has one class: boxes that overlap suppress each other whatever their classes.
 
         Raises:
             ConfigError: a model that is no detector of a known layout, or names that do not fit its classes.
@@ -76,7 +80,7 @@ class YoloTask:
         plain = self.layout == "yolox" or spec.dtype == np.uint8
         self._input = ImageInput.of(spec, size, size, rgb=not plain, scale=1.0 if plain else 1 / 255)
         self._centred = self.layout != "yolox"
-        self._confidence, self._iou, self._max = confidence, iou, max_detections
+        self._confidence, self._iou, self._max, self._agnostic = confidence, iou, max_detections, class_agnostic
         self.names = _names(engine, self.layout, class_names)
         self._grid = _grid(self._input) if self.layout == "yolox" else None
 
@@ -86,7 +90,7 @@ class YoloTask:
         return {self._input.name: self._input.array(boxed)}, placement
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Placement) -> list[Detection]:
-        """Return the detections over the confidence, best first, after suppression per class.
+        """Return the detections over the confidence, best first, after non-maximum suppression.
 
         Raises:
             EngineError: an output that does not have the layout's shape or is not finite.
@@ -101,7 +105,8 @@ class YoloTask:
             raise EngineError("the model gave scores that are not finite")
         keep = best >= self._confidence
         boxes = np.concatenate([centre[keep] - size[keep] / 2, centre[keep] + size[keep] / 2], axis=1)
-        chosen = suppress(boxes, best[keep], kinds[keep], self._iou)[: self._max]
+        groups = np.zeros_like(kinds[keep]) if self._agnostic else kinds[keep]
+        chosen = suppress(boxes, best[keep], groups, self._iou)[: self._max]
         placed = context.to_camera(boxes[chosen])
         return [
             Detection(self.names[kind], float(score), *(float(v) for v in box))

@@ -1,0 +1,128 @@
+"""Detector and captioner over real topics."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
+
+from conftest import Process, Ros
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
+
+from perf_inference.demo.scenes import Item, Scene, render
+from perf_inference.nodes.images import from_bgr, to_bgr
+from perf_inference.nodes.messages import from_key_values
+from perf_inference.nodes.reporting import STATUS_QOS
+
+SCENE = Scene(
+    (Item("circle", "red", 200, 240, 48.0), Item("square", "blue", 460, 250, 37.0)),
+    seed=5,
+)
+
+
+class Camera:
+    """Publishes one picture at 20 Hz of the test's own spinning, once it is switched on."""
+
+    def __init__(self, ros: Ros) -> None:
+        self.ros, self.on = ros, False
+        self.message = from_bgr(render(SCENE), Header(frame_id="camera"))
+        self.sent = 0
+        self._publisher = ros.node.create_publisher(Image, "image", qos_profile_sensor_data)
+        self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+        ros.node.create_timer(0.05, self._publish)
+
+    def _publish(self) -> None:
+        if self.on:
+            self.message.header.stamp = self.ros.node.get_clock().now().to_msg()
+            self._publisher.publish(self.message)
+            self.sent += 1
+
+    def values(self) -> dict[str, object]:
+        return from_key_values(self.statuses[-1].values) if self.statuses else {}
+
+
+@pytest.fixture
+def camera(ros: Ros) -> Camera:
+    return Camera(ros)
+
+
+def test_detections_name_the_shapes_where_they_are(
+    ros: Ros, camera: Camera, start_node: Callable[..., Process]
+) -> None:
+    messages = ros.collect(String, "detections_json")
+    node = start_node("yolo_node")
+    camera.on = True
+    assert ros.spin_until(lambda: messages, 20), node.output()
+    content = json.loads(messages[-1].data)
+    assert content["header"]["frame_id"] == "camera"
+    assert content["header"]["stamp"]["sec"] > 0
+    found = {d["results"][0]["hypothesis"]["class_id"]: d["bbox"] for d in content["detections"]}
+    assert set(found) == {"red circle", "blue square"}
+    for item in SCENE.items:
+        x0, y0, x1, y1 = item.box()
+        box = found[item.name]
+        assert box["center"]["position"]["x"] == pytest.approx((x0 + x1) / 2, abs=6)
+        assert box["center"]["position"]["y"] == pytest.approx((y0 + y1) / 2, abs=6)
+        assert box["size_x"] == pytest.approx(x1 - x0, rel=0.15)
+        assert box["size_y"] == pytest.approx(y1 - y0, rel=0.15)
+
+
+def test_the_annotated_picture_comes_while_somebody_looks(
+    ros: Ros, camera: Camera, start_node: Callable[..., Process]
+) -> None:
+    start_node("yolo_node")
+    camera.on = True
+    pictures = ros.collect(Image, "annotated")
+    assert ros.spin_until(lambda: pictures, 20)
+    drawn = to_bgr(pictures[-1]).astype(int) - to_bgr(camera.message)
+    assert np.abs(drawn).max() > 50
+
+
+def test_a_picture_whose_step_does_not_fit_is_counted_and_skipped(
+    ros: Ros, camera: Camera, start_node: Callable[..., Process]
+) -> None:
+    node = start_node("yolo_node")
+    messages = ros.collect(String, "detections_json")
+    good = camera.message
+    camera.message = Image(height=4, width=4, encoding="bgr8", step=5, data=array("B", bytes(48)))
+    camera.on = True
+    assert ros.spin_until(lambda: camera.values().get("ledger.image.rejected", 0) > 3, 20), node.output()
+    assert "image step must be at least 12 bytes for 4 px of bgr8, got 5" in node.output()
+    assert not messages
+    camera.message = good
+    assert ros.spin_until(lambda: messages, 20)
+    assert camera.values()["ledger.image.residual"] == 0
+
+
+def test_a_caption_comes_when_it_is_asked_for(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
+    captions = ros.collect(String, "caption")
+    node = start_node("caption_node", "-p", "rate:=0.0")
+    answer = ros.call(Trigger, "caption_node/caption", Trigger.Request(), 20)
+    assert not answer.success
+    assert "no picture has come on /image yet" in answer.message
+    camera.on = True
+    assert ros.spin_until(lambda: camera.values().get("ledger.image.received", 0) > 0, 20), node.output()
+    answer = ros.call(Trigger, "caption_node/caption", Trigger.Request())
+    assert answer.success, answer.message
+    assert answer.message == "a red circle left of a blue square"
+    assert ros.spin_until(lambda: captions)
+    assert captions[-1].data == answer.message
+    assert node.stop() == 0
+
+
+def test_captions_come_at_their_rate(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
+    captions = ros.collect(String, "caption")
+    start_node("caption_node", "-p", "rate:=5.0")
+    camera.on = True
+    assert ros.spin_until(lambda: len(captions) > 10, 20)
+    assert {caption.data for caption in captions} == {"a red circle left of a blue square"}
+    assert camera.values()["ledger.tick.residual"] == camera.values()["ledger.image.residual"] == 0
