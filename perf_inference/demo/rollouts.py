@@ -1,4 +1,4 @@
-"""What an expert does that knows the puck's motion, and what the robot sees meanwhile: many robots at once, with delays."""
+"""An expert that knows the puck's motion, and what the robot sees meanwhile: many robots at once, with delays."""
 
 from __future__ import annotations
 
