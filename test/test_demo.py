@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -126,20 +126,21 @@ def _policy_says(messages: list[DiagnosticArray], wanted: bytes, text: str) -> b
     )
 
 
-@pytest.fixture
-def leftovers() -> Iterator[None]:
-    """No process of this package outlives the test."""
-    before = {p.pid for p in psutil.process_iter()}
-    yield
-    new = [p for p in psutil.process_iter(["cmdline"]) if p.pid not in before]
-    assert not [p for p in new if "perf_inference.nodes" in " ".join(p.info["cmdline"] or ())]
+def nodes_of(domain: int) -> list[psutil.Process]:
+    """Return the processes of this package in a ROS domain."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        mine = (process.info["environ"] or {}).get("ROS_DOMAIN_ID") == str(domain)
+        if mine and "perf_inference.nodes" in " ".join(process.info["cmdline"] or ()):
+            found.append(process)
+    return found
 
 
 @pytest.mark.parametrize(
     ("how", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.7), (signal.SIGINT, 1.6), (signal.SIGTERM, 4.0)]
 )
 def test_it_ends_within_a_second_whenever_it_is_asked(
-    start_command: Callable[..., Process], in_tmp: Path, leftovers: None, how: signal.Signals, after_s: float
+    start_command: Callable[..., Process], in_tmp: Path, domain: int, how: signal.Signals, after_s: float
 ) -> None:
     demo = start_command("demo")
     demo.wait_for("perf-inference demo: starting")
@@ -149,6 +150,7 @@ def test_it_ends_within_a_second_whenever_it_is_asked(
     assert demo.stop(how) == 0, demo.output()
     took_s = time.monotonic() - asked_s
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    assert not nodes_of(domain)
     assert "targets reached" in demo.output() or "summary" in demo.output(), demo.output()
     assert "killed" not in demo.output(), demo.output()
     assert "Traceback" not in demo.output(), demo.output()

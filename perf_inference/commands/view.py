@@ -59,7 +59,7 @@ class PlainView:
             if name in seen.timings:
                 rate, p50 = (_number(beat.values.get(key)) for key in ("rate_hz", "latency_p50_ms"))
                 parts.append(f"{name} {rate} Hz p50 {p50} ms drops {seen.dropped[name]}")
-        print(" | ".join([*parts, f'"{seen.caption}"']), flush=True)
+        print(" | ".join([*parts, _looks(seen)]), flush=True)
 
 
 class LiveView:
@@ -93,7 +93,7 @@ class LiveView:
             table.add_row(*_row(name, beat, seen), style=None if beat.ok else "yellow")
         done, total = _done(seen, elapsed_s, duration_s, episodes)
         bar = ProgressBar(total=total, completed=done, width=50)
-        looks = Text(f'sees {", ".join(seen.detections) or "nothing"}; says "{seen.caption}"')
+        looks = Text(_looks(seen))
         self._live.update(
             Group(table, looks, Text(_progress(seen, elapsed_s, duration_s, episodes)), bar), refresh=True
         )
@@ -160,6 +160,10 @@ def _progress(seen: Observer, elapsed_s: float | None, duration_s: float, episod
         return "waiting for the first action"
     done, total = _done(seen, elapsed_s, duration_s, episodes)
     return f"{done:.0f} of {total:.0f} {'episodes' if episodes else 's'}, targets reached {_targets(seen)}"
+
+
+def _looks(seen: Observer) -> str:
+    return f'sees {", ".join(seen.detections) or "nothing"}; says "{seen.caption}"'
 
 
 def _targets(seen: Observer) -> str:
