@@ -77,7 +77,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
-            f"perf-inference = {NAME}.cli:main",
+            f"perf-inference = {NAME}.cli:entry",
             f"container = {NAME}.nodes.container:main",
             *(f"{node} = {NAME}.nodes.{node}:main" for node in NODES),
         ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -41,5 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def entry() -> None:
+    """Run one command and exit with its status, without the 0.3 s that the interpreter takes to tear down rclpy."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

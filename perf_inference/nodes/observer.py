@@ -63,6 +63,7 @@ class Observer:
         self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()
+        self._context.destroy()
 
     def _on_status(self, message: DiagnosticStatus) -> None:
         self.heartbeats[message.name] = Heartbeat(
