@@ -18,6 +18,7 @@ from perf_inference.errors import EngineError, InputError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.measure.ledger import Ledger, Mailbox
 from perf_inference.measure.stamps import Arrival, Scalar, Stamps, Timing, source_latency_ns
+from perf_inference.measure.warmup import WarmUp
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -69,13 +70,15 @@ class Pipeline:
             source_clock_ns: the clock of the messages' header stamps; the system clock by default.
         """
         self.ledger = Ledger()
-        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size)
+        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size, self._replaced)
         self._node = node
         self._decode, self._task, self._engine = decode, task, engine
         self._publish, self._report, self._problem = publish, report, problem
         self._clocks = clocks
         self._source_clock_ns = source_clock_ns or clocks.system_ns
         self._seq = 0
+        self._warm_up = WarmUp()
+        self._oldest_replaced_ns: int | None = None  # age, since the last finished one
         self._worker = threading.Thread(target=self._work, name=f"{node} worker", daemon=True)
 
     def start(self) -> None:
@@ -124,6 +127,11 @@ class Pipeline:
         while self.step():
             pass
 
+    def _replaced(self, arrival: Arrival) -> None:
+        late_ns = 0 if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
+        age_ns = self._clocks.monotonic_ns() - arrival.arrived_ns + late_ns
+        self._oldest_replaced_ns = max(age_ns, self._oldest_replaced_ns or 0)
+
     def _skip(self, outcome: str, error: Exception) -> None:
         self._mailbox.done(outcome)
         self._problem(outcome, error)
@@ -136,6 +144,9 @@ class Pipeline:
             self.ledger.count("implausible_stamps")
         self._seq += 1
         info = self._engine.info
+        durations = stamps.durations_ns()
+        late_ns = None if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
+        oldest_replaced_ns, self._oldest_replaced_ns = self._oldest_replaced_ns, None
         timing = Timing(
             node=self._node,
             engine=info.name,
@@ -145,10 +156,13 @@ class Pipeline:
             stamp_ns=stamp_ns,
             due_ns=arrival.due_ns,
             received_ns=arrival.received_ns,
-            stages_ns=stamps.durations_ns(),
+            stages_ns=durations,
             total_ns=stamps.total_ns,
             latency_ns=latency_ns,
             dropped_before=dropped_before,
+            due_latency_ns=None if late_ns is None else late_ns + stamps.total_ns,
+            dropped_age_ns=oldest_replaced_ns if dropped_before else None,
+            warmup=self._warm_up.mark(durations["infer"]),
             extra=extra,
         )
         self.ledger.count("published")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
 
@@ -74,8 +75,13 @@ class Ledger:
 class Mailbox(Generic[T]):
     """A keep-last queue between the ROS thread and the worker: the newest wins, and what it replaces is counted."""
 
-    def __init__(self, ledger: Ledger, depth: int = 1) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, depth: int = 1, replaced: Callable[[T], None] = lambda item: None) -> None:
+        """Make an empty box.
+
+        Args:
+            replaced: told of each item that a newer one pushed out (the putting thread, under the lock).
+        """
+        self._ledger, self._on_replaced = ledger, replaced
         self._items: deque[object] = deque()
         self._depth = depth
         self._changed = threading.Condition(ledger.lock)
@@ -88,7 +94,7 @@ class Mailbox(Generic[T]):
         with self._changed:
             self._ledger.count("received")
             if len(self._items) >= self._depth:
-                self._items.popleft()
+                self._on_replaced(self._items.popleft())  # type: ignore[arg-type]
                 self._ledger.count("replaced")
                 self._replaced_since_take += 1
             self._items.append(item)

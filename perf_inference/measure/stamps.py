@@ -67,6 +67,9 @@ class Timing:
     total_ns: int
     latency_ns: int | None
     dropped_before: int
+    due_latency_ns: int | None = None  # from when it was due to the end
+    dropped_age_ns: int | None = None  # of the oldest that was replaced before it, when it was replaced
+    warmup: bool = False
     extra: Mapping[str, Scalar] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Scalar]:
@@ -86,7 +89,10 @@ class Timing:
             record[f"{stage}_ms"] = None if duration is None else duration / 1e6
         record["total_ms"] = self.total_ns / 1e6
         record["latency_ms"] = None if self.latency_ns is None else self.latency_ns / 1e6
+        record["due_latency_ms"] = None if self.due_latency_ns is None else self.due_latency_ns / 1e6
         record["dropped_before"] = self.dropped_before
+        record["dropped_age_ms"] = None if self.dropped_age_ns is None else self.dropped_age_ns / 1e6
+        record["warmup"] = self.warmup
         record.update(self.extra)
         return record
 

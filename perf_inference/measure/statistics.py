@@ -81,7 +81,8 @@ class TimingStatistics:
 
     def __init__(self) -> None:
         self.inferences = 0
-        self.latency = Distribution()
+        self.warmup = 0  # of them; left out of latency and stages
+        self.latency, self.due_latency, self.dropped_age = Distribution(), Distribution(), Distribution()
         self.stages: dict[str, Distribution] = {}
         self._first_ns: int | None = None
         self._last_ns: int | None = None
@@ -92,13 +93,14 @@ class TimingStatistics:
         received = record["received_ns"]
         self._first_ns = received if self._first_ns is None else min(self._first_ns, received)
         self._last_ns = received if self._last_ns is None else max(self._last_ns, received)
+        if record.get("warmup"):
+            self.warmup += 1
+            return
+        named = {"latency_ms": self.latency, "due_latency_ms": self.due_latency, "dropped_age_ms": self.dropped_age}
         for key, value in record.items():
-            if not key.endswith("_ms") or not isinstance(value, int | float):
-                continue
-            if key == "latency_ms":
-                self.latency.add(round(value * 1e6))
-            else:
-                self.stages.setdefault(key[:-3], Distribution()).add(round(value * 1e6))
+            if key.endswith("_ms") and isinstance(value, int | float):
+                values = named.get(key) or self.stages.setdefault(key[:-3], Distribution())
+                values.add(round(value * 1e6))
 
     @property
     def hz(self) -> float | None:
@@ -113,11 +115,14 @@ class TimingStatistics:
         return 0.0 if self._first_ns is None or self._last_ns is None else (self._last_ns - self._first_ns) / 1e9
 
     def as_dict(self) -> dict[str, Any]:
-        """Return {inferences, hz, latency_ms, stages_ms} as the summary file has them."""
+        """Return {inferences, hz, warmup, latency_ms, ..., stages_ms} as the summary file has them."""
         return {
             "inferences": self.inferences,
             "hz": None if self.hz is None else round(self.hz, 4),
+            "warmup": self.warmup,
             "latency_ms": self.latency.summary_ms(),
+            "due_latency_ms": self.due_latency.summary_ms(),
+            "dropped_age_ms": self.dropped_age.summary_ms(),
             "stages_ms": {stage: values.summary_ms() for stage, values in self.stages.items()},
         }
 

@@ -82,7 +82,7 @@ class Step(NamedTuple):
 
     t_ns: int  # in the recording's time
     outlet: Outlet
-    message: Callable[[], Any]  # makes it; raises InputError to have it skipped
+    message: Callable[[int], Any]  # makes it, told how late it is [ns]; raises InputError to have it skipped
 
 
 class Player:
@@ -146,9 +146,10 @@ class Player:
             due_ns = start_ns + round((step.t_ns - first_ns) / self._rate)
             if not self._wait_until(due_ns, step.t_ns):
                 return None
-            self.late_max_ns = max(self.late_max_ns, CLOCKS.monotonic_ns() - due_ns)
+            late_ns = CLOCKS.monotonic_ns() - due_ns
+            self.late_max_ns = max(self.late_max_ns, late_ns)
             try:
-                step.outlet.send(step.message(), self._stop)
+                step.outlet.send(step.message(late_ns), self._stop)
             except InputError as error:
                 self.skipped += 1
                 self._node.get_logger().warning(f"skipped: {error}")

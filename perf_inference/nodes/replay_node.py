@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from rclpy.duration import Duration
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.serialization import deserialize_message
@@ -44,7 +45,7 @@ class ReplayParameters:
     picture_hz: float = parameter(1.0, "pictures per second, times rate", at_least=1e-6, at_most=1e6)
     loop: bool = parameter(False, "begin again at the end")
     wait_for_subscribers: bool = parameter(True, "begin when somebody listens to one of the topics")
-    restamp: bool = parameter(False, "set header stamps to the time of sending (pictures always have it)")
+    restamp: bool = parameter(False, "set header stamps to when each message was due (pictures always have it)")
     clock: bool = parameter(False, "publish the recording's time on /clock")
     exit_when_done: bool = parameter(False, "end the process after the last message")
 
@@ -155,12 +156,17 @@ class ReplayNode(Node):
             outlet = self._outlets.get(topic)
             if outlet is not None:
                 kind = self._kinds.get(topic)
-                yield Step(t_ns, outlet, partial(bytes, data) if kind is None else partial(self._restamped, kind, data))
+                make = partial(_as_recorded, data) if kind is None else partial(self._restamped, kind, data)
+                yield Step(t_ns, outlet, make)
 
-    def _restamped(self, kind: Any, data: bytes) -> Any:
+    def _restamped(self, kind: Any, data: bytes, late_ns: int) -> Any:
         message = deserialize_message(data, kind)
-        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.stamp = self._due_stamp(late_ns)
         return message
+
+    def _due_stamp(self, late_ns: int) -> Any:
+        """Return when the message was due: latencies count from then, not from when a late sender sent it."""
+        return (self.get_clock().now() - Duration(nanoseconds=late_ns)).to_msg()
 
     def _picture_player(self, pictures: Pictures) -> Player:
         if self._in_force.clock:
@@ -178,11 +184,16 @@ class ReplayNode(Node):
         for number, path in enumerate(self._source.files):
             yield Step(number * self._picture_period_ns, self._outlets["image"], partial(self._picture, path))
 
-    def _picture(self, path: Path) -> Image:
+    def _picture(self, path: Path, late_ns: int) -> Image:
+        stamp = self._due_stamp(late_ns)
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is None:
             raise InputError(f"{path} must be a picture that OpenCV can read, but is not")
-        return from_bgr(picture, Header(stamp=self.get_clock().now().to_msg(), frame_id=path.stem))
+        return from_bgr(picture, Header(stamp=stamp, frame_id=path.stem))
+
+
+def _as_recorded(data: bytes, late_ns: int) -> bytes:
+    return bytes(data)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.due import DueGrid
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.messages import stamp_ns
@@ -38,8 +39,7 @@ class Input:
         self._node, self._arrive = node, arrive
         self._gaps = GapCounter()
         self._type_name = _type_name(message_type)
-        self._period_ns = round(1e9 / expected_hz) if expected_hz > 0 else None
-        self._due_ns: int | None = None
+        self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         callback = self._with_info if HAS_MESSAGE_INFO else self._without_info
         self._subscription = node.create_subscription(
             message_type, topic, callback, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
@@ -69,29 +69,20 @@ class Input:
         if not 0 <= waited_ns <= _MAX_WAIT_NS:
             received_ns, waited_ns = system_ns, 0
         sequence, gid = info["publication_sequence_number"], info.get("publisher_gid")
-        if sequence is not None:
-            self.ledger.lost(self._gaps.lost(gid["data"] if gid else b"", sequence))
-        self._hand_on(message, monotonic_ns, monotonic_ns - waited_ns, received_ns)
+        lost = None if sequence is None else self._gaps.lost(gid["data"] if gid else b"", sequence)
+        self.ledger.lost(lost)
+        self._hand_on(message, monotonic_ns, monotonic_ns - waited_ns, received_ns, lost)
 
     def _without_info(self, message: Any) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
-        self._hand_on(message, monotonic_ns, monotonic_ns, system_ns)
+        self._hand_on(message, monotonic_ns, monotonic_ns, system_ns, None)
 
-    def _hand_on(self, message: Any, now_ns: int, arrived_ns: int, received_ns: int) -> None:
+    def _hand_on(self, message: Any, now_ns: int, arrived_ns: int, received_ns: int, lost: int | None) -> None:
         self.last_ns = now_ns
         header = getattr(message, "header", None)
         stamp = stamp_ns(header.stamp) if header is not None else None
-        self._arrive(Arrival(message, arrived_ns, received_ns, stamp, self._next_due(received_ns)))
-
-    def _next_due(self, received_ns: int) -> int | None:
-        """Return when this message should have come, on the grid of the expected frequency that its first one began."""
-        if self._period_ns is None:
-            return None
-        if self._due_ns is None or received_ns < self._due_ns - self._period_ns:
-            self._due_ns = received_ns
-        else:
-            self._due_ns += self._period_ns * max(1, (received_ns - self._due_ns) // self._period_ns)
-        return self._due_ns
+        due_ns = None if self._grid is None else self._grid.due(received_ns, lost)
+        self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns))
 
 
 def _type_name(message_type: Any) -> str:
