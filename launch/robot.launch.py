@@ -7,12 +7,13 @@ ros2 launch perf_inference robot.launch.py config:=/path/to/robot.yaml namespace
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
@@ -20,7 +21,6 @@ from launch.actions import (
     TimerAction,
 )
 from launch.event_handlers import OnProcessExit, OnShutdown
-from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -28,7 +28,7 @@ from launch import LaunchContext, LaunchDescription
 from perf_inference import environment
 from perf_inference.errors import EX_CONFIG, ConfigError
 from perf_inference.graph import Graph, NodeSpec, absolute, default_config, read_graph
-from perf_inference.supervisor import BACK_OFF_S
+from perf_inference.supervisor import BACK_OFF_S, HEALTHY_S
 
 _BOOLEAN = ["true", "false"]
 
@@ -63,17 +63,17 @@ def _start(context: LaunchContext) -> list[Any]:
     tuned = environment.tuned(os.environ)
     actions += [SetEnvironmentVariable(name, tuned[name]) for name in tuned if name not in os.environ]
     if argument("container") == "true":
-        actions += Restarted("container", lambda: _container(graph, namespace)).actions()
+        actions += Restarted("container", lambda again: _container(graph, namespace, again)).actions()
     else:
         for node in graph.nodes:
-            actions += Restarted(node.name, lambda node=node: _node(graph, node, namespace)).actions()
+            actions += Restarted(node.name, lambda again, node=node: _node(graph, node, namespace, again)).actions()
     if graph.run_directory is not None:
         where = LogInfo(msg=f"recorded in {graph.run_directory}")
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
     return actions
 
 
-def _node(graph: Graph, node: NodeSpec, namespace: str) -> Node:
+def _node(graph: Graph, node: NodeSpec, namespace: str, again: dict[str, str]) -> Node:
     return Node(
         package="perf_inference",
         executable=node.executable,
@@ -81,12 +81,13 @@ def _node(graph: Graph, node: NodeSpec, namespace: str) -> Node:
         namespace=absolute(namespace) if namespace else "",
         parameters=[str(file) for file in graph.files],
         remappings=[tuple(remapping.split(":=", 1)) for remapping in node.remappings],
+        additional_env=again,
         output="screen",
         emulate_tty=True,
     )
 
 
-def _container(graph: Graph, namespace: str) -> Node:
+def _container(graph: Graph, namespace: str, again: dict[str, str]) -> Node:
     arguments = graph.container_arguments(namespace)
     named = [f"{node.executable}={node.name}" for node in graph.nodes]
     return Node(
@@ -94,6 +95,7 @@ def _container(graph: Graph, namespace: str) -> Node:
         executable="container",
         arguments=named,
         ros_arguments=[a for a in arguments if a != "--ros-args"],
+        additional_env=again,
         output="screen",
         emulate_tty=True,
     )
@@ -102,24 +104,29 @@ def _container(graph: Graph, namespace: str) -> Node:
 class Restarted:
     """A process that is started again with back-off, three times at most; a wrong configuration ends the launch."""
 
-    def __init__(self, name: str, make: Any) -> None:
+    def __init__(self, name: str, make: Callable[[dict[str, str]], Node]) -> None:
         self._name, self._make = name, make
-        self._restarts = 0
+        self._restarts, self._started_s = 0, 0.0
 
     def actions(self) -> list[Any]:
         """Return the process and what watches it."""
-        process = self._make()
+        self._started_s = time.monotonic()
+        process = self._make({environment.RESTARTED: "1"} if self._restarts else {})
         return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=self._on_exit)), process]
 
     def _on_exit(self, event: Any, context: LaunchContext) -> list[Any]:
         if context.is_shutdown or event.returncode == 0:
             return []
         if event.returncode == EX_CONFIG:
-            reason = f"the configuration of {self._name} is wrong, see its message above"
-            return [LogInfo(msg=reason), EmitEvent(event=Shutdown(reason=reason))]
+            raise RuntimeError(f"the configuration of {self._name} is wrong, see its message above")
+        if time.monotonic() - self._started_s > HEALTHY_S:
+            self._restarts = 0
         if self._restarts >= len(BACK_OFF_S):
             return [LogInfo(msg=f"{self._name} was given up after {self._restarts} restarts; the others go on")]
         delay_s = BACK_OFF_S[self._restarts]
         self._restarts += 1
         told = f"{self._name} ended with status {event.returncode}; restart {self._restarts} in {delay_s:g} s"
-        return [LogInfo(msg=told), TimerAction(period=delay_s, actions=self.actions())]
+        return [LogInfo(msg=told), TimerAction(period=delay_s, actions=[OpaqueFunction(function=self._again)])]
+
+    def _again(self, context: LaunchContext) -> list[Any]:
+        return self.actions()

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 
 TRANSPORT = {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=8MB"}
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # the starter's process: end when it ends, even by kill -9
+RESTARTED = "PERF_INFERENCE_RESTARTED"  # set for a process that is started again after it died
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
 _OWN_TRANSPORT = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -44,7 +46,9 @@ def tune_this_process() -> None:
 
 def _missing(environment: Mapping[str, str]) -> dict[str, str]:
     missing = {}
-    if not any(name in environment for name in _OWN_TRANSPORT):
+    fast_dds = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps")
+    # Humble's Fast DDS reads the variable but knows no options in it.
+    if fast_dds and environment.get("ROS_DISTRO") != "humble" and not any(n in environment for n in _OWN_TRANSPORT):
         missing.update(TRANSPORT)
     if not any(name in environment for name in ALLOCATOR):
         missing.update(ALLOCATOR)

@@ -78,7 +78,7 @@ def read_graph(
     """Return the nodes that the sections of a parameters file name.
 
     Args:
-        sim: start the simulated robot's sections too, and enable the policy.
+        sim: start the simulated robot's sections too, and enable the policy where the file does not say.
         record: start the recorder's section too.
         session: first part of the name of the run's directory, where the file does not say.
         overrides: parameters by executable that the starter sets over the file's.
@@ -88,14 +88,10 @@ def read_graph(
     """
     sections = _sections(config)
     common = sections.pop(_GLOBAL, {})
-    given = {name: dict(values) for name, values in (overrides or {}).items()}
-    start_time = time.strftime("%Y%m%d_%H%M%S")
-    if sim:
-        given["policy_node"] = {"enabled": True, **given.get("policy_node", {})}
-    run_directory, nodes = None, []
+    chosen = []
     for key, parameters in sections.items():
         name = key.rpartition("/")[2]
-        executable = _start(parameters).get("executable", name)
+        executable = _start(parameters, key, config).get("executable", name)
         if executable not in EXECUTABLES:
             raise ConfigError(
                 f"section '{key}' of {config} must be named after a node or have start.executable, one of "
@@ -103,16 +99,41 @@ def read_graph(
             )
         if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
             continue
-        settings = given.get(executable, {})
-        if executable == "recorder_node":
-            own = {"output_dir": parameters.get("output_dir", "runs"), "session": parameters.get("session", session)}
-            settings = {**own, "start_time": start_time, **settings}
-            run_directory = Path(settings["output_dir"]) / f"{settings['session']}_{settings['start_time']}"
-        remappings = (*_start(common).get("remap", ()), *_start(parameters).get("remap", ()))
-        nodes.append(NodeSpec(name, executable, remappings, settings))
-    if not nodes:
+        chosen.append((key, name, str(executable), parameters))
+    if not chosen:
         raise ConfigError(f"{config} starts no node: give it sections such as /**/yolo_node, or sim:=true")
+    if sim and not any(executable == "sim_robot_node" for _, _, executable, _ in chosen):
+        raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
+    run_directory, nodes = None, []
+    for key, name, executable, parameters in chosen:
+        settings: dict[str, Any] = {}
+        if executable == "policy_node" and sim:  # nothing real moves
+            settings = {n: True for n in ("enabled", "enabled_after_restart") if n not in parameters}
+        if executable == "recorder_node":
+            output_dir = Path(parameters.get("output_dir", "runs")).expanduser()
+            run_directory, start_time = _new_run_directory(output_dir, parameters.get("session", session))
+            settings = {"output_dir": str(output_dir), "session": parameters.get("session", session),
+                        "start_time": start_time}  # fmt: skip
+        settings.update((overrides or {}).get(executable, {}))
+        # Of two rules that match, rcl takes the first: a node's own come before those for all.
+        own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
+        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings))
     return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory)
+
+
+def _new_run_directory(output_dir: Path, session: str) -> tuple[Path, str]:
+    """Make the run's directory, one second later where another start has just made it; return it and its time."""
+    while True:
+        start_time = time.strftime("%Y%m%d_%H%M%S")
+        directory = output_dir / f"{session}_{start_time}"
+        try:
+            directory.mkdir(parents=True)
+        except FileExistsError:
+            time.sleep(0.1)
+        except OSError as error:
+            raise ConfigError(f"output_dir must be writable, got {output_dir}: {error.strerror}") from error
+        else:
+            return directory, start_time
 
 
 def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> list[Path]:
@@ -130,7 +151,6 @@ def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> li
     else:
         folder = run_directory
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / "starter.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"output_dir must be writable, got {folder}: {error.strerror}") from error
@@ -172,6 +192,13 @@ def _sections(config: Path) -> dict[str, dict[str, Any]]:
     return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
 
 
-def _start(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping[str, Any]:
+    """Return what the starter reads of a section."""
     start = parameters.get("start", {})
-    return start if isinstance(start, dict) else {}
+    remap = start.get("remap", []) if isinstance(start, dict) else None
+    if not isinstance(remap, list) or not all(isinstance(rule, str) and ":=" in rule for rule in remap):
+        raise ConfigError(
+            f"start in section '{section}' of {config} must be like {{remap: ['image:=/camera/image_raw']}}, "
+            f"got {start!r}"
+        )
+    return dict(start)

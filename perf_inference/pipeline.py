@@ -76,7 +76,7 @@ class Pipeline:
         self._publish, self._report, self._problem = publish, report, problem
         self._clocks = clocks
         self._source_clock_ns = source_clock_ns or clocks.system_ns
-        self._seq = 0
+        self._seq = self._dropped = 0
         self._warm_up = WarmUp()
         self._oldest_replaced_ns: int | None = None  # age, since the last finished one
         self._worker = threading.Thread(target=self._work, name=f"{node} worker", daemon=True)
@@ -94,7 +94,8 @@ class Pipeline:
         taken = self._mailbox.take(timeout_s)
         if taken is None:
             return False
-        arrival, dropped_before = taken
+        arrival, dropped = taken
+        self._dropped += dropped  # stays until a timing says it
         stamps = Stamps(arrival.arrived_ns, self._clocks.monotonic_ns)
         stamps.mark("queue")
         try:
@@ -113,7 +114,7 @@ class Pipeline:
         except (EngineError, Exception) as error:
             self._skip("failed", error)
         else:
-            self._finish(arrival, frame.stamp_ns, stamps, dropped_before, self._task.extra(result, context))
+            self._finish(arrival, frame.stamp_ns, stamps, self._task.extra(result, context))
         return True
 
     def close(self, timeout_s: float = 1.0) -> bool:
@@ -136,9 +137,7 @@ class Pipeline:
         self._mailbox.done(outcome)
         self._problem(outcome, error)
 
-    def _finish(
-        self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, dropped_before: int, extra: Mapping[str, Scalar]
-    ) -> None:
+    def _finish(self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, extra: Mapping[str, Scalar]) -> None:
         latency_ns = source_latency_ns(stamp_ns, self._source_clock_ns())
         if latency_ns is None and stamp_ns:
             self.ledger.count("implausible_stamps")
@@ -146,6 +145,7 @@ class Pipeline:
         info = self._engine.info
         durations = stamps.durations_ns()
         late_ns = None if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
+        dropped, self._dropped = self._dropped, 0
         oldest_replaced_ns, self._oldest_replaced_ns = self._oldest_replaced_ns, None
         timing = Timing(
             node=self._node,
@@ -156,12 +156,13 @@ class Pipeline:
             stamp_ns=stamp_ns,
             due_ns=arrival.due_ns,
             received_ns=arrival.received_ns,
+            arrived_ns=arrival.arrived_ns,
             stages_ns=durations,
             total_ns=stamps.total_ns,
             latency_ns=latency_ns,
-            dropped_before=dropped_before,
+            dropped_before=dropped,
             due_latency_ns=None if late_ns is None else late_ns + stamps.total_ns,
-            dropped_age_ns=oldest_replaced_ns if dropped_before else None,
+            dropped_age_ns=oldest_replaced_ns if dropped else None,
             warmup=self._warm_up.mark(durations["infer"]),
             extra=extra,
         )

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
+from perf_inference.environment import RESTARTED
 from perf_inference.errors import EX_CONFIG
 
 BACK_OFF_S = (0.5, 1.0, 2.0)
-_HEALTHY_S = 60.0  # a process that lived so long has its restarts back
+HEALTHY_S = 60.0  # a process that lived so long has its restarts back
 _STOP_S = 0.9
 
 
@@ -28,6 +29,7 @@ class Child:
     restarts: int = 0
     due_s: float | None = None  # when it will be started again
     fate: str = ""  # why it will not be started again
+    finished: bool = False  # it ended by itself, with status 0
 
     @property
     def alive(self) -> bool:
@@ -54,6 +56,7 @@ class Supervisor:
         self.children = [Child(name, command) for name, command in commands.items()]
         self._environment = dict(environment)
         self._say, self._output = say, output
+        self._stopped = False
 
     def start(self) -> None:
         """Start all."""
@@ -78,12 +81,12 @@ class Supervisor:
     @property
     def given_up(self) -> list[str]:
         """Names of those that will not be started again, or had to be killed."""
-        return [c.name for c in self.children if c.fate]
+        return [c.name for c in self.children if c.fate and not c.finished]
 
     @property
     def running(self) -> bool:
         """Whether anything runs or will be started again."""
-        return any(c.alive or c.due_s is not None for c in self.children)
+        return not self._stopped and any(not c.fate for c in self.children)
 
     def stop(self, meanwhile: Callable[[], None] = lambda: time.sleep(0.01), timeout_s: float = _STOP_S) -> None:
         """Ask all to end at once, wait, and kill who stays.
@@ -91,6 +94,7 @@ class Supervisor:
         Args:
             meanwhile: called again and again while they end.
         """
+        self._stopped = True
         for child in self.children:
             child.due_s = None
             if child.process is not None and child.alive:
@@ -107,7 +111,7 @@ class Supervisor:
 
     def fates(self) -> list[str]:
         """Return a sentence for each process that is not coming back, or that was restarted."""
-        told = [f"{c.name} {c.fate}" for c in self.children if c.fate]
+        told = [f"{c.name} {c.fate}" for c in self.children if c.fate and not c.finished]
         restarted = [c for c in self.children if c.restarts and not c.fate]
         return told + [
             f"{c.name} was restarted {'once' if c.restarts == 1 else f'{c.restarts} times'}" for c in restarted
@@ -116,9 +120,10 @@ class Supervisor:
     def _launch(self, child: Child) -> None:
         child.started_s = time.monotonic()
         piped = self._output is not None
+        again = {RESTARTED: "1"} if child.restarts else {}
         child.process = subprocess.Popen(
             child.command,
-            env=self._environment,
+            env={**self._environment, **again},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if piped else None,
             stderr=subprocess.STDOUT if piped else None,
@@ -138,11 +143,15 @@ class Supervisor:
     def _bury(self, child: Child, now_s: float) -> None:
         assert child.process is not None
         how = _describe_status(child.process.returncode)
+        if child.process.returncode == 0:
+            child.finished, child.fate = True, "has finished"
+            self._say(f"{child.name} has finished")
+            return
         if child.process.returncode == EX_CONFIG:
             child.fate = "ended: its configuration is wrong (see its message above); it is not started again"
             self._say(f"{child.name} {child.fate}")
             return
-        if now_s - child.started_s > _HEALTHY_S:
+        if now_s - child.started_s > HEALTHY_S:
             child.restarts = 0
         if child.restarts >= len(BACK_OFF_S):
             child.fate = f"{how} and was given up after {child.restarts} restarts"

@@ -27,7 +27,7 @@ ALLOWED = {
     "demo": {"errors", "measure", "engines", "tasks"},
     "pipeline": {"errors", "measure", "engines"},
     "graph": {"errors"},
-    "supervisor": {"errors"},
+    "supervisor": {"environment", "errors"},
     "testing": {"errors", "measure", "engines"},
     "models": set(),
     "nodes": {

@@ -154,6 +154,7 @@ def test_it_ends_within_a_second_whenever_it_is_asked(
     assert "targets reached" in demo.output() or "summary" in demo.output(), demo.output()
     assert "killed" not in demo.output(), demo.output()
     assert "Traceback" not in demo.output(), demo.output()
+    assert took_s < 1.0
     print(f"{how.name} after {after_s} s: ended in {took_s:.2f} s")
     for path in in_tmp.rglob("*.jsonl"):
         for line in path.read_text().splitlines():

@@ -25,6 +25,24 @@ def test_the_default_file_starts_a_robot_and_with_sim_its_simulation(
     assert simulated.run_directory is None
 
 
+def test_two_starts_in_one_second_get_two_directories(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/runs}}\n")
+    assert read_graph(config).run_directory != read_graph(config).run_directory
+
+
+def test_a_simulation_enables_the_policy_unless_the_file_says_no(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    arm = "/**/arm:\n  ros__parameters: {start: {executable: sim_robot_node}}\n"
+    for said, wanted in (("", True), ("enabled: false", None)):
+        config.write_text(f"{arm}/**/policy_node:\n  ros__parameters: {{{said}}}\n")
+        (_, policy) = read_graph(config, sim=True, record=False).nodes
+        assert policy.parameters.get("enabled") is wanted
+    config.write_text("/**/policy_node:\n  ros__parameters: {}\n")
+    with pytest.raises(ConfigError, match="sim needs a section"):
+        read_graph(config, sim=True)
+
+
 def test_what_the_starter_sets_is_a_second_file(tmp_path: Path) -> None:
     config = tmp_path / "robot.yaml"
     config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/runs, session: mine}}\n")
@@ -43,6 +61,7 @@ def test_a_section_can_start_a_second_node_of_a_kind_with_its_own_remapping(tmp_
     )
     graph = read_graph(config)
     command = graph.command(graph.nodes[0], "robot1")
+    assert graph.nodes[0].remappings[0] == "detections:=front/detections"  # of two that match, rcl takes the first
     assert "perf_inference.nodes.yolo_node" in command
     for argument in ("__node:=front", "__ns:=/robot1", "image:=camera/image_raw", "detections:=front/detections"):
         assert argument in command
@@ -60,6 +79,7 @@ def test_a_section_can_start_a_second_node_of_a_kind_with_its_own_remapping(tmp_
         ("[1, 2]\n", "must be a ROS parameters file.*got list"),
         ("a: [\n", "is no YAML"),
         ("/**:\n  ros__parameters: {}\n", "starts no node"),
+        ("/**/yolo_node:\n  ros__parameters: {start: {remap: 'image:=/cam'}}\n", "start in section '/../yolo_node'"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: str, said: str) -> None:

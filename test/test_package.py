@@ -15,8 +15,18 @@ SETUP = (ROOT / "setup.py").read_text()
 
 # Keys of rosdep, and packages of every distribution from Humble to Rolling, looked up in rosdistro.
 KNOWN_TO_ROSDEP = {
-    *("ament_index_python", "launch", "launch_ros", "rclpy"),
-    *("diagnostic_msgs", "geometry_msgs", "rcl_interfaces", "sensor_msgs", "std_msgs", "std_srvs", "trajectory_msgs"),
+    *("launch", "launch_ros", "rclpy"),
+    *(
+        "builtin_interfaces",
+        "rosgraph_msgs",
+        "diagnostic_msgs",
+        "geometry_msgs",
+        "rcl_interfaces",
+        "sensor_msgs",
+        "std_msgs",
+        "std_srvs",
+        "trajectory_msgs",
+    ),
     *("vision_msgs", "diagnostic_updater", "cv_bridge"),
     *("python3-numpy", "python3-opencv", "python3-psutil", "python3-rich", "python3-yaml", "python3-pytest"),
 }

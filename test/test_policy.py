@@ -66,6 +66,10 @@ def test_a_joint_beyond_its_range_may_only_come_back() -> None:
     assert clamped[0] <= 0
 
 
+def test_a_position_outside_its_range_comes_back_no_faster_than_it_may() -> None:
+    assert LIMITS.clamp_position(np.array([0.0, 0.0]), np.array([1.5, 0.0]), 0.1).tolist() == pytest.approx([1.3, 0.0])
+
+
 def test_positions_are_clamped_by_range_and_speed() -> None:
     clamped = LIMITS.clamp_position(np.array([5.0, 0.01]), np.array([0.95, 0.0]), 0.1)
     assert clamped.tolist() == pytest.approx([1.0, 0.01])
@@ -74,6 +78,8 @@ def test_positions_are_clamped_by_range_and_speed() -> None:
 def test_limits_that_do_not_fit_are_named() -> None:
     with pytest.raises(ConfigError, match=r"limits.upper must have 2 values"):
         JointLimits.of(("a", "b"), (-1, -1), (1,), (1, 1))
+    with pytest.raises(ConfigError, match=r"limits\.velocity must be numbers"):
+        JointLimits.of(("a",), (-1,), (1,), (float("nan"),))
     with pytest.raises(ConfigError, match="lower <= upper"):
         JointLimits.of(("a",), (1,), (-1,), (1,))
 
@@ -110,6 +116,26 @@ def test_the_inputs_fit_the_specs() -> None:
     for spec in Engine.inputs:
         spec.check(arrays[spec.name])
     assert task.extra(None, seen) == {"sensor_fill": 3, "robot_fill": 3}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "metadata", "said"),
+    [
+        ({"force": (1, 3)}, (1, 2), {}, "must take force"),
+        ({"joints": (1, 4, 4)}, (1, 2), {}, "with one window W"),
+        ({}, (1, 7), {}, "must give an action"),
+        ({}, (1, 2), {"action": "effort"}, "must be one of velocity, position, 'p' says 'effort'"),
+    ],
+)
+def test_a_model_of_another_shape_or_kind_is_refused(
+    inputs: dict[str, tuple[int, ...]], output: tuple[int, ...], metadata: dict[str, str], said: str
+) -> None:
+    engine = Engine()
+    engine.inputs = tuple(ArraySpec(s.name, inputs.get(s.name, s.shape), s.dtype) for s in Engine.inputs)
+    engine.outputs = (ArraySpec("action", output, F32),)
+    engine.info = EngineInfo("p", "fake", "fp32", "cpu", metadata)
+    with pytest.raises(ConfigError, match=said):
+        PolicyTask(engine, LIMITS, 10)
 
 
 def test_joints_that_do_not_fit_the_model_are_named() -> None:

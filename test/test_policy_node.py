@@ -22,6 +22,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
+from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.nodes.messages import from_key_values, timing_record
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
@@ -30,7 +31,7 @@ from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 class Robot:
     """Publishes what a policy needs, at 50 Hz of the test's own spinning."""
 
-    def __init__(self, ros: Ros) -> None:
+    def __init__(self, ros: Ros, action_type: Any = Float64MultiArray) -> None:
         self.ros = ros
         self.sends = {"image", "joint_states", "force"}
         self.image = Image(height=48, width=64, encoding="bgr8", step=192, data=array("B", bytes(48 * 192)))
@@ -41,11 +42,14 @@ class Robot:
             "force": node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data),
         }
         self.actions: list[list[float]] = []
-        node.create_subscription(Float64MultiArray, "action", lambda m: self.actions.append(list(m.data)), 10)
+        node.create_subscription(action_type, "action", self._on_action, 10)
         self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
         self.timings = ros.collect(DiagnosticArray, "inference/timing", TIMING_QOS)
         self.position = [0.0, 0.0]
         node.create_timer(0.02, self._publish)
+
+    def _on_action(self, message: Any) -> None:
+        self.actions.append(list(message.data if hasattr(message, "data") else message.points[0].positions))
 
     def _publish(self) -> None:
         stamp = self.ros.node.get_clock().now().to_msg()
@@ -75,9 +79,9 @@ def robot(ros: Ros) -> Robot:
 
 @pytest.fixture
 def start_policy(start_node: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
-    def start(velocity: tuple[float, float], *arguments: str) -> Process:
+    def start(velocity: tuple[float, float], *arguments: str, env: dict[str, str] | None = None) -> Process:
         model = constant_policy(tmp_path / "constant.onnx", velocity)
-        return start_node("policy_node", "-p", f"model:={model}", *arguments)
+        return start_node("policy_node", "-p", f"model:={model}", *arguments, env=env)
 
     return start
 
@@ -121,6 +125,27 @@ def test_a_silent_input_gives_zero_and_a_warning_until_it_is_back(
     assert ros.spin_until(robot.moving)
 
 
+def test_a_held_position_does_not_creep_and_stays_in_range(ros: Ros, start_policy: Callable[..., Process]) -> None:
+    robot = Robot(ros, JointTrajectory)
+    robot.position = [0.5, -9.0]
+    start_policy((0.5, 0.5), "-p", "action:=position", "-p", "limits.lower:=[-1, -1]", "-p", "safe_action:=hold")
+    assert ros.spin_until(lambda: len(robot.actions) > 3)
+    robot.position = [0.3, -9.0]  # it sags
+    seen = len(robot.actions)
+    assert ros.spin_until(lambda: len(robot.actions) > seen + 10)
+    assert robot.actions[-1] == pytest.approx([0.5, -1.0])
+
+
+def test_after_a_crash_it_waits_to_be_enabled_again(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    start_policy((0.5, 0.5), "-p", "enabled:=true", env={"PERF_INFERENCE_RESTARTED": "1"})
+    assert ros.spin_until(lambda: len(robot.actions) > 10)
+    assert not any(any(action) for action in robot.actions)
+    ros.call(SetBool, "policy_node/enable", SetBool.Request(data=True))
+    assert ros.spin_until(robot.moving)
+
+
 def test_not_a_number_is_never_published(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
     process = start_policy((math.nan, 0.5), "-p", "enabled:=true")
     assert ros.spin_until(lambda: robot.values().get("ledger.tick.rejected", 0) > 5)
@@ -132,9 +157,20 @@ def test_not_a_number_is_never_published(ros: Ros, robot: Robot, start_policy: C
 
 def test_commands_are_clamped_to_speed_and_range(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
     robot.position = [0.95, 0.0]
-    start_policy((9.0, -9.0), "-p", "enabled:=true", "-p", "limits.upper:=[1.0, 1.0]", "-p", "limits.velocity:=[2, 3]")
+    start_policy(
+        (9.0, -9.0),
+        "-p",
+        "enabled:=true",
+        "-p",
+        "limits.upper:=[1.0, 1.0]",
+        "-p",
+        "limits.velocity:=[2, 3]",
+        "-p",
+        "limits.lower:=[-1.0, -1.0]",
+    )
     assert ros.spin_until(robot.moving)
-    assert robot.actions[-1] == pytest.approx([0.5, -3.0], abs=1e-5)  # 0.05 rad are left, in 0.1 s
+    # 0.05 rad are left, and a command may stay in force for 0.1 s and the 0.3 s that an observation may be old
+    assert robot.actions[-1] == pytest.approx([0.125, -2.5], abs=1e-4)
 
 
 def test_bad_messages_are_counted_and_skipped(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:

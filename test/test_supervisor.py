@@ -53,6 +53,23 @@ def test_a_wrong_configuration_is_not_tried_again() -> None:
     assert "its configuration is wrong" in said[0]
 
 
+def test_the_only_process_is_restarted_too_and_told_so() -> None:
+    code = "import os, time; time.sleep(60 if 'PERF_INFERENCE_RESTARTED' in os.environ else 0); raise SystemExit(3)"
+    supervisor, said = supervise(only=code)
+    assert wait_until(lambda: not supervisor.children[0].alive)
+    assert supervisor.running  # before anybody has looked
+    assert wait_until(lambda: supervisor.poll() or (said and supervisor.children[0].alive))
+    assert supervisor.fates() == ["only was restarted once"]
+    supervisor.stop()
+
+
+def test_one_that_has_done_its_work_is_not_started_again() -> None:
+    supervisor, said = supervise(done="pass")
+    assert wait_until(lambda: supervisor.poll() or not supervisor.running)
+    assert said == ["done has finished"]
+    assert (supervisor.given_up, supervisor.fates()) == ([], [])
+
+
 def test_one_that_does_not_end_is_killed_and_named() -> None:
     stubborn = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({!r}, 'w'); time.sleep(60)"
     flag = f"/tmp/perf_inference_test_{os.getpid()}"

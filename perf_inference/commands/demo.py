@@ -73,7 +73,13 @@ def run(options: argparse.Namespace) -> int:
     log.close()
     if misconfigured:
         return EX_CONFIG
-    return 0 if stop or not supervisor.given_up else 1
+    went_well = observer is not None and acted(observer) and not supervisor.given_up
+    return 0 if stop or went_well else 1
+
+
+def acted(observer: Observer) -> bool:
+    """Return whether an action has reached the robot."""
+    return observer.episode is not None and observer.episode.state != "waiting"
 
 
 def _observe() -> Observer:
@@ -89,7 +95,7 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
         supervisor.poll()
         observer.spin(0.05)
         episode, now_s = observer.episode, time.monotonic()
-        if first_s is None and episode is not None and episode.state != "waiting":
+        if first_s is None and acted(observer):
             first_s = now_s
         view.show(observer, None if first_s is None else now_s - first_s, options.duration, options.episodes)
         if stop:

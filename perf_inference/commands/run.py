@@ -57,7 +57,7 @@ def commands(graph: Graph, namespace: str, container: bool) -> dict[str, list[st
 
 def child_environment() -> dict[str, str]:
     """Return the environment of the nodes' processes."""
-    return {**environment.tuned(os.environ), "PERF_INFERENCE_SUPERVISED": str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    return {**environment.tuned(os.environ), environment.SUPERVISED: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
 
 
 def say(line: str) -> None:

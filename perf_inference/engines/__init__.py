@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from perf_inference.engines.engine import ArraySpec, Engine, EngineInfo, warm_up
+from perf_inference.engines.engine import ArraySpec, Engine, EngineInfo
 from perf_inference.errors import ConfigError
 
-__all__ = ["RUNTIMES", "ArraySpec", "Engine", "EngineInfo", "load", "warm_up"]
+__all__ = ["RUNTIMES", "ArraySpec", "Engine", "EngineInfo", "load"]
 
 RUNTIMES = ("auto", "onnx")
 MODELS = Path(__file__).parent.parent / "models"

@@ -60,10 +60,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Free the device; a second call does nothing."""
-
-
-def warm_up(engine: Engine, runs: int = 2) -> None:
-    """Run zeros through the engine, so that lazy set-up is over before the first real frame."""
-    zeros = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in engine.inputs}
-    for _ in range(runs):
-        engine.infer(zeros)

@@ -1,6 +1,6 @@
 """The frame ledger: what became of every message that reached a subscription.
 
-    received = processed + replaced + rejected + failed + waiting + in_work + residual
+    received = processed + replaced + rejected + failed + ignored + waiting + in_work + residual
 
 Every counter is incremented where its event happens; none is derived from the others, so a residual other than
 zero is a bug in the accounting and not a rounding.
@@ -26,15 +26,18 @@ class Counts:
     replaced: int = 0  # by a newer message, in the mailbox
     rejected: int = 0  # bad input
     failed: int = 0  # engine
+    ignored: int = 0  # not meant for this node
     waiting: int = 0  # in the mailbox
     in_work: int = 0
     published: int = 0
     implausible_stamps: int = 0  # source latency negative or over an hour
     lost_before: int | None = None  # sequence gaps before the callback; None: not known here
+    message_lost: int = 0  # the middleware's own events; never added to the gaps
 
     @property
     def residual(self) -> int:
-        accounted = self.processed + self.replaced + self.rejected + self.failed + self.waiting + self.in_work
+        done = self.processed + self.replaced + self.rejected + self.failed + self.ignored
+        accounted = done + self.waiting + self.in_work
         return self.received - accounted
 
     def as_dict(self) -> dict[str, int | None]:
@@ -60,6 +63,11 @@ class Ledger:
         with self.lock:
             if messages is not None:
                 self._lost = (self._lost or 0) + messages
+
+    def forget_lost(self) -> None:
+        """From now on it is not known what was lost."""
+        with self.lock:
+            self._lost = None
 
     def snapshot(self) -> Counts:
         """Return all counters as of one moment."""

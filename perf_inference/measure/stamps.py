@@ -63,6 +63,7 @@ class Timing:
     stamp_ns: int | None
     due_ns: int | None
     received_ns: int
+    arrived_ns: int  # monotonic
     stages_ns: Mapping[str, int]
     total_ns: int
     latency_ns: int | None
@@ -83,6 +84,7 @@ class Timing:
             "stamp_ns": self.stamp_ns,
             "due_ns": self.due_ns,
             "received_ns": self.received_ns,
+            "arrived_ns": self.arrived_ns,
         }
         for stage in STAGES:
             duration = self.stages_ns.get(stage)

@@ -90,9 +90,9 @@ class TimingStatistics:
     def add(self, record: Mapping[str, Any]) -> None:
         """Add one flat record of the timings file; nulls are left out of the statistics."""
         self.inferences += 1
-        received = record["received_ns"]
-        self._first_ns = received if self._first_ns is None else min(self._first_ns, received)
-        self._last_ns = received if self._last_ns is None else max(self._last_ns, received)
+        arrived = record.get("arrived_ns") or record["received_ns"]  # monotonic, where the recording has it
+        self._first_ns = arrived if self._first_ns is None else min(self._first_ns, arrived)
+        self._last_ns = arrived if self._last_ns is None else max(self._last_ns, arrived)
         if record.get("warmup"):
             self.warmup += 1
             return

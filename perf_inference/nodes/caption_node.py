@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from rclpy.node import Node
+import numpy as np
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
@@ -19,20 +19,20 @@ from perf_inference.nodes import runner
 from perf_inference.nodes.inference import Inference, load_engine
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageEngineParameters, declare, parameter
+from perf_inference.nodes.parameters import EngineParameters, declare, parameter
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.caption import Caption, CaptionTask
 
 
 @dataclass(frozen=True)
-class CaptionParameters(ImageEngineParameters):
+class CaptionParameters(EngineParameters):
     """Parameters of caption_node."""
 
     model: str = parameter("captioner", "path of a captioner, or the embedded one: captioner")
     rate: float = parameter(1.0, "captions per second [Hz]; 0: only when the service asks", at_least=0, at_most=1000)
 
 
-class CaptionNode(Node):
+class CaptionNode(runner.RunnableNode):
     """image -> caption, at a rate; the service ~/caption answers with the newest picture's sentence."""
 
     def __init__(self, name: str = "caption_node") -> None:
@@ -46,9 +46,16 @@ class CaptionNode(Node):
         self._lock = threading.Lock()
         self._asked: list[Future] = []  # answered by the next inference that begins
         self._serving: list[Future] = []
-        self._image = LatestImage(self, p.expected_frequency)
+        self._image = LatestImage(self)
         self._inference = Inference(
-            self, engine, task, self._decode, self._publish, p.queue_size, rate_hz=p.rate or None, skipped=self._refuse
+            self,
+            engine,
+            task,
+            self._decode,
+            self._publish,
+            blank=np.zeros((480, 640, 3), np.uint8),
+            rate_hz=p.rate or None,
+            skipped=self._refuse,
         )
         self._inference.watch("image", self._image.input)
         self._pacer = Pacer(self, p.rate, self._tick) if p.rate > 0 else None
@@ -62,10 +69,9 @@ class CaptionNode(Node):
     def stop(self) -> None:
         if self._pacer is not None:
             self._pacer.cancel()
-        self._inference.stop()
 
-    def drained(self) -> bool:
-        return True
+    def finish(self) -> None:
+        self._inference.finish()
 
     def _tick(self, arrival: Arrival) -> None:
         if self._image.input.last_ns is not None:  # before the first picture there is nothing to describe

@@ -15,7 +15,7 @@ from perf_inference.nodes import runner
 _CLASSES = {name: "".join(part.capitalize() for part in name.split("_")) for name in EXECUTABLES}
 
 
-def factory(argument: str) -> Callable[[], runner.StoppableNode]:
+def factory(argument: str) -> Callable[[], runner.RunnableNode]:
     """Return what makes the node of `EXECUTABLE` or `EXECUTABLE=NAME`.
 
     Raises:

@@ -75,7 +75,10 @@ def to_bgr(message: Image) -> NDArray[np.uint8]:
         pixels = rows.reshape(shape) if step == row_bytes else np.ascontiguousarray(rows).reshape(shape)
     if conversion is None:
         return pixels
-    return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+    try:
+        return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
+    except cv2.error as error:
+        raise InputError(f"a {width}x{height} image cannot be {message.encoding}: {error.err}") from error
 
 
 def from_bgr(picture: NDArray[np.uint8], header: Any) -> Image:

@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image
 
 from perf_inference import engines
 from perf_inference.engines import Engine
-from perf_inference.errors import InputError
+from perf_inference.errors import ConfigError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, Timing
@@ -23,17 +23,16 @@ from perf_inference.nodes.reporting import Report, Reporter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame, Pipeline, Task
 
-_RECENT = 200  # inferences that the live rate and percentiles rest on
+_RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live rate and percentiles rest on
+_LAST_INFERENCE_S = 0.3
 _TYPE_CHECK_EVERY = 4  # heartbeats
 
 
 def load_engine(parameters: EngineParameters) -> Engine:
-    """Return the warm engine that the parameters name."""
-    engine = engines.load(
+    """Return the engine that the parameters name."""
+    return engines.load(
         parameters.model, parameters.runtime, parameters.precision, parameters.device, parameters.threads
     )
-    engines.warm_up(engine)
-    return engine
 
 
 class Inference:
@@ -46,18 +45,24 @@ class Inference:
         task: Task,
         decode: Callable[[Arrival], Frame],
         publish: Callable[[Any, Arrival], None],
+        blank: Any,
         queue_size: int = 1,
         state: Callable[[], tuple[bytes, str]] = lambda: (OK, "running"),
         rate_hz: float | None = None,
         skipped: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        """Start the worker.
+        """Warm the engine up and start the worker.
 
         Args:
+            blank: a frame of nothing, to warm the engine up with.
             state: level and message of the node itself, for the heartbeat.
             skipped: told of each message that ended in an error, after it was counted (worker thread).
             rate_hz: the node's own rate; an inference that takes longer than its period is a warning.
+
+        Raises:
+            ConfigError: the model does not run.
         """
+        _warm_up(engine, task, blank)
         self.inputs: dict[str, Input] = {}
         self._node, self._engine, self._state, self._skipped = node, engine, state, skipped
         self._period_ns = None if rate_hz is None else round(1e9 / rate_hz)
@@ -87,10 +92,10 @@ class Inference:
         """Report this input, its ledger and its type."""
         self.inputs[name] = source
 
-    def stop(self) -> None:
+    def finish(self) -> None:
         """Finish the message in work, publish the last timings and counts, free the engine."""
-        if not self.pipeline.close():
-            self._node.get_logger().error("the engine is still busy after 1 s; it is left behind")
+        if not self.pipeline.close(_LAST_INFERENCE_S):
+            self._node.get_logger().error(f"the engine is still busy after {_LAST_INFERENCE_S:g} s; it is left behind")
         self.reporter.finish()
         self._engine.close()
 
@@ -101,16 +106,17 @@ class Inference:
             self._check_types()
         level, message = self._state()
         trouble = self._trouble()
-        if trouble and level == OK:
-            level, message = WARN, trouble
+        if trouble:
+            level, message = max(level, WARN), trouble if level == OK else f"{message}; {trouble}"
         return Report(level, message, self._values())
 
     def _values(self) -> dict[str, Scalar]:
         info = self._engine.info
         values: dict[str, Scalar] = {"engine": info.name, "runtime": info.runtime, "precision": info.precision,
                                      "device": info.device, "inferences": self.ledger.snapshot().processed}  # fmt: skip
-        recent = list(self._recent)
-        values["rate_hz"] = _rate_hz([t.received_ns for t in recent])
+        newest_ns = CLOCKS.monotonic_ns()
+        recent = [t for t in list(self._recent) if newest_ns - t.arrived_ns < _RECENT_NS]
+        values["rate_hz"] = _rate_hz([t.arrived_ns for t in recent])
         latency, total = Distribution(), Distribution()
         for timing in recent:
             total.add(timing.total_ns)
@@ -124,6 +130,8 @@ class Inference:
             values.update(_flat("tick", self.ledger))
         for name, source in self.inputs.items():
             values.update(_flat(name, source.ledger))
+            if source.lost_unknown:
+                values[f"{name}_lost_unknown"] = source.lost_unknown
             age = source.age_s()
             values[f"{name}_age_s"] = None if age is None else round(age, 3)
         return values
@@ -132,12 +140,12 @@ class Inference:
         if self._wrong_types:
             return self._wrong_types
         now = time.monotonic_ns()
-        for outcome, (when, what) in self._problems.items():
+        for outcome, (when, what) in list(self._problems.items()):
             if now - when < 5_000_000_000:
                 return f"{outcome}: {what}"
-        silent = [s for s in self.inputs.values() if s.age_s() is None]
-        if silent:
-            return "no message yet on " + ", ".join(s.topic for s in silent)
+        for source in self.inputs.values():
+            if silence := source.silence():
+                return silence
         slow = self._recent[-1].total_ns if self._recent else 0
         if self._period_ns is not None and slow > self._period_ns:
             return f"an inference took {slow / 1e6:.1f} ms, longer than the period of {self._period_ns / 1e6:.1f} ms"
@@ -150,6 +158,12 @@ class Inference:
         self._wrong_types = wrong
 
     def _measured(self, timing: Timing) -> None:
+        if timing.latency_ns is None and timing.stamp_ns:
+            self._node.get_logger().warning(
+                "a header stamp lies in the future or over an hour back: no latency is given; is it replayed, or are "
+                "the clocks of both hosts not synchronised?",
+                throttle_duration_sec=10.0,
+            )
         self._recent.append(timing)
         self.reporter.add(timing)
 
@@ -161,6 +175,15 @@ class Inference:
         else:
             log.error(f"inference failed: {type(error).__name__}: {error}", throttle_duration_sec=2.0)
         self._skipped(error)
+
+
+def _warm_up(engine: Engine, task: Task, blank: Any, runs: int = 2) -> None:
+    try:
+        inputs, _ = task.preprocess(blank)
+        for _ in range(runs):
+            engine.infer(inputs)
+    except PerfInferenceError as error:
+        raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
 
 
 def _rate_hz(times_ns: list[int]) -> float | None:

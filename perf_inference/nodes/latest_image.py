@@ -10,6 +10,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from perf_inference.errors import InputError
+from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger, Mailbox
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images import to_bgr
@@ -22,20 +23,19 @@ class Picture(NamedTuple):
     bgr: NDArray[np.uint8]
     arrival: Arrival
 
-    @property
-    def seen_ns(self) -> int:
-        """When it was taken; when it was received where it carries no stamp [ns]."""
-        return self.arrival.stamp_ns or self.arrival.received_ns
+    def seen_ns(self, now_ns: int) -> int:
+        """Return when it was taken, in the clock of `now_ns`; where it carries no stamp, when it came [ns]."""
+        return self.arrival.stamp_ns or now_ns - (CLOCKS.monotonic_ns() - self.arrival.arrived_ns)
 
 
 class LatestImage:
     """A subscription to `image` of which only the newest picture is kept; each look counts in its ledger."""
 
-    def __init__(self, node: Node, expected_hz: float = 0.0) -> None:
+    def __init__(self, node: Node) -> None:
         self.ledger = Ledger()
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: Picture | None = None
-        self.input = Input(node, Image, "image", self._mailbox.put, self.ledger, expected_hz=expected_hz)
+        self.input = Input(node, Image, "image", self._mailbox.put, self.ledger)
 
     def look(self) -> Picture:
         """Return the newest picture, the same as last time if none has come since (worker thread).
@@ -48,7 +48,7 @@ class LatestImage:
             arrival, _ = taken
             try:
                 self._last = Picture(to_bgr(arrival.message), arrival)
-            except InputError:
+            except Exception:
                 self._mailbox.done("rejected")
                 raise
             self._mailbox.done("processed")

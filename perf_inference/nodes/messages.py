@@ -104,7 +104,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray):
         return list(value)
     if isinstance(value, np.ndarray) or hasattr(value, "typecode"):
-        return [_plain(v) for v in value.tolist()]
+        array = np.asarray(value)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            return [_plain(v) for v in array.tolist()]
+        return array.tolist()
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return message_dict(value)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from perf_inference.measure.stamps import Scalar
@@ -43,7 +42,7 @@ class Watched:
     arrivals_s: deque[float] = field(default_factory=deque)  # of its inferences' timings
 
 
-class MonitorNode(Node):
+class MonitorNode(runner.RunnableNode):
     """inference/status and inference/timing -> /diagnostics, named `monitor_node: <node>/<part>`."""
 
     def __init__(self, name: str = "monitor_node") -> None:
@@ -66,9 +65,6 @@ class MonitorNode(Node):
 
     def stop(self) -> None:
         self._timer.cancel()
-
-    def drained(self) -> bool:
-        return True
 
     def _on_status(self, message: DiagnosticStatus) -> None:
         self._nodes[message.name] = Watched(message, time.monotonic())

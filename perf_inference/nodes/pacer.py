@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from rclpy.clock import Clock, ClockType
@@ -28,6 +29,7 @@ class Pacer:
         monotonic_ns, system_ns = CLOCKS.pair()
         if self._first_ns is None:
             self._first_ns = monotonic_ns
-        ticks = round((monotonic_ns - self._first_ns) / self._period_ns)
+        # A timer may come a little early, but a late tick is late, however much.
+        ticks = math.floor((monotonic_ns - self._first_ns) / self._period_ns + 0.1)
         late_ns = monotonic_ns - (self._first_ns + ticks * self._period_ns)
         self._tick(Arrival(None, monotonic_ns, system_ns, due_ns=system_ns - late_ns))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 
 from geometry_msgs.msg import WrenchStamped
-from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
+from perf_inference.environment import RESTARTED
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
@@ -20,7 +21,7 @@ from perf_inference.nodes.inference import Inference, load_engine
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageEngineParameters, declare, parameter
+from perf_inference.nodes.parameters import EngineParameters, declare, parameter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.policy import Action, JointLimits, Observation, PolicyTask, Window
@@ -29,12 +30,15 @@ _PI = 3.141592653589793
 
 
 @dataclass(frozen=True)
-class PolicyParameters(ImageEngineParameters):
+class PolicyParameters(EngineParameters):
     """Parameters of policy_node."""
 
     model: str = parameter("policy", "path of a policy, or the embedded one: policy")
     rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
     enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")
+    enabled_after_restart: bool = parameter(
+        False, "drive again by itself after a crash; else the service ~/enable is waited for"
+    )
     action: str = parameter("auto", "what the model's output means; auto: as its metadata say",
                             choices=("auto", "velocity", "position"))  # fmt: skip
     action_message: str = parameter("auto", "message of the topic action; auto: Float64MultiArray for velocities, "
@@ -52,7 +56,7 @@ class PolicyParameters(ImageEngineParameters):
     velocity: tuple[float, ...] = parameter((1.0, 1.0), "highest speed of each joint [rad/s]", name="limits.velocity")
 
 
-class PolicyNode(Node):
+class PolicyNode(runner.RunnableNode):
     """image, joint_states and force -> action, at a rate on the steady clock."""
 
     def __init__(self, name: str = "policy_node") -> None:
@@ -60,12 +64,11 @@ class PolicyNode(Node):
         self._p = p = declare(self, PolicyParameters)
         limits = JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity)
         engine = load_engine(p)
-        self._task = PolicyTask(engine, limits, p.rate, p.action)
-        self._actions = ActionPublisher(
-            self, limits.names, self._task.kind, p.action_message, p.safe_action, 1 / p.rate
-        )
+        self._task = PolicyTask(engine, limits, p.rate, p.action, in_force_s=p.max_observation_age_s)
+        self._actions = ActionPublisher(self, limits, self._task.kind, p.action_message, p.safe_action, 1 / p.rate)
         self._gate = threading.Lock()  # between "may it leave?" and its leaving
-        self._enabled, self._stopping = p.enabled, False
+        crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
+        self._enabled, self._stopping = p.enabled and not crashed, False
         self._sent = 0
         self._sent_ns = CLOCKS.monotonic_ns()  # of the policy's newest action
         self._hold_reason = ""
@@ -73,31 +76,40 @@ class PolicyNode(Node):
         self._max_age_ns = round(p.max_observation_age_s * 1e9)
         self._windows_lock = threading.Lock()
         self._force, self._joints = Window(6), Window(2 * len(limits.names))
-        self._image = LatestImage(self, p.expected_frequency)
+        self._image = LatestImage(self)
         self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())
         self._joint_input = Input(self, JointState, "joint_states", self._on_joints, Ledger())
         self._inference = Inference(
-            self, engine, self._task, self._observe, self._publish, p.queue_size, self._state, p.rate
+            self,
+            engine,
+            self._task,
+            self._observe,
+            self._publish,
+            blank=self._task.blank(),
+            state=self._state,
+            rate_hz=p.rate,
         )
         for name, source in self._inputs().items():
             self._inference.watch(name, source)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._pacer = Pacer(self, p.rate, self._tick)
+        self._watch = Pacer(self, max(p.rate, 3 / p.max_observation_age_s), self._guard)
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}) drives "
             f"{', '.join(limits.names)} at {p.rate:g} Hz, "
-            + ("enabled" if p.enabled else f"disabled until {self.get_fully_qualified_name()}/enable is called")
+            + ("enabled" if self._enabled else f"disabled until {self.get_fully_qualified_name()}/enable is called")
+            + (" (restarted)" if crashed and p.enabled else "")
         )
 
     def stop(self) -> None:
+        self._pacer.cancel()
+        self._watch.cancel()
         with self._gate:
             self._stopping = True
-        self._pacer.cancel()
-        self._actions.safe(self._position())
-        self._inference.stop()
+            self._actions.safe(self._position())
 
-    def drained(self) -> bool:
-        return True
+    def finish(self) -> None:
+        self._inference.finish()
 
     def _inputs(self) -> dict[str, Input]:
         return {"image": self._image.input, "joint_states": self._joint_input, "force": self._force_input}
@@ -111,6 +123,10 @@ class PolicyNode(Node):
     def _on_joints(self, arrival: Arrival) -> None:
         message = arrival.message
         order = [message.name.index(name) for name in self._p.joint_names if name in message.name]
+        if not order and message.name:
+            self._joint_input.ledger.count("received")
+            self._joint_input.ledger.count("ignored")  # a gripper's, say: other joints on the same topic
+            return
         values = []
         if len(order) == len(self._p.joint_names) and len(message.position) == len(message.velocity) == len(
             message.name
@@ -139,23 +155,29 @@ class PolicyNode(Node):
         with self._gate:
             self._enabled = bool(request.data)
             self._sent_ns = CLOCKS.monotonic_ns()
-        if not request.data:
-            self._actions.safe(self._position())
+            if not request.data:
+                self._actions.safe(self._position())
         response.success, response.message = True, "enabled" if request.data else "disabled: safe action"
         self.get_logger().info(response.message)
         return response
 
     def _tick(self, arrival: Arrival) -> None:
-        """Ask for an action, or send the safe one when there is no fresh observation to act on."""
-        reason = "disabled" if not self._enabled else self._stale() or self._late(arrival.arrived_ns)
+        """Ask for an action where there is a fresh observation to act on."""
+        self._guard(arrival)
+        if self._enabled and not self._stale():
+            self._inference.pipeline.offer(arrival)
+
+    def _guard(self, arrival: Arrival) -> None:
+        """Send the safe action whenever there is nothing fresh to act on, or no action has come for too long."""
+        stale = "disabled" if not self._enabled else self._stale()
+        if stale:
+            self._sent_ns = arrival.arrived_ns
+        reason = stale or self._late(arrival.arrived_ns)
         self._tell(reason)
         self._hold_reason = reason
         if reason:
-            self._actions.safe(self._position())
-            if not reason.startswith("the engine"):
-                self._sent_ns = arrival.arrived_ns
-                return
-        self._inference.pipeline.offer(arrival)
+            with self._gate:
+                self._actions.safe(self._position())
 
     def _tell(self, reason: str) -> None:
         """Log when driving ends and begins; an input that has not come yet is told with the heartbeat alone."""
@@ -178,7 +200,7 @@ class PolicyNode(Node):
     def _late(self, now_ns: int) -> str:
         late_ns = now_ns - self._sent_ns
         limit_ns = self._max_age_ns + round(1e9 / self._p.rate)
-        return f"the engine has given no action for {late_ns / 1e9:.1f} s" if late_ns > limit_ns else ""
+        return f"no action for {late_ns / 1e9:.1f} s" if late_ns > limit_ns else ""
 
     def _state(self) -> tuple[bytes, str]:
         reason = self._hold_reason
@@ -192,11 +214,12 @@ class PolicyNode(Node):
         picture = self._image.look()
         now_ns = self.get_clock().now().nanoseconds
         with self._windows_lock:
-            newest = (picture.seen_ns, self._joints.newest_ns or 0, self._force.newest_ns or 0)
+            newest = (picture.seen_ns(now_ns), self._joints.newest_ns or 0, self._force.newest_ns or 0)
             force, sensor_fill = self._force.sample(now_ns, self._period_ns, self._task.window)
             joints, robot_fill = self._joints.sample(now_ns, self._period_ns, self._task.window)
         self._check_age(newest, now_ns)
-        return Frame(Observation(force, joints, picture.bgr, sensor_fill, robot_fill, min(newest)), picture.seen_ns)
+        observation = Observation(force, joints, picture.bgr, sensor_fill, robot_fill, min(newest))
+        return Frame(observation, picture.arrival.stamp_ns)
 
     def _check_age(self, newest_ns: tuple[int, int, int], now_ns: int) -> None:
         for name, stamp in zip(("image", "joint_states", "force"), newest_ns, strict=True):
@@ -229,9 +252,10 @@ class PolicyNode(Node):
         )
 
     def _position(self) -> list[float] | None:
-        """Return the joints' newest position [rad]; None: not known."""
+        """Return the joints' newest position [rad]; None: not known, or older than an observation may be."""
         with self._windows_lock:
-            if self._joints.newest_ns is None:
+            age_s = self._joint_input.age_s()
+            if self._joints.newest_ns is None or age_s is None or age_s > self._p.max_observation_age_s:
                 return None
             values, _ = self._joints.sample(self._joints.newest_ns, self._period_ns, 1)
         return [float(v) for v in values[0, : len(self._p.joint_names)]]

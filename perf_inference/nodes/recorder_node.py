@@ -12,7 +12,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
@@ -59,7 +58,7 @@ class RecorderParameters:
     queue_size: int = parameter(10_000, "records that may wait for the disk; more are dropped", at_least=1)
 
 
-class RecorderNode(Node):
+class RecorderNode(runner.RunnableNode):
     """Writes `topics_<n>.jsonl`, the timings, the summary and `session.json`."""
 
     def __init__(self, name: str = "recorder_node") -> None:

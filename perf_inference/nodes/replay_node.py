@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidTopicNameException
-from rclpy.node import Node
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
@@ -50,7 +50,7 @@ class ReplayParameters:
     exit_when_done: bool = parameter(False, "end the process after the last message")
 
 
-class ReplayNode(Node):
+class ReplayNode(runner.RunnableNode):
     """Plays what `source` names."""
 
     def __init__(self, name: str = "replay_node") -> None:
@@ -81,10 +81,6 @@ class ReplayNode(Node):
         self._thread.join(_END_S)
         self.reporter.beat()
 
-    def drained(self) -> bool:
-        """Return True: nothing is received here."""
-        return True
-
     def destroy_node(self) -> None:
         """Close the source."""
         self._source.close()
@@ -109,6 +105,7 @@ class ReplayNode(Node):
         except Exception as error:  # a damaged file, or a thread that would end in silence
             self._error = str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
             log.error(f"{self._error}; played before: {self._player.tally()}")
+            self.exit_status = 1
             finished = True
         if finished and self._in_force.exit_when_done:
             os.kill(os.getpid(), signal.SIGINT)
@@ -124,7 +121,8 @@ class ReplayNode(Node):
         self.get_logger().info(f"{bag.path}: {bag.count} messages on {names}")
         tick = None
         if self._in_force.clock:
-            publisher = self.create_publisher(Clock, "/clock", 10)
+            options = QoSOverridingOptions.with_default_policies()
+            publisher = self.create_publisher(Clock, "/clock", 10, qos_overriding_options=options)
 
             def tick(t_ns: int) -> None:
                 publisher.publish(Clock(clock=Time(nanoseconds=t_ns).to_msg()))

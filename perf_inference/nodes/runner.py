@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol, cast
 
 import rclpy
 import rclpy.utilities
@@ -23,29 +22,40 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from perf_inference.environment import SUPERVISED
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # the starter's process: end when it ends, even by kill -9
 _PR_SET_PDEATHSIG = 1
-_DRAIN_S = 0.6
+_DRAIN_S = 0.5
 
 
-class StoppableNode(Protocol):
-    """A node that knows how to end."""
+class RunnableNode(Node):
+    """A node that knows how to end; all nodes of a process go through each step before any goes on to the next."""
+
+    exit_status = 0
 
     def stop(self) -> None:
-        """Begin to end: no new work, last messages out."""
+        """Send what is safe, and take no new work; returns at once."""
+
+    def finish(self) -> None:
+        """Finish the work in hand and publish the last of it, half a second at most."""
 
     def drained(self) -> bool:
-        """Return whether nothing is left to receive; polled after `stop` while the executor still spins."""
+        """Return whether nothing is left to receive; polled after `finish` while the executor still spins."""
+        return True
 
-    def destroy_node(self) -> None: ...
 
-
-def run(factories: Sequence[Callable[[], StoppableNode]], args: Sequence[str] | None = None) -> int:
+def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
     stop = _Stop()
+    try:
+        return _run(factories, args, stop)
+    except _Stopped:
+        return 0
+
+
+def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
     if SUPERVISED in os.environ:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(os.environ[SUPERVISED]):
@@ -56,12 +66,12 @@ def run(factories: Sequence[Callable[[], StoppableNode]], args: Sequence[str] | 
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
     executor = SingleThreadedExecutor()
-    nodes: list[StoppableNode] = []
+    nodes: list[RunnableNode] = []
     status = 0
     try:
         for factory in factories:
             nodes.append(factory())
-            executor.add_node(cast(Node, nodes[-1]))
+            executor.add_node(nodes[-1])
         stop.wakes(executor)
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
@@ -72,13 +82,14 @@ def run(factories: Sequence[Callable[[], StoppableNode]], args: Sequence[str] | 
         status = EX_CONFIG
     finally:
         _end(nodes, executor)
+        status = status or max((node.exit_status for node in nodes), default=0)
         nodes.clear()
         executor.shutdown()
         _leave_the_graph()
     return status
 
 
-def main(factory: Callable[[], StoppableNode]) -> None:
+def main(factory: Callable[[], RunnableNode]) -> None:
     """Run one node and exit with its status."""
     status = run([factory])
     sys.stdout.flush()
@@ -128,15 +139,17 @@ def _leave_the_graph() -> None:
     context.destroy()
 
 
-def _end(nodes: list[StoppableNode], executor: SingleThreadedExecutor) -> None:
+def _end(nodes: list[RunnableNode], executor: SingleThreadedExecutor) -> None:
     for node in nodes:
         node.stop()
+    for node in nodes:
+        node.finish()
     deadline = time.monotonic() + _DRAIN_S
     left = list(nodes)
     while left:
         late = time.monotonic() > deadline
         for node in [n for n in left if late or n.drained()]:
-            executor.remove_node(cast(Node, node))
+            executor.remove_node(node)
             node.destroy_node()
             left.remove(node)
         if left:

@@ -15,6 +15,7 @@ from geometry_msgs.msg import WrenchStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String
 
@@ -63,7 +64,7 @@ class EpisodeState:
         return cls(**orjson.loads(message.data))
 
 
-class SimRobotNode(Node):
+class SimRobotNode(runner.RunnableNode):
     """Wraps the physics and the pictures of `perf_inference.demo`."""
 
     def __init__(self, name: str = "sim_robot_node") -> None:
@@ -80,9 +81,6 @@ class SimRobotNode(Node):
         for part in self._parts:
             part.timer.cancel()
 
-    def drained(self) -> bool:
-        return True
-
 
 class ArmPart:
     """Joint dynamics, contact force and the judge, at a steady rate."""
@@ -91,13 +89,15 @@ class ArmPart:
         self._node, self._p = node, p
         self._world = World(p.seed)
         self._state = EpisodeState(0, "waiting", 0, 0, 0)
-        self._joint_states = node.create_publisher(JointState, "joint_states", 10)
-        self._force = node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data)
-        self._states = node.create_publisher(String, "sim/episode", EPISODE_QOS)
+        self._joint_states = node.create_publisher(JointState, "joint_states", 10, qos_overriding_options=_options())
+        self._force = node.create_publisher(
+            WrenchStamped, "force", qos_profile_sensor_data, qos_overriding_options=_options()
+        )
+        self._states = node.create_publisher(String, "sim/episode", EPISODE_QOS, qos_overriding_options=_options())
         self._first_joints: JointState | None = None
         self._begin(0)
         self._states.publish(self._state.message())
-        node.create_subscription(Float64MultiArray, "action", self._on_action, 1)
+        node.create_subscription(Float64MultiArray, "action", self._on_action, 1, qos_overriding_options=_options())
         self.timer = node.create_timer(1 / p.arm_rate, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _begin(self, index: int) -> None:
@@ -174,9 +174,15 @@ class CameraPart:
         self._camera = Camera(self._world.episode(0))
         self._position_rad = self._world.episode(0).start_position_rad
         self._frozen: Image | None = None
-        self._images = node.create_publisher(Image, "camera/image_raw", qos_profile_sensor_data)
-        node.create_subscription(String, "sim/episode", self._on_episode, EPISODE_QOS)
-        node.create_subscription(JointState, "joint_states", self._on_joints, qos_profile_sensor_data)
+        self._images = node.create_publisher(
+            Image, "camera/image_raw", qos_profile_sensor_data, qos_overriding_options=_options()
+        )
+        node.create_subscription(
+            String, "sim/episode", self._on_episode, EPISODE_QOS, qos_overriding_options=_options()
+        )
+        node.create_subscription(
+            JointState, "joint_states", self._on_joints, qos_profile_sensor_data, qos_overriding_options=_options()
+        )
         self.timer = node.create_timer(1 / p.camera_rate, self._expose, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_episode(self, message: String) -> None:
@@ -201,6 +207,10 @@ class CameraPart:
         if self._p.frozen == "camera" and running:
             self._frozen = image
         self._images.publish(image)
+
+
+def _options() -> QoSOverridingOptions:
+    return QoSOverridingOptions.with_default_policies()
 
 
 def main() -> None:

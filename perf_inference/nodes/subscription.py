@@ -10,6 +10,11 @@ from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
 from perf_inference.measure.ledger import GapCounter, Ledger
@@ -17,6 +22,7 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.messages import stamp_ns
 
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
+_SILENT_S = 1.0
 _MAX_WAIT_NS = 10_000_000_000  # a longer wait between reader and callback is a clock that stepped
 
 
@@ -36,19 +42,33 @@ class Input:
         """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival)."""
         self.ledger = ledger
         self.last_ns: int | None = None  # monotonic, of the newest callback
+        self.lost_unknown = "" if HAS_MESSAGE_INFO else "this ROS 2 gives no sequence numbers"
         self._node, self._arrive = node, arrive
         self._gaps = GapCounter()
         self._type_name = _type_name(message_type)
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         callback = self._with_info if HAS_MESSAGE_INFO else self._without_info
         self._subscription = node.create_subscription(
-            message_type, topic, callback, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            message_type,
+            topic,
+            callback,
+            qos,
+            event_callbacks=SubscriptionEventCallbacks(message_lost=self._message_lost),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self.topic = self._subscription.topic_name
 
     def age_s(self) -> float | None:
         """Return how long ago the newest message came [s]; None: none yet."""
         return None if self.last_ns is None else (CLOCKS.monotonic_ns() - self.last_ns) / 1e9
+
+    def silence(self) -> str:
+        """Return one sentence where nothing has come yet, or not for a second and five periods; else nothing."""
+        age_s = self.age_s()
+        if age_s is None:
+            return f"no message yet on {self.topic}"
+        period_s = 0.0 if self._grid is None else self._grid.period_ns / 1e9
+        return f"nothing on {self.topic} for {age_s:.1f} s" if age_s > max(_SILENT_S, 5 * period_s) else ""
 
     def wrong_types(self) -> str:
         """Return one sentence on publishers of another type on this topic, or nothing."""
@@ -68,10 +88,23 @@ class Input:
         waited_ns = system_ns - received_ns
         if not 0 <= waited_ns <= _MAX_WAIT_NS:
             received_ns, waited_ns = system_ns, 0
-        sequence, gid = info["publication_sequence_number"], info.get("publisher_gid")
-        lost = None if sequence is None else self._gaps.lost(gid["data"] if gid else b"", sequence)
+        lost = self._lost(info["publication_sequence_number"], info.get("publisher_gid"))
         self.ledger.lost(lost)
         self._hand_on(message, monotonic_ns, monotonic_ns - waited_ns, received_ns, lost)
+
+    def _lost(self, sequence: int | None, gid: Any) -> int | None:
+        """Return how many of this publisher's messages are missing before this one; None: it cannot be told."""
+        if sequence is None:
+            return None
+        if gid is None and self._node.count_publishers(self.topic) > 1:
+            self.lost_unknown = "several publishers, and this ROS 2 does not say which one sent a message"
+            self.ledger.forget_lost()
+        if self.lost_unknown:
+            return None
+        return self._gaps.lost(gid["data"] if gid else b"", sequence)
+
+    def _message_lost(self, event: Any) -> None:
+        self.ledger.count("message_lost", event.total_count_change)
 
     def _without_info(self, message: Any) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
@@ -44,7 +43,7 @@ class YoloParameters(ImageEngineParameters):
                                 at_least=32, at_most=4096)  # fmt: skip
 
 
-class YoloNode(Node):
+class YoloNode(runner.RunnableNode):
     """image -> detections_json, detections (where vision_msgs is installed), annotated (while somebody listens)."""
 
     def __init__(self, name: str = "yolo_node") -> None:
@@ -64,18 +63,17 @@ class YoloNode(Node):
             self._array = self.create_publisher(
                 Detection2DArray, "detections", _RESULT_QOS, qos_overriding_options=options
             )
-        self._inference = Inference(self, engine, task, self._decode, self._publish, p.queue_size)
+        self._inference = Inference(
+            self, engine, task, self._decode, self._publish, np.zeros((480, 640, 3), np.uint8), p.queue_size
+        )
         self._inference.watch("image", image_input(self, self._inference, p.expected_frequency))
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}, "
             f"{task.layout} layout, {len(task.names)} classes) waits for {self._inference.inputs['image'].topic}"
         )
 
-    def stop(self) -> None:
-        self._inference.stop()
-
-    def drained(self) -> bool:
-        return True
+    def finish(self) -> None:
+        self._inference.finish()
 
     def _decode(self, arrival: Arrival) -> Frame:
         return Frame(to_bgr(arrival.message), arrival.stamp_ns)

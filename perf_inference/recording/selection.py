@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2")
 _SHARED = ("/diagnostics", "/tf", "/tf_static", "/clock")  # what a robot with a namespace has outside of it
 _CATCH_ALL = ("all", "*", "/*", "**", "/**")
 

@@ -22,7 +22,6 @@ class Summary:
         self.duplicates = 0
         self._nodes: dict[str, TimingStatistics] = {}
         self._policies: set[str] = set()
-        self._span: dict[str, tuple[int, int]] = {}  # first and last received [ns]
         self._seen: dict[tuple[Any, ...], None] = {}
         self._counted: dict[str, dict[str, int]] = {}  # node: start: inferences
         self._ledgers: dict[str, dict[str, dict[str, Any]]] = {}
@@ -44,9 +43,6 @@ class Summary:
         self._nodes.setdefault(node, TimingStatistics()).add(record)
         if "robot_fill" in record:
             self._policies.add(node)
-        received = record["received_ns"]
-        first, last = self._span.get(node, (received, received))
-        self._span[node] = min(first, received), max(last, received)
         return True
 
     def heartbeat(self, node: str, start: str, values: Mapping[str, Any]) -> None:
@@ -74,12 +70,11 @@ class Summary:
         """Return the summary file's contents."""
         chosen = self._policies or set(self._nodes)
         inferences = sum(self._nodes[node].inferences for node in chosen)
-        spans = [self._span[node] for node in chosen]
-        elapsed_s = (max(last for _, last in spans) - min(first for first, _ in spans)) / 1e9 if spans else 0.0
+        elapsed_s = max((self._nodes[node].elapsed_s for node in chosen), default=0.0)
         return {
             "total_actions": sum(self._nodes[node].inferences for node in self._policies),
             "elapsed_s": round(elapsed_s, 3),
-            "average_hz": round((inferences - 1) / elapsed_s, 4) if elapsed_s > 0 else None,
+            "average_hz": round((inferences - len(chosen)) / elapsed_s, 4) if elapsed_s > 0 else None,
             "nodes": {node: self._node(node) for node in sorted({*self._nodes, *self._counted})},
         }
 

@@ -165,6 +165,8 @@ class Writer:
 
     def _drain(self) -> None:
         while self._queue:
+            if self._clocks.monotonic_ns() >= self._saved_ns + self._period_ns:
+                self._save()
             with self._lock:
                 file, render, args = self._queue.popleft()
             try:

@@ -14,6 +14,8 @@ from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.stamps import Scalar
 from perf_inference.tasks.picture import Image, ImageInput, stretch
 
+KINDS = ("velocity", "position")
+
 
 class Window:
     """The newest samples of one topic with their stamps; read back on a regular grid of time."""
@@ -102,13 +104,15 @@ class JointLimits:
         """Check that there is one bound a joint.
 
         Raises:
-            ConfigError: a length that does not fit, or a lower bound over its upper one.
+            ConfigError: a length that does not fit, a bound that is not a number, or a lower one over its upper one.
         """
         count = len(names)
         for label, values in (("lower", lower), ("upper", upper), ("velocity", velocity)):
             if len(values) != count:
                 raise ConfigError(f"limits.{label} must have {count} values, one for each of {list(names)}, "
                                   f"got {len(values)}")  # fmt: skip
+            if np.isnan(values).any():
+                raise ConfigError(f"limits.{label} must be numbers, got {list(values)}")
         limits = cls(tuple(names), *(np.array(v, np.float64) for v in (lower, upper, velocity)))
         if (limits.lower_rad > limits.upper_rad).any() or (limits.velocity_rad_s < 0).any():
             raise ConfigError(f"limits must be lower <= upper and velocity >= 0, got {list(lower)}, {list(upper)}, "
@@ -128,22 +132,27 @@ class JointLimits:
     def clamp_position(
         self, target: NDArray[np.float64], position: NDArray[np.float64], horizon_s: float
     ) -> NDArray[np.float64]:
-        """Return the target [rad] within its range, and no farther than the velocity bound allows in `horizon_s`."""
+        """Return the target [rad] within its range, and no farther than the velocity bound allows in `horizon_s`.
+
+        A joint that is outside its range comes back no faster than that either.
+        """
         reach = self.velocity_rad_s * horizon_s
-        clamped: NDArray[np.float64] = np.clip(
-            np.clip(target, position - reach, position + reach), self.lower_rad, self.upper_rad
-        )
+        inside = np.clip(target, self.lower_rad, self.upper_rad)
+        clamped: NDArray[np.float64] = np.clip(inside, position - reach, position + reach)
         return clamped
 
 
 class PolicyTask:
     """For models with inputs `force` [1,W,6], `joints` [1,W,2J] and `image`, and an output `action` [1,J]."""
 
-    def __init__(self, engine: Engine, limits: JointLimits, rate_hz: float, kind: str = "auto") -> None:
+    def __init__(
+        self, engine: Engine, limits: JointLimits, rate_hz: float, kind: str = "auto", in_force_s: float = 0.0
+    ) -> None:
         """Read windows and sizes from the model.
 
         Args:
             kind: `velocity`, `position`, or `auto`: what the model's metadata say.
+            in_force_s: how long a command may stay in force beyond its period; it leads no joint out of range.
 
         Raises:
             ConfigError: other inputs or outputs, or joints that do not fit them.
@@ -154,15 +163,33 @@ class PolicyTask:
                 f"'{engine.info.name}' is no policy: inputs must be force, joints, image and an output action; it has "
                 f"{sorted(inputs)} and {[spec.name for spec in engine.outputs]}"
             )
-        joints = inputs["joints"].shape[2]
-        if joints is not None and joints != 2 * len(limits.names):
+        count = len(limits.names)
+        joints, force = inputs["joints"].shape, inputs["force"].shape
+        if len(joints) != 3 or len(force) != 3 or force[2] not in (6, None) or joints[1] != force[1]:
             raise ConfigError(
-                f"joint_names must name {joints // 2} joints for model '{engine.info.name}', got {list(limits.names)}"
+                f"'{engine.info.name}' must take force [1, W, 6] and joints [1, W, {2 * count}] with one window W, "
+                f"got {list(force)} and {list(joints)}"
             )
-        self.window = inputs["force"].shape[1] or 65
+        if joints[2] is not None and joints[2] != 2 * count:
+            raise ConfigError(
+                f"joint_names must name {joints[2] // 2} joints for model '{engine.info.name}', "
+                f"got {list(limits.names)}"
+            )
+        action = next(spec.shape for spec in engine.outputs if spec.name == "action")
+        if action[-1:] not in ((count,), (None,)):
+            raise ConfigError(f"'{engine.info.name}' must give an action [1, {count}], got {list(action)}")
+        self.window = force[1] or 65
         self.kind = engine.info.metadata.get("action", "velocity") if kind == "auto" else kind
-        self._limits, self._horizon_s = limits, 1.0 / rate_hz
+        if self.kind not in KINDS:
+            raise ConfigError(f"an action must be one of {', '.join(KINDS)}, '{engine.info.name}' says '{self.kind}'")
+        self._limits, self._period_s, self._in_force_s = limits, 1.0 / rate_hz, in_force_s
         self._image = ImageInput.of(inputs["image"], 128, 96, rgb=False, scale=1.0)
+
+    def blank(self) -> Observation:
+        """Return an observation of nothing, to warm the engine up."""
+        force = np.zeros((self.window, 6), np.float32)
+        joints = np.zeros((self.window, 2 * len(self._limits.names)), np.float32)
+        return Observation(force, joints, np.zeros((480, 640, 3), np.uint8), 0, 0, 0)
 
     def preprocess(self, frame: Observation) -> tuple[Mapping[str, NDArray[Any]], Observation]:
         """Return the engine's inputs of an observation."""
@@ -185,8 +212,10 @@ class PolicyTask:
         if raw.size != joints or not np.isfinite(raw).all():
             raise InputError(f"the policy's action must be {joints} finite values, got {raw.tolist()}: not sent")
         position = context.joints[-1, :joints].astype(np.float64)
-        clamp = self._limits.clamp_velocity if self.kind == "velocity" else self._limits.clamp_position
-        values = clamp(raw, position, self._horizon_s)
+        if self.kind == "velocity":
+            values = self._limits.clamp_velocity(raw, position, self._period_s + self._in_force_s)
+        else:
+            values = self._limits.clamp_position(raw, position, self._period_s)
         return Action(self.kind, values, bool((values != raw).any()), context)
 
     def extra(self, result: Action, context: Observation) -> Mapping[str, Scalar]:

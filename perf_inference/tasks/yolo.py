@@ -104,6 +104,8 @@ class YoloTask:
         if not np.isfinite(best).all():
             raise EngineError("the model gave scores that are not finite")
         keep = best >= self._confidence
+        if not (np.isfinite(centre[keep]).all() and np.isfinite(size[keep]).all()):
+            raise EngineError("the model gave boxes that are not finite")
         boxes = np.concatenate([centre[keep] - size[keep] / 2, centre[keep] + size[keep] / 2], axis=1)
         groups = np.zeros_like(kinds[keep]) if self._agnostic else kinds[keep]
         chosen = suppress(boxes, best[keep], groups, self._iou)[: self._max]
