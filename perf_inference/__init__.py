@@ -1,3 +1,20 @@
 """Run learned policies, captioners and detectors on a robot's own computer, and say truthfully how fast they are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perf_inference.measure.performance_monitor import PerformanceMonitor
+
+__all__ = ["PerformanceMonitor", "__version__"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that a node which needs none of it starts without it."""
+    if name != "PerformanceMonitor":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from perf_inference.measure.performance_monitor import PerformanceMonitor
+
+    return PerformanceMonitor
