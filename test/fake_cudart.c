@@ -1,0 +1,102 @@
+/* A CUDA runtime whose device is a clock: what is asynchronous in the real one takes time here, and nothing is done.
+ *
+ * Each stream is busy until a moment; work moves that moment on, waiting sleeps until it, an event notes it. The
+ * signatures are those of cuda_runtime_api.h; compiled with -DCHECK they are compared with the real header's.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#ifdef CHECK
+#include <cuda_runtime_api.h>
+#else
+#include <stddef.h>
+typedef int cudaError_t;
+typedef struct CUstream_st *cudaStream_t;
+typedef struct CUevent_st *cudaEvent_t;
+#define CUDARTAPI
+#endif
+#define OK ((cudaError_t)0)
+#define NO_DEVICE ((cudaError_t)100)
+#define INVALID ((cudaError_t)1)
+
+struct CUstream_st { double busy_until_s; };
+struct CUevent_st { double at_s; };
+static struct CUstream_st default_streams[2];
+static struct CUstream_st *made[64];
+static int n_made, broken;
+static _Thread_local int current;
+
+static double now_s(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+static cudaError_t until(double at_s) {
+    struct timespec t = {(time_t)at_s, (long)(1e9 * (at_s - (double)(time_t)at_s))};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) {}
+    return broken ? (cudaError_t)700 : OK;
+}
+static struct CUstream_st *of(cudaStream_t stream) { return stream ? stream : &default_streams[current]; }
+void fakeBreak(int value) { broken = value; }
+
+cudaError_t CUDARTAPI cudaGetDeviceCount(int *count) {
+    const char *devices = getenv("FAKE_CUDA_DEVICES");
+    *count = devices ? atoi(devices) : 0;
+    return *count ? OK : NO_DEVICE;
+}
+cudaError_t CUDARTAPI cudaGetDevice(int *device) { *device = current; return OK; }
+cudaError_t CUDARTAPI cudaSetDevice(int device) { current = device; return OK; }
+cudaError_t CUDARTAPI cudaRuntimeGetVersion(int *version) { *version = 12040; return OK; }
+cudaError_t CUDARTAPI cudaDriverGetVersion(int *version) { *version = 13000; return OK; }
+cudaError_t CUDARTAPI cudaDeviceGetPCIBusId(char *id, int len, int device) {
+    if (len < 13) return INVALID;
+    memcpy(id, "0000:01:00.0", 13);
+    id[6] = (char)('1' + device);
+    return OK;
+}
+const char *CUDARTAPI cudaGetErrorString(cudaError_t error) {
+    return error == (cudaError_t)700 ? "an illegal memory access was encountered" : "no CUDA-capable device is detected";
+}
+cudaError_t CUDARTAPI cudaDeviceSynchronize(void) {
+    double last_s = default_streams[current].busy_until_s;
+    for (int i = 0; i < n_made; i++)
+        if (made[i] && made[i]->busy_until_s > last_s) last_s = made[i]->busy_until_s;
+    return until(last_s);
+}
+cudaError_t CUDARTAPI cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) {
+    if (flags != 1 || n_made == 64) return INVALID;
+    *stream = made[n_made++] = calloc(1, sizeof **stream);
+    return OK;
+}
+cudaError_t CUDARTAPI cudaStreamSynchronize(cudaStream_t stream) { return until(of(stream)->busy_until_s); }
+cudaError_t CUDARTAPI cudaStreamDestroy(cudaStream_t stream) {
+    for (int i = 0; i < n_made; i++)
+        if (made[i] == stream) made[i] = NULL;
+    free(stream);
+    return OK;
+}
+cudaError_t CUDARTAPI cudaEventCreate(cudaEvent_t *event) { *event = calloc(1, sizeof **event); return OK; }
+cudaError_t CUDARTAPI cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    event->at_s = of(stream)->busy_until_s > now_s() ? of(stream)->busy_until_s : now_s();
+    return OK;
+}
+cudaError_t CUDARTAPI cudaEventSynchronize(cudaEvent_t event) { return until(event->at_s); }
+cudaError_t CUDARTAPI cudaEventElapsedTime(float *ms, cudaEvent_t start, cudaEvent_t end) {
+    *ms = (float)(1e3 * (end->at_s - start->at_s));
+    return OK;
+}
+cudaError_t CUDARTAPI cudaEventDestroy(cudaEvent_t event) { free(event); return OK; }
+cudaError_t CUDARTAPI cudaMemGetInfo(size_t *available, size_t *total) {
+    *available = 6000000000, *total = 8000000000;
+    return OK;
+}
+cudaError_t CUDARTAPI cudaMalloc(void **pointer, size_t size) { *pointer = malloc(16); return size ? OK : INVALID; }
+cudaError_t CUDARTAPI cudaFree(void *pointer) { free(pointer); return OK; }
+/* one nanosecond a kilobyte: 64 MiB take 65.5 us */
+cudaError_t CUDARTAPI cudaMemsetAsync(void *pointer, int value, size_t count, cudaStream_t stream) {
+    struct CUstream_st *s = of(stream);
+    (void)pointer, (void)value;
+    s->busy_until_s = (s->busy_until_s > now_s() ? s->busy_until_s : now_s()) + 1e-9 * (double)(count / 1024);
+    return OK;
+}
