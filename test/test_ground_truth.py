@@ -1,0 +1,128 @@
+"""What the pipeline measures, against an engine that knows what it took."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.measure.clocks import CLOCKS, Clocks
+from perf_inference.measure.stamps import Arrival, Scalar, Timing
+from perf_inference.measure.statistics import Distribution
+from perf_inference.pipeline import Frame, Pipeline
+
+MS = 1_000_000
+X = np.zeros(1, np.float32)
+
+
+class Bench:
+    """A pipeline around one engine; `infer` is what it does."""
+
+    inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
+    outputs = inputs
+    info = EngineInfo("known", "test", "fp32", "cpu", {})
+
+    def __init__(self, infer: Callable[[], None], clocks: Clocks = CLOCKS) -> None:
+        self._infer, self._clocks = infer, clocks
+        self.measured = Distribution()
+        self.reported = threading.Event()
+        self.problems: list[tuple[str, Exception]] = []
+        self.pipeline = Pipeline(
+            "node", self.decode, self, self, self.publish, self.report, self.problem, clocks=clocks
+        )  # fmt: skip
+
+    def offer(self) -> None:
+        self.pipeline.offer(Arrival("a", *self._clocks.pair()))
+
+    def decode(self, arrival: Arrival) -> Frame:
+        return Frame(arrival.message, arrival.stamp_ns)
+
+    def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
+        return {"x": X}, frame
+
+    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        self._infer()
+        return inputs
+
+    def postprocess(self, outputs: Any, context: Any) -> Any:
+        return context
+
+    def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
+        return {}
+
+    def publish(self, result: Any, arrival: Arrival) -> None: ...
+
+    def report(self, timing: Timing) -> None:
+        self.measured.add(timing.stages_ns["infer"])
+        self.reported.set()
+
+    def problem(self, outcome: str, error: Exception) -> None:
+        self.problems.append((outcome, error))
+        self.reported.set()
+
+    def close(self) -> None: ...
+
+
+def busy_wait(delay_ms: float, frames: int) -> tuple[Distribution, Distribution]:
+    """Return what the pipeline's worker measured of an engine that busy-waits, and what the engine read itself."""
+    own = Distribution()
+
+    def infer() -> None:
+        start_ns = now_ns = time.monotonic_ns()
+        while now_ns - start_ns < delay_ms * MS:
+            now_ns = time.monotonic_ns()
+        own.add(now_ns - start_ns)
+
+    bench = Bench(infer)
+    bench.pipeline.start()
+    for _ in range(frames):
+        bench.reported.clear()
+        bench.offer()
+        assert bench.reported.wait(10.0)
+    assert bench.pipeline.close()
+    assert not bench.problems
+    return bench.measured, own
+
+
+@pytest.mark.parametrize(("delay_ms", "frames"), [(2, 60), (5, 40), (20, 15)])
+def test_p50_and_mean_are_within_a_hundredth_of_the_engines_own_reading(delay_ms: float, frames: int) -> None:
+    apart = (1.0, 1.0)
+    for _ in range(3):  # the machine may take the core away between the engine's reading and the pipeline's
+        measured, own = busy_wait(delay_ms, frames)
+        p50, own_p50 = measured.percentile_ns(50.0), own.percentile_ns(50.0)
+        assert measured.n == own.n == frames
+        assert p50 is not None
+        assert own_p50 is not None
+        assert measured.total_ns >= own.total_ns  # what the engine took is never more than what it is charged
+        apart = (p50 / own_p50 - 1, measured.total_ns / own.total_ns - 1)
+        if max(map(abs, apart)) < 0.01:
+            break
+    assert max(map(abs, apart)) < 0.01, apart
+
+
+def test_known_delays_give_exactly_their_percentiles() -> None:
+    # 1, 2, ... 700 ms in any order: p50 is the 350th, p90 the 630th, p99 the 693rd of them
+    delays_ms = list(range(1, 701))
+    random.Random(3).shuffle(delays_ms)
+    now_ns = 0
+    coming = iter(delays_ms)
+
+    def infer() -> None:
+        nonlocal now_ns
+        now_ns += next(coming) * MS
+
+    bench = Bench(infer, Clocks(lambda: now_ns, lambda: now_ns))
+    for _ in delays_ms:
+        bench.offer()
+        assert bench.pipeline.step(0)
+    summary = bench.measured.summary_ms()
+    assert {key: summary[key] for key in ("mean", "p50", "p90", "p99", "max", "n")} == {
+        "mean": 350.5, "p50": 350, "p90": 630, "p99": 693, "max": 700, "n": 700,
+    }  # fmt: skip
