@@ -110,6 +110,11 @@ class TimingStatistics:
         return (self.inferences - 1) / ((self._last_ns - self._first_ns) / 1e9)
 
     @property
+    def span_ns(self) -> tuple[int, int] | None:
+        """Arrivals of the first and the last [ns, monotonic]; None: there was none."""
+        return None if self._first_ns is None or self._last_ns is None else (self._first_ns, self._last_ns)
+
+    @property
     def elapsed_s(self) -> float:
         """From the first to the last inference [s]."""
         return 0.0 if self._first_ns is None or self._last_ns is None else (self._last_ns - self._first_ns) / 1e9

@@ -6,6 +6,7 @@ happen on the writer's thread, in the order of hand-over.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,6 +37,8 @@ from perf_inference.recording.selection import Selection
 from perf_inference.recording.session import Session, replace_json
 from perf_inference.recording.summary import Summary
 from perf_inference.recording.writer import LineFile, Writer
+from perf_inference.telemetry.machine import MachineSampler
+from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 
 _MACHINERY = ("/rosout", "/parameter_events")
 _TAKE_S, _DISCOVER_S, _SUMMARY_S = 0.05, 0.5, 5.0
@@ -55,6 +58,8 @@ class RecorderParameters:
     start_time: str = parameter("", "second part of the directory's name, YYYYmmdd_HHMMSS; empty: now")
     auto_save_interval: int = parameter(10, "records after which they are handed to the kernel", at_least=1)
     auto_save_period_s: float = parameter(1.0, "time after which they are, if that comes first [s]", at_least=0.01)
+    tegrastats_command: str = parameter(DEFAULT_COMMAND, "what prints a Jetson's figures; empty: nothing")
+    tegrastats_log: bool = parameter(False, "keep its raw lines beside the run, in tegrastats.log")
     queue_size: int = parameter(10_000, "records that may wait for the disk; more are dropped", at_least=1)
 
 
@@ -70,7 +75,10 @@ class RecorderNode(runner.RunnableNode):
             self._topics_file = LineFile(self._session.next_topics())
         except RecordingError as error:
             raise ConfigError(str(error)) from error
-        self._summary = Summary()  # of the writer's thread
+        log = self._session.directory / "tegrastats.log" if p.tegrastats_log else None
+        self._machine = MachineSampler(p.tegrastats_command, tegrastats_log=log)
+        self._machine.start()
+        self._summary = Summary(self._machine.window, platform.node() or "host")  # of the writer's thread
         self._seq, self._files, self._paused, self._logged_ns = 0, 1, False, 0
         self._writer = Writer(p.auto_save_interval, p.auto_save_period_s, p.queue_size, self._log_saved)
         self._writer.put(None, self._summary.restore, self._session.timings)
@@ -106,6 +114,7 @@ class RecorderNode(runner.RunnableNode):
     def destroy_node(self) -> None:
         """Write what is left and close the files."""
         self._take()
+        self._machine.tick()  # the window of the last timings ends here
         self.get_logger().info(f"Saving final {self._writer.counts().waiting} records")
         counts = self._writer.close()
         if counts.error:
@@ -114,6 +123,7 @@ class RecorderNode(runner.RunnableNode):
             self._write_summary(self._counts())
         except OSError as error:
             self.get_logger().error(f"no summary: {error}")
+        self._machine.close()
         self.get_logger().info(f"{counts.records} records are in {self._session.directory}")
         super().destroy_node()
 

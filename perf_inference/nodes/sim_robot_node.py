@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 import orjson
@@ -172,6 +173,8 @@ class CameraPart:
         self._state: EpisodeState | None = None
         self._index = 0
         self._camera = Camera(self._world.episode(0))
+        self._builder = ThreadPoolExecutor(1, "next episode")  # lighting a table takes as long as a frame
+        self._next = self._builder.submit(self._build, 1)
         self._position_rad = self._world.episode(0).start_position_rad
         self._frozen: Image | None = None
         self._images = node.create_publisher(
@@ -188,8 +191,13 @@ class CameraPart:
     def _on_episode(self, message: String) -> None:
         self._state = EpisodeState.of(message)
         if self._state.index != self._index and self._state.state == "running":
+            ahead = self._state.index == self._index + 1
             self._index = self._state.index
-            self._camera = Camera(self._world.episode(self._index))
+            self._camera = self._next.result() if ahead else self._build(self._index)
+            self._next = self._builder.submit(self._build, self._index + 1)
+
+    def _build(self, index: int) -> Camera:
+        return Camera(self._world.episode(index))
 
     def _on_joints(self, message: JointState) -> None:
         if len(message.position) == len(JOINT_NAMES):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,27 @@ from typing import Any
 import orjson
 
 from perf_inference.measure.statistics import TimingStatistics
+from perf_inference.telemetry.window import MachineWindow
 
 _REMEMBERED = 50_000  # timings that a second delivery is recognised of: 1000 per node come again to a late joiner
 _LEDGER = "ledger."
 
 
+Window = Callable[[int, int], MachineWindow]
+
+
 class Summary:
     """Statistics per node, and each node's last heartbeat; used by one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, machine: Window | None = None, host: str = "") -> None:
+        """Start empty.
+
+        Args:
+            machine: what this machine did between two moments of its monotonic clock; given to nodes that run on it.
+            host: this machine's name, as the nodes' heartbeats have it.
+        """
         self.duplicates = 0
+        self._machine, self._host = machine, host
         self._nodes: dict[str, TimingStatistics] = {}
         self._policies: set[str] = set()
         self._seen: dict[tuple[Any, ...], None] = {}
@@ -86,4 +97,14 @@ class Summary:
             "recorded": statistics.inferences,
             "counted": None if starts is None else sum(starts.values()),
             "ledger": self._ledgers.get(node, {}),
+            "machine": self._window(statistics, starts or {}),
         }
+
+    def _window(self, statistics: TimingStatistics, starts: Mapping[str, int]) -> dict[str, Any] | None:
+        """Return clocks, power and temperature of the time in which a node's timings were taken; None: elsewhere."""
+        span = statistics.span_ns
+        here = bool(starts) and all(start.partition("/")[0] == self._host for start in starts)
+        if self._machine is None or span is None or not here:
+            return None
+        window = self._machine(*span)
+        return {**window.as_dict(), "energy_per_inference_j": window.energy_per_inference_j(statistics.inferences)}
