@@ -18,9 +18,10 @@ import pytest
 from conftest import wait_until
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.recording.bag_file import Qos, parse_qos
 from perf_inference.recording.selection import Selection
 from perf_inference.recording.session import Session, replace_json
-from perf_inference.recording.source import Bag, Pictures, Qos, open_source, parse_qos
+from perf_inference.recording.source import Bag, Pictures, open_source
 from perf_inference.recording.summary import Summary
 from perf_inference.recording.writer import LineFile, Writer
 

@@ -11,7 +11,7 @@ from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader, SeekingReader
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.source import BagMessage, Topic, parse_qos
+from perf_inference.recording.bag_file import BagMessage, Topic, parse_qos
 
 _DAMAGE = (McapError, OSError, struct.error, ValueError, EOFError)
 

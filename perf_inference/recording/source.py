@@ -11,58 +11,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import yaml
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.recording.bag_file import BagFile, BagMessage, Topic
+from perf_inference.recording.mcap_file import McapFile
+from perf_inference.recording.sqlite_file import SqliteFile
 
 PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap")
 _COMPRESSED = (".db3.zstd", ".mcap.zstd")
 _EXPECTED = "a rosbag2 folder, a .db3 or .mcap file, or a folder of pictures (.jpg, .png)"
-
-
-@dataclass(frozen=True)
-class Qos:
-    """What a publisher offered, as far as it matters for playing it back."""
-
-    reliable: bool = True
-    transient_local: bool = False
-    depth: int = 0  # 0: all, or not known
-
-
-@dataclass(frozen=True)
-class Topic:
-    """A topic of a recording."""
-
-    name: str
-    type: str
-    count: int
-    encoding: str = "cdr"
-    qos: tuple[Qos, ...] = ()  # empty: not known
-
-
-class BagMessage(NamedTuple):
-    """One recorded message."""
-
-    t_ns: int
-    topic: str
-    type: str
-    data: bytes
-
-
-class BagFile(Protocol):
-    """One file of a recording."""
-
-    path: Path
-    topics: list[Topic]
-    start_ns: int
-
-    def messages(self) -> Iterator[BagMessage]:
-        """Yield the messages in time order."""
-
-    def close(self) -> None: ...
 
 
 class Bag:
@@ -151,35 +109,10 @@ def open_source(path: str | Path) -> Bag | Pictures:
     raise ConfigError(f"source must be {_EXPECTED}; '{given}' is {found}")
 
 
-def parse_qos(text: str) -> tuple[Qos, ...]:
-    """Return the profiles of rosbag2's `offered_qos_profiles` (numbers up to Humble, words later); empty: not known."""
-    try:
-        profiles = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        return ()
-    if not isinstance(profiles, list):
-        return ()
-    return tuple(
-        Qos(
-            reliable=profile.get("reliability") not in (2, "best_effort"),
-            transient_local=profile.get("durability") in (1, "transient_local"),
-            depth=int(profile.get("depth") or 0) if profile.get("history") in (1, "keep_last") else 0,
-        )
-        for profile in profiles
-        if isinstance(profile, dict)
-    )
-
-
 def _open_file(path: Path) -> BagFile:
     if path.stat().st_size == 0:
         raise RecordingError(f"{path} must be a recording, but is empty")
-    if path.suffix == ".mcap":
-        from perf_inference.recording.mcap_file import McapFile
-
-        return McapFile(path)
-    from perf_inference.recording.sqlite_file import SqliteFile
-
-    return SqliteFile(path)
+    return McapFile(path) if path.suffix == ".mcap" else SqliteFile(path)
 
 
 def _natural(path: Path) -> list[str | int]:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.source import BagMessage, Topic, parse_qos
+from perf_inference.recording.bag_file import BagMessage, Topic, parse_qos
 
 _SIDE_FILES = ("-wal", "-journal")  # what is in them is not in the file yet
 
