@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import string
@@ -59,6 +60,10 @@ def test_the_clock_of_a_tk1_is_unknown() -> None:
     )
 
 
+def test_the_clock_of_one_core_may_be_unknown() -> None:
+    assert sample_of("RAM 9/10MB CPU [1%@-1,2%@5]").cpu == (Core(1, None, True), Core(2, 5, True))
+
+
 def test_blocks_in_kb_and_memory_of_the_codecs() -> None:
     sample = sample_of(NANO)
     assert (sample.lfb_blocks, sample.lfb_block_kb) == (16, 256)
@@ -93,7 +98,7 @@ def test_engines_in_every_form() -> None:
     assert sample_of(ORIN).engines == {
         "NVENC": Engine(True, 79, 166),
         "NVDEC": Engine(False),
-        "VIC": Engine(True, None, 1036),
+        "VIC": Engine(True, 3, 1036),
         "APE": Engine(True, None, 174),
         "PVA0": Engine(True, 15, 1011, (10, 20)),  # one load per VPU
     }
@@ -139,10 +144,32 @@ def test_blanks_in_a_list_and_a_list_that_is_cut_off() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["", " ", "RAM", "IRAM 1/2MB", "RAM 1 of 2", "CPU [", "tegrastats: command not found", "\0", "05-06-2024 20:29:45"],
+    [
+        "",
+        " ",
+        "RAM",
+        "IRAM 1/2MB",
+        "GR3D_FREQ 5%@76 gpu@40C",
+        "RAM 1 of 2",
+        "CPU [",
+        "tegrastats: command not found",
+        "\0",
+        "05-06-2024 20:29:45",
+    ],
 )
 def test_no_sample(line: str) -> None:
     assert parse(line) is None
+
+
+def test_the_order_of_the_tokens_does_not_matter() -> None:
+    date, _, rest = ORIN.partition(" RAM ")
+    memory, _, rest = rest.partition(" SWAP ")
+    swap, _, rest = rest.partition(" CPU ")
+    cores, _, rest = rest.partition(" EMC")
+    tokens = [f"RAM {memory}", f"SWAP {swap}", f"CPU {cores}", "EMC" + rest]
+    for order in itertools.permutations(tokens):
+        assert sample_of(" ".join([date, *order])) == sample_of(ORIN), order
+    assert sample_of("VDD_IN 5mW/6mW gpu@40C RAM 9/10MB").power_mw == {"VDD_IN": Rail(5, 6)}
 
 
 def test_an_impossible_date_is_no_timestamp() -> None:
@@ -226,11 +253,30 @@ def damaged(text: str, source: random.Random, noise: str, words: list[list[str]]
 
 @pytest.mark.parametrize(
     "unit",
-    ["[", "a[ ", "RAM ", "1%,", "a@", "9", "1/", "X 1/", "(", "@[1", "01-02-2024 ", " ", "MTS fg ", "-", "é@1C/"],
+    [
+        "[",
+        "a[ ",
+        "RAM ",
+        "1%,",
+        "a@",
+        "9",
+        "1/",
+        "X 1/",
+        "(",
+        "@[1",
+        "01-02-2024 ",
+        " ",
+        "MTS fg ",
+        "-",
+        "é@1C/",
+        "A ",
+        "A",
+    ],
 )
-def test_time_grows_with_the_length_alone(unit: str) -> None:
+@pytest.mark.parametrize("head", ["", "RAM 1/2MB CPU [1%@2] "])
+def test_time_grows_with_the_length_alone(unit: str, head: str) -> None:
     def seconds(times: int) -> float:
-        line = "RAM 1/2MB CPU [1%@2] " + unit * times
+        line = head + unit * times
         tries = []
         for _ in range(3):
             started_s = time.process_time()

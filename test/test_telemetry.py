@@ -489,9 +489,13 @@ def test_several_gpus_are_added_and_one_unknown_makes_the_sum_unknown() -> None:
 
 def test_a_line_of_tegrastats_counts_once() -> None:
     # the sampler ticks twice a second, a line comes once: the middle tick still holds the first line
-    first, last = at(0, line="RAM 1/2MB VDD_IN 1000/1"), at(1, line="RAM 1/2MB VDD_IN 3000/1")
+    line = "RAM 1/2MB VDD_IN {}/1 GR3D_FREQ 5%@{}"
+    first, last = at(0, line=line.format(1000, 300)), at(1, line=line.format(3000, 600))
     middle = MachineSample(S // 2, S // 2, first.host, None, first.tegrastats)
-    assert window(0, 1, first, middle, last).energy_j == 2.0
+    found = window(0, 1, first, middle, last)
+    assert found.energy_j == 2.0
+    assert found.gpu is not None
+    assert found.gpu.mean_mhz == 450
 
 
 @pytest.mark.parametrize(
@@ -499,13 +503,13 @@ def test_a_line_of_tegrastats_counts_once() -> None:
     [
         ((1000, 1020), False),
         ((1020, 1000), False),
-        ((1000, 1021), True),
+        ((1000, 1020.3), True),
         ((0, 306), True),
         ((0, 0), False),
         ((5,), None),
     ],
 )
-def test_a_clock_moved_by_more_than_two_percent(clocks: tuple[int, ...], moved: bool | None) -> None:
+def test_a_clock_moved_by_more_than_two_percent(clocks: tuple[float, ...], moved: bool | None) -> None:
     samples = [at(second, gpu(sm_mhz=mhz), mhz=1000 + 500 * second) for second, mhz in enumerate(clocks)]
     found = window(0, 1, *samples)
     assert found.clock_moved is moved
@@ -546,6 +550,8 @@ def test_what_was_before_the_window_does_not_count() -> None:
     samples = [at(second, gpu(sm_mhz=mhz)) for second, mhz in enumerate((300, 1000, 1000, 300))]
     assert window(0.5, 2.5, *samples).clock_moved is False
     assert window(0.2, 0.8, *samples).clock_moved is True  # no sample inside: it moved from one neighbour to the other
+    assert window(-3, -2.6, *samples).gpu is None  # too far away to tell
+    assert window(5.6, 6, *samples).gpu is None
 
 
 def test_temperature_reasons_and_settings_of_a_window() -> None:

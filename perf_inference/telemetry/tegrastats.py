@@ -2,7 +2,7 @@
 
 The order of the tokens is not stable and their names collide (`CPU` is a list of cores, a thermal zone and a rail), so
 a line is read word by word: each name is judged together with the form of the word after it. What is not printed is
-None, never 0; what is not known is ignored. Each word is looked at once, and no line raises.
+None, never 0; what is not known is ignored. Time grows with the length alone, and no line raises.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from perf_inference.telemetry.tegrastats_sample import Core, Engine, Mts, Rail, 
 UNAVAILABLE_C = -256  # what L4T 35 prints for a sensor that is powered down
 
 _N = r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?"  # bounded: int() refuses thousands of digits
-_START = re.compile(r"(?<![A-Za-z0-9_])(?:RAM\s+[0-9]{1,12}/[0-9]{1,12}[kMGT]B|(?:CPU|cpu)\s+\[\s*(?:[0-9]|off|OFF))")
+_START = re.compile(  # the first token of a sample, whichever it is; at the beginning of a word only
+    r"(?<![A-Za-z0-9_])(?:(?:RAM|SWAP|IRAM)\s+[0-9]{1,12}/[0-9]{1,12}[kMGT]B|(?:CPU|cpu)\s+\[|"
+    r"(?:EMC|GR3D2?)(?:_FREQ)?\s+[0-9@]|[A-Za-z][A-Za-z0-9_]{0,60}(?:@-?[0-9.]{1,20}C|\s+[0-9]{1,12}mW/))"
+)
 _TIME = re.compile(r"(?<![0-9-])([0-9]{2})-([0-9]{2})-([0-9]{4})\s+([0-9]{2}):([0-9]{2}):([0-9]{2})(?![0-9])")
 _DELIMITERS = str.maketrans("()\"'", "    ")
 _MEMORY = re.compile(r"([0-9]{1,12})/([0-9]{1,12})([kMGT])B")
@@ -43,7 +46,8 @@ def parse(line: str) -> TegrastatsSample | None:
     reading = _Reading()
     reading.values["timestamp"] = _timestamp(line[: start.start()])
     reading.read(_words(line[start.start() :]))
-    return TegrastatsSample(**reading.values)
+    sample = TegrastatsSample(**reading.values)
+    return sample if sample.ram_total_mb is not None or sample.cpu else None
 
 
 class _Reading:
@@ -90,7 +94,7 @@ class _Reading:
         bare = name.removesuffix("_FREQ").removesuffix("_LOAD")
         if bare in ("EMC", "GR3D", "GR3D2"):
             return self._loaded(bare, value)
-        return bare not in ("CPU", "MTS") and self._engine(bare, value)
+        return bare not in ("CPU", "GPU", "MTS") and self._engine(bare, value)
 
     def _set(self, **fields: Any) -> None:
         for name, value in fields.items():
@@ -180,7 +184,13 @@ class _Reading:
             engine = Engine(True, _number(match[1]), _mhz(match[2]))
         else:
             return False
-        self.engines.setdefault(name, engine)
+        before = self.engines.get(name)
+        if before is not None and before.on and engine.on:  # VIC_FREQ and VIC_LOAD are one engine
+            loaded = engine if before.load_pct is None else before
+            mhz = engine.freq_mhz if before.freq_mhz is None else before.freq_mhz
+            self.engines[name] = Engine(True, loaded.load_pct, mhz, loaded.loads_pct)
+        else:
+            self.engines.setdefault(name, engine)
         return True
 
     def _mts(self, words: list[str]) -> None:
