@@ -213,6 +213,14 @@ def test_the_child_ends_when_this_process_is_killed(child: Child) -> None:
     assert wait_until(lambda: gone(pid))
 
 
+def test_the_child_ends_at_a_closed_pipe(child: Child, read: Read) -> None:
+    """What the kernel does not kill for us (sudo's) must at least not ignore SIGPIPE, as Python does."""
+    reader = read(child("grep SigIgn /proc/self/status; exec sleep 60"))
+    assert wait_until(lambda: reader.counts.other_lines)
+    ignored = int(reader.counts.last_other_line.split()[1], 16)
+    assert not ignored >> (signal.SIGPIPE - 1) & 1
+
+
 # -- NVML
 
 

@@ -32,6 +32,8 @@ _ENDING_S = 0.15  # for SIGTERM, and again for SIGKILL
 _TIE = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by this interpreter, and then by what it becomes
+    signal.signal(ignored, signal.SIG_DFL)
 if os.getppid() == int(sys.argv[1]):  # it may have gone already
     os.execvp(sys.argv[2], sys.argv[2:])
 """
