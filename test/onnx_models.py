@@ -25,13 +25,27 @@ def save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], co
     return path
 
 
-def constant_policy(path: Path, velocity_rad_s: tuple[float, float]) -> Path:
-    """Write a policy that always answers with these joint velocities."""
+def constant_policy(path: Path, velocity_rad_s: tuple[float, float], matmuls: int = 0, side: int = 1024) -> Path:
+    """Write a policy that always answers with these joint velocities, after some matrix products."""
     inputs = [
         helper.make_tensor_value_info("force", TensorProto.FLOAT, [1, 65, 6]),
         helper.make_tensor_value_info("joints", TensorProto.FLOAT, [1, 65, 4]),
         helper.make_tensor_value_info("image", TensorProto.UINT8, [1, 96, 128, 3]),
     ]
     outputs = [helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, 2])]
-    nodes = [helper.make_node("Identity", ["velocity"], ["action"])]
-    return save(path, nodes, inputs, outputs, {"velocity": np.array([velocity_rad_s], np.float32)}, {})
+    constants = {"velocity": np.array([velocity_rad_s], np.float32)}
+    if not matmuls:
+        return save(path, [helper.make_node("Identity", ["velocity"], ["action"])], inputs, outputs, constants, {})
+    constants["matrix"] = np.full((side, side), 1 / side, np.float32)
+    constants["nothing"] = np.zeros((1, 1), np.float32)
+    nodes = [
+        helper.make_node("ReduceMean", ["force"], ["mean"], keepdims=0),  # of the input: not folded beforehand
+        helper.make_node("Add", ["matrix", "mean"], ["product0"]),
+    ]
+    nodes += [helper.make_node("MatMul", [f"product{i}", "matrix"], [f"product{i + 1}"]) for i in range(matmuls)]
+    nodes += [
+        helper.make_node("ReduceMean", [f"product{matmuls}"], ["whole"], keepdims=0),
+        helper.make_node("Mul", ["whole", "nothing"], ["zero"]),
+        helper.make_node("Add", ["velocity", "zero"], ["action"]),
+    ]
+    return save(path, nodes, inputs, outputs, constants, {})

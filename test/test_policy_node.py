@@ -107,6 +107,7 @@ def test_disabled_it_sends_zero_enabled_it_drives_and_stopping_it_sends_zero(
     counted = int(robot.values()["inferences"])
     recorded = [timing_record(status) for message in robot.timings for status in message.status]
     assert [record["seq"] for record in recorded] == list(range(1, counted + 1))
+    assert counted == sum(any(action) for action in robot.actions)
     assert recorded[-1]["robot_fill"] > 0
     assert "[ACTION #1] +0.500 -0.250 | Time: " in process.output()
     assert "/65 | Robot: " in process.output()
@@ -134,6 +135,23 @@ def test_a_held_position_does_not_creep_and_stays_in_range(ros: Ros, start_polic
     seen = len(robot.actions)
     assert ros.spin_until(lambda: len(robot.actions) > seen + 10)
     assert robot.actions[-1] == pytest.approx([0.5, -1.0])
+
+
+def test_what_is_in_the_engine_when_it_is_disabled_does_not_leave(
+    ros: Ros, robot: Robot, start_node: Callable[..., Process], tmp_path: Path
+) -> None:
+    model = constant_policy(tmp_path / "slow.onnx", (0.5, 0.5), matmuls=6)  # tenths of a second each
+    slow = ("-p", "rate:=20.0", "-p", "threads:=1", "-p", "max_observation_age_s:=5.0")
+    start_node("policy_node", "-p", f"model:={model}", "-p", "enabled:=true", *slow)
+    assert ros.spin_until(robot.moving, 30)
+    for _ in range(3):
+        assert ros.spin_until(lambda: robot.values().get("ledger.tick.in_work") == 1)
+        ros.call(SetBool, "policy_node/enable", SetBool.Request(data=False))
+        robot.actions.clear()
+        assert ros.spin_until(lambda: len(robot.actions) > 15)
+        assert not any(any(action) for action in robot.actions)
+        ros.call(SetBool, "policy_node/enable", SetBool.Request(data=True))
+        assert ros.spin_until(robot.moving, 30)
 
 
 def test_after_a_crash_it_waits_to_be_enabled_again(
