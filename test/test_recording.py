@@ -432,6 +432,16 @@ def test_pictures_are_sorted_as_people_sort(tmp_path: Path) -> None:
     assert [path.name for path in source.files] == ["9.jpg", "10.png"]
 
 
+def test_a_pattern_chooses_among_pictures(tmp_path: Path) -> None:
+    for name in ("b.jpg", "a.jpg", "c.png"):
+        (tmp_path / name).touch()
+    source = open_source(tmp_path / "*.jpg")
+    assert isinstance(source, Pictures)
+    assert [file.name for file in source.files] == ["a.jpg", "b.jpg"]
+    with pytest.raises(ConfigError, match="there is nothing at"):
+        open_source(tmp_path / "*.bmp")
+
+
 def test_what_cannot_be_played_is_refused_with_a_reason(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is nothing at '.*/none'"):
         open_source(tmp_path / "none")

@@ -41,7 +41,7 @@ _END_S = 0.3
 class ReplayParameters:
     """Parameters of replay_node."""
 
-    source: str = parameter("", "a rosbag2 folder, a .db3 or .mcap file, or a folder of pictures")
+    source: str = parameter("", "a rosbag2 folder, a .db3 or .mcap file, or a folder or pattern of pictures")
     rate: float = parameter(1.0, "factor on the original timing, or on picture_hz", at_least=1e-6, at_most=1e6)
     picture_hz: float = parameter(1.0, "pictures per second, times rate", at_least=1e-6, at_most=1e6)
     loop: bool = parameter(False, "begin again at the end")

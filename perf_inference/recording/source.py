@@ -10,6 +10,7 @@ import heapq
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
@@ -20,7 +21,7 @@ from perf_inference.recording.sqlite_file import SqliteFile
 PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap")
 _COMPRESSED = (".db3.zstd", ".mcap.zstd")
-_EXPECTED = "a rosbag2 folder, a .db3 or .mcap file, or a folder of pictures (.jpg, .png)"
+_EXPECTED = "a rosbag2 folder, a .db3 or .mcap file, or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
 
 
 class Bag:
@@ -91,10 +92,11 @@ def open_source(path: str | Path) -> Bag | Pictures:
         RecordingError: it is damaged.
     """
     given = Path(path).expanduser().absolute()
-    if not given.exists():
+    matched = [] if given.exists() else [Path(name) for name in glob(str(given))]
+    if not given.exists() and not matched:
         raise ConfigError(f"source must be {_EXPECTED}; there is nothing at '{given}'")
     try:
-        files = sorted(given.iterdir(), key=_natural) if given.is_dir() else [given]
+        files = sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=_natural)
     except OSError as error:
         raise ConfigError(f"source '{given}' cannot be read: {error.strerror}") from error
     bags = [file for file in files if file.suffix in _BAGS]
