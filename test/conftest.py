@@ -63,6 +63,9 @@ class Process:
         self._reader.join(2.0)
         return status
 
+    def send(self, how: signal.Signals) -> None:
+        self._process.send_signal(how)
+
     def stop(self, how: signal.Signals = signal.SIGINT, timeout_s: float = 10.0) -> int:
         """Send the signal and return the exit status."""
         if self.alive:
@@ -143,9 +146,16 @@ def start_node(domain: int) -> Iterator[Callable[..., Process]]:
         return process
 
     yield start
-    for process in started:
-        if process.alive:
-            process.stop(signal.SIGKILL)
+    _end(started, signal.SIGINT)
+
+
+def _end(processes: list[Process], how: signal.Signals) -> None:
+    """End what still runs, all at once: killed outright they would leave their shared memory behind."""
+    left = [process for process in processes if process.alive]
+    for process in left:
+        process.send(how)
+    for process in left:
+        process.stop(how)
 
 
 @pytest.fixture
@@ -160,9 +170,7 @@ def start_command(domain: int) -> Iterator[Callable[..., Process]]:
         return process
 
     yield start
-    for process in started:
-        if process.alive:
-            process.stop(signal.SIGTERM)
+    _end(started, signal.SIGTERM)
 
 
 @pytest.fixture

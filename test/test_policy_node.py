@@ -99,7 +99,7 @@ def test_disabled_it_sends_zero_enabled_it_drives_and_stopping_it_sends_zero(
     assert ros.spin_until(robot.resting)
     ros.call(SetBool, "policy_node/enable", SetBool.Request(data=True))
     assert ros.spin_until(robot.moving)
-    process._process.send_signal(signal.SIGINT)
+    process.send(signal.SIGINT)
     assert ros.spin_until(lambda: not process.alive)
     assert process.wait() == 0
     ros.spin_until(lambda: False, 0.2)
