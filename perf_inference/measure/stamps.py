@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,3 +105,9 @@ def source_latency_ns(stamp_ns: int | None, now_ns: int) -> int | None:
         return None
     latency = now_ns - stamp_ns
     return latency if 0 <= latency <= MAX_LATENCY_NS else None
+
+
+def rate_hz(times_ns: Sequence[int]) -> float | None:
+    """Return events per second [Hz]: N - 1 intervals over the time from the first to the last; None: no such time."""
+    span_ns = times_ns[-1] - times_ns[0] if len(times_ns) > 1 else 0
+    return round((len(times_ns) - 1) / (span_ns / 1e9), 3) if span_ns > 0 else None

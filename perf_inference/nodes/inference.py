@@ -15,7 +15,7 @@ from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
-from perf_inference.measure.stamps import Arrival, Scalar, Timing
+from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.parameters import EngineParameters
@@ -23,8 +23,11 @@ from perf_inference.nodes.reporting import Report, Reporter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame, Pipeline, Task
 
-_RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live rate and percentiles rest on
+_RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
+_RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
+_SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
 _LAST_INFERENCE_S = 0.3
+_TICK = "tick"  # what drives an engine that no input drives
 _TYPE_CHECK_EVERY = 4  # heartbeats
 
 
@@ -57,7 +60,7 @@ class Inference:
             blank: a frame of nothing, to warm the engine up with.
             state: level and message of the node itself, for the heartbeat.
             skipped: told of each message that ended in an error, after it was counted (worker thread).
-            rate_hz: the node's own rate; an inference that takes longer than its period is a warning.
+            rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
 
         Raises:
             ConfigError: the model does not run.
@@ -65,7 +68,10 @@ class Inference:
         _warm_up(engine, task, blank)
         self.inputs: dict[str, Input] = {}
         self._node, self._engine, self._state, self._skipped = node, engine, state, skipped
-        self._period_ns = None if rate_hz is None else round(1e9 / rate_hz)
+        self._rate_hz = rate_hz or None
+        self._period_ns = None if self._rate_hz is None else round(1e9 / self._rate_hz)
+        self._driver = _TICK
+        self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
         self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
         self._beats = 0
@@ -89,8 +95,10 @@ class Inference:
         return self.pipeline.ledger
 
     def watch(self, name: str, source: Input) -> None:
-        """Report this input, its ledger and its type."""
+        """Report this input, its ledger and its type; the one that the pipeline is offered drives the engine."""
         self.inputs[name] = source
+        if source.ledger is self.ledger:
+            self._driver = name
 
     def finish(self) -> None:
         """Finish the message in work, publish the last timings and counts, free the engine."""
@@ -114,9 +122,13 @@ class Inference:
         info = self._engine.info
         values: dict[str, Scalar] = {"engine": info.name, "runtime": info.runtime, "precision": info.precision,
                                      "device": info.device, "inferences": self.ledger.snapshot().processed}  # fmt: skip
-        newest_ns = CLOCKS.monotonic_ns()
-        recent = [t for t in list(self._recent) if newest_ns - t.arrived_ns < _RECENT_NS]
-        values["rate_hz"] = _rate_hz([t.arrived_ns for t in recent])
+        now_ns = CLOCKS.monotonic_ns()
+        recent = [t for t in list(self._recent) if now_ns - t.arrived_ns < _RECENT_NS]
+        rate_from_ns = now_ns - max(_RATE_NS, _RATE_PERIODS * (self._period_ns or 0))
+        values["rate_hz"] = rate_hz([t.arrived_ns for t in list(self._recent) if t.arrived_ns > rate_from_ns])
+        values["expected_hz"] = self._rate_hz
+        values["deadline_ms"] = None if self._period_ns is None else self._period_ns / 1e6
+        values["deadlines"], values["deadline_misses"] = self._deadlines, self._misses
         latency, total = Distribution(), Distribution()
         for timing in recent:
             total.add(timing.total_ns)
@@ -126,14 +138,18 @@ class Inference:
             figures = distribution.summary_ms()
             values.update({f"{name}_{key}_ms": figures[key] for key in ("p50", "p90", "max")})
         values["samples"] = len(recent)
-        if "tick" not in self.inputs and not any(i.ledger is self.ledger for i in self.inputs.values()):
-            values.update(_flat("tick", self.ledger))
+        values["driven_by"] = self._driver
+        if self._driver == _TICK:
+            values.update(_flat(_TICK, self.ledger))
         for name, source in self.inputs.items():
             values.update(_flat(name, source.ledger))
             if source.lost_unknown:
                 values[f"{name}_lost_unknown"] = source.lost_unknown
             age = source.age_s()
             values[f"{name}_age_s"] = None if age is None else round(age, 3)
+            values.update({f"input.{name}.{key}": value for key, value in source.figures().items()})
+            values[f"input.{name}.topic"] = source.topic
+            values[f"input.{name}.problem"] = source.problem() or None
         return values
 
     def _trouble(self) -> str:
@@ -146,10 +162,23 @@ class Inference:
         for source in self.inputs.values():
             if silence := source.silence():
                 return silence
-        slow = self._recent[-1].total_ns if self._recent else 0
+        since_ns = now - _SLOW_NS
+        slow = max((t.total_ns for t in self._judged() if t.arrived_ns + t.total_ns > since_ns), default=0)
         if self._period_ns is not None and slow > self._period_ns:
             return f"an inference took {slow / 1e6:.1f} ms, longer than the period of {self._period_ns / 1e6:.1f} ms"
         return ""
+
+    def _took_ns(self, timing: Timing) -> int:
+        """Return what is held against the deadline: from the tick's due time, or from when the reader had the message.
+
+        A source that is slower than it promised makes every due time of its grid early; that is the input's to tell.
+        """
+        late = timing.due_latency_ns if self._driver == _TICK else None
+        return timing.total_ns if late is None else late
+
+    def _judged(self) -> list[Timing]:
+        """Return the recent inferences that count: the first few of an engine, which warm it up, do not."""
+        return [t for t in list(self._recent) if not t.warmup]
 
     def _check_types(self) -> None:
         wrong = "; ".join(filter(None, (source.wrong_types() for source in self.inputs.values())))
@@ -165,6 +194,9 @@ class Inference:
                 throttle_duration_sec=10.0,
             )
         self._recent.append(timing)
+        if self._period_ns is not None and not timing.warmup:
+            self._deadlines += 1
+            self._misses += self._took_ns(timing) > self._period_ns
         self.reporter.add(timing)
 
     def _problem(self, outcome: str, error: Exception) -> None:
@@ -184,11 +216,6 @@ def _warm_up(engine: Engine, task: Task, blank: Any, runs: int = 2) -> None:
             engine.infer(inputs)
     except PerfInferenceError as error:
         raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
-
-
-def _rate_hz(times_ns: list[int]) -> float | None:
-    span = times_ns[-1] - times_ns[0] if len(times_ns) > 1 else 0
-    return round((len(times_ns) - 1) / (span / 1e9), 3) if span > 0 else None
 
 
 def _flat(name: str, ledger: Ledger) -> dict[str, Scalar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -18,11 +19,13 @@ except ImportError:  # Humble
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
 from perf_inference.measure.ledger import GapCounter, Ledger
-from perf_inference.measure.stamps import Arrival
+from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.messages import stamp_ns
 
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
 _SILENT_S = 1.0
+_RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the rates rest on, whichever is longer ...
+_RATE_MESSAGES = 300  # ... and at most, as greenwave_monitor's do
 _MAX_WAIT_NS = 10_000_000_000  # a longer wait between reader and callback is a clock that stepped
 
 
@@ -46,6 +49,9 @@ class Input:
         self._node, self._arrive = node, arrive
         self._gaps = GapCounter()
         self._type_name = _type_name(message_type)
+        self._wrong_types = ""
+        self._newest: deque[tuple[int, int | None]] = deque(maxlen=_RATE_MESSAGES)  # (monotonic, header stamp)
+        self._expected_hz = expected_hz or None
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         callback = self._with_info if HAS_MESSAGE_INFO else self._without_info
         self._subscription = node.create_subscription(
@@ -62,6 +68,31 @@ class Input:
         """Return how long ago the newest message came [s]; None: none yet."""
         return None if self.last_ns is None else (CLOCKS.monotonic_ns() - self.last_ns) / 1e9
 
+    def figures(self) -> dict[str, Scalar]:
+        """Return rates and delay of now, under the names that NVIDIA's greenwave dashboards read."""
+        now_ns = CLOCKS.monotonic_ns()
+        from_ns = now_ns - max(_RATE_NS, 0 if self._grid is None else _RATE_PERIODS * self._grid.period_ns)
+        recent = [(came_ns, stamp) for came_ns, stamp in self._newest if came_ns > from_ns]
+        stamps = [stamp for _, stamp in recent if stamp is not None]
+        return {
+            "frame_rate_node": rate_hz([came_ns for came_ns, _ in recent]),
+            "frame_rate_msg": rate_hz(stamps),
+            "current_delay_from_realtime_ms": self._delay_ms(now_ns),
+            "expected_frequency": self._expected_hz,
+        }
+
+    def _delay_ms(self, now_ns: int) -> float | None:
+        """Return how old the newest message was when it came; the ROS clock is read here and not for each message."""
+        if not self._newest:
+            return None
+        came_ns, stamp = self._newest[-1]
+        delay_ns = source_latency_ns(stamp, self._node.get_clock().now().nanoseconds - (now_ns - came_ns))
+        return None if delay_ns is None else round(delay_ns / 1e6, 3)
+
+    def problem(self) -> str:
+        """Return one sentence on what is wrong with this input, or nothing."""
+        return self._wrong_types or self.silence()
+
     def silence(self) -> str:
         """Return one sentence where nothing has come yet, or not for a second and five periods; else nothing."""
         age_s = self.age_s()
@@ -77,10 +108,10 @@ class Input:
             for info in self._node.get_publishers_info_by_topic(self.topic)
             if info.topic_type != self._type_name
         }
-        if not others:
-            return ""
         names = ", ".join(f"{kind} (from {name})" for kind, name in others.items())
-        return f"topic {self.topic} must be {self._type_name}, but {names} is published on it and cannot be received"
+        wrong = f"topic {self.topic} must be {self._type_name}, but {names} is published on it and cannot be received"
+        self._wrong_types = wrong if others else ""
+        return self._wrong_types
 
     def _with_info(self, message: Any, info: Any) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
@@ -114,6 +145,7 @@ class Input:
         self.last_ns = now_ns
         header = getattr(message, "header", None)
         stamp = stamp_ns(header.stamp) if header is not None else None
+        self._newest.append((now_ns, stamp))
         due_ns = None if self._grid is None else self._grid.due(received_ns, lost)
         self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns))
 

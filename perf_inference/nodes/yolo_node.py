@@ -64,7 +64,14 @@ class YoloNode(runner.RunnableNode):
                 Detection2DArray, "detections", _RESULT_QOS, qos_overriding_options=options
             )
         self._inference = Inference(
-            self, engine, task, self._decode, self._publish, np.zeros((480, 640, 3), np.uint8), p.queue_size
+            self,
+            engine,
+            task,
+            self._decode,
+            self._publish,
+            blank=np.zeros((480, 640, 3), np.uint8),
+            queue_size=p.queue_size,
+            rate_hz=p.expected_frequency or None,
         )
         self._inference.watch("image", image_input(self, self._inference, p.expected_frequency))
         self.get_logger().info(
