@@ -49,3 +49,23 @@ def constant_policy(path: Path, velocity_rad_s: tuple[float, float], matmuls: in
         helper.make_node("Add", ["velocity", "zero"], ["action"]),
     ]
     return save(path, nodes, inputs, outputs, constants, {})
+
+
+def slow_detector(path: Path, size: int, products: int) -> Path:
+    """Write a detector that sees nothing, and multiplies matrices of this size so often before it says so."""
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])]
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 7, 84])]
+    nodes = [
+        helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+        helper.make_node("Expand", ["nothing", "square"], ["m0"]),
+        *(helper.make_node("MatMul", [f"m{i}", f"m{i}"], [f"m{i + 1}"]) for i in range(products)),
+        helper.make_node("ReduceMean", [f"m{products}"], ["result"], keepdims=0),
+        helper.make_node("Expand", ["result", "shape"], ["output0"]),
+    ]
+    constants = {
+        "zero": np.zeros((), np.float32),
+        "square": np.array([size, size], np.int64),
+        "shape": np.array([1, 7, 84], np.int64),
+    }
+    return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'a', 1: 'b', 2: 'c'}"})

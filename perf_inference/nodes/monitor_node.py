@@ -1,25 +1,27 @@
-"""Turn heartbeats, timings and the host into /diagnostics, once a second."""
+"""Turn heartbeats and the machine's figures into /diagnostics, once a second."""
 
 from __future__ import annotations
 
-import platform
 import time
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from perf_inference.measure.stamps import Scalar
+from perf_inference.errors import ConfigError
+from perf_inference.measure.alarm import Limits
 from perf_inference.nodes import runner
-from perf_inference.nodes.messages import ERROR, OK, STALE, WARN, key_values, level, timing_record
+from perf_inference.nodes.machine_status import MachineLimits, MachineStatuses
 from perf_inference.nodes.parameters import declare, parameter
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
-from perf_inference.telemetry.host import Host, HostSample
+from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.watched import NodeLimits, WatchedNode
+from perf_inference.telemetry.machine import MachineSampler
+from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 
 _PERIOD_S = 1.0
-_RATE_WINDOW_S = 5.0
+_HISTORY_S = 60.0  # nobody asks the monitor for more
 
 
 @dataclass(frozen=True)
@@ -27,115 +29,110 @@ class MonitorParameters:
     """Parameters of monitor_node."""
 
     stale_s: float = parameter(5.0, "a node silent for longer is STALE [s]", at_least=1, at_most=3600)
-    temperature_warn_degc: float = parameter(85.0, "the hottest sensor from which the host is a WARN [degC]")
-    temperature_error_degc: float = parameter(95.0, "and an ERROR [degC]")
-    memory_warn_pct: float = parameter(90.0, "share of memory in use that is a WARN [%]", at_least=0, at_most=100)
-    load_warn: float = parameter(2.0, "load per core that is a WARN", at_least=0)
+    window_s: float = parameter(5.0, "shares of misses and drops are those of so long [s]", at_least=1, at_most=3600)
+    deadline_miss_warn_pct: float = parameter(
+        5.0, "share of deadline misses that is a WARN [%]: inferences that take longer than 1/rate, of all but the "
+        "marked warm-up. With a node's own `rate` they take due_latency_ms, from the tick's due time; with the "
+        "`expected_frequency` of an input total_ms, from when the reader had the message",
+        at_least=0.001, at_most=100)  # fmt: skip
+    rate_tolerance_pct: float = parameter(
+        10.0, "how far a rate may stay below the expected one; more is a WARN [%]", at_least=0.001, at_most=100
+    )
+    drop_warn_pct: float = parameter(
+        10.0, "share of messages lost before the callback, rejected, failed, or replaced although the engine is to run "
+        "on each, that is a WARN [%]", at_least=0.001, at_most=100)  # fmt: skip
+    temperature_warn_degc: float = parameter(85.0, "temperature that is a WARN [degC]", at_least=0, at_most=1000)
+    temperature_error_degc: float = parameter(95.0, "and an ERROR [degC]", at_least=0, at_most=1000)
+    memory_warn_pct: float = parameter(
+        90.0, "share of the host's or a GPU's memory in use that is a WARN [%]", at_least=0.001, at_most=100
+    )
+    load_warn: float = parameter(2.0, "load per core that is a WARN", at_least=0.001, at_most=10_000)
+    share_margin_pct: float = parameter(
+        2.0, "a level is lowered when its share is better than the limit by so much [%]", at_least=0, at_most=100
+    )
+    temperature_margin_degc: float = parameter(3.0, "and its temperature by so much [degC]", at_least=0, at_most=100)
+    load_margin: float = parameter(0.2, "and the load per core by so much", at_least=0, at_most=10_000)
+    tegrastats_command: str = parameter(DEFAULT_COMMAND, "prints the board's figures on a Jetson; empty: none")
+    tegrastats_log: str = parameter("", "keep the lines it prints in this file; empty: nowhere")
 
+    def __post_init__(self) -> None:
+        low, high = self.temperature_warn_degc, self.temperature_error_degc
+        if high < low:
+            raise ConfigError(
+                f"parameter 'temperature_error_degc' must be at least {low:g}, the warning's, got {high:g}"
+            )
 
-@dataclass
-class Watched:
-    """What a node said last."""
+    def of_nodes(self) -> NodeLimits:
+        """Return what concerns the other nodes."""
+        margin = self.share_margin_pct
+        return NodeLimits(
+            self.stale_s,
+            self.window_s,
+            Limits(self.deadline_miss_warn_pct, None, margin),
+            Limits(self.drop_warn_pct, None, margin),
+            Limits(100 - self.rate_tolerance_pct, None, margin, best=100),
+            self.rate_tolerance_pct,
+        )
 
-    status: DiagnosticStatus
-    heard_s: float  # monotonic
-    arrivals_s: deque[float] = field(default_factory=deque)  # of its inferences' timings
+    def of_machine(self) -> MachineLimits:
+        """Return what concerns the machine."""
+        return MachineLimits(
+            self.stale_s,
+            Limits(self.temperature_warn_degc, self.temperature_error_degc, self.temperature_margin_degc),
+            Limits(self.memory_warn_pct, None, self.share_margin_pct),
+            Limits(self.load_warn, None, self.load_margin),
+        )
 
 
 class MonitorNode(runner.RunnableNode):
-    """inference/status and inference/timing -> /diagnostics, named `monitor_node: <node>/<part>`."""
+    """inference/status -> /diagnostics, named `monitor_node: <node>/<part>`.
+
+    The timings of single inferences are not listened to: the nodes count their own misses, and the heartbeats have
+    the counts.
+    """
 
     def __init__(self, name: str = "monitor_node") -> None:
         super().__init__(name)
-        self._p = declare(self, MonitorParameters)
-        self._nodes: dict[str, Watched] = {}
-        self._timed: dict[str, deque[float]] = {}
-        self._host = Host()
-        self._own = self.get_fully_qualified_name().lstrip("/")
+        p = declare(self, MonitorParameters)
+        self._limits = p.of_nodes()
+        self._nodes: dict[str, WatchedNode] = {}
+        self._machine = MachineStatuses(self.get_fully_qualified_name().lstrip("/"), p.of_machine())
+        self._sampler = MachineSampler(
+            p.tegrastats_command,
+            tegrastats_log=Path(p.tegrastats_log) if p.tegrastats_log else None,
+            period_s=_PERIOD_S,
+            history_s=_HISTORY_S,
+        )
         options = QoSOverridingOptions.with_default_policies()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10, qos_overriding_options=options)
         self.create_subscription(
             DiagnosticStatus, "inference/status", self._on_status, STATUS_QOS, qos_overriding_options=options
         )
-        self.create_subscription(
-            DiagnosticArray, "inference/timing", self._on_timing, TIMING_QOS, qos_overriding_options=options
-        )
         self._timer = self.create_timer(_PERIOD_S, self._publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._sampler.start()  # in a thread of its own: a driver that hangs must not silence what we say of the nodes
         self.get_logger().info("publishing /diagnostics at 1 Hz")
 
     def stop(self) -> None:
         self._timer.cancel()
 
-    def _on_status(self, message: DiagnosticStatus) -> None:
-        self._nodes[message.name] = Watched(message, time.monotonic())
+    def finish(self) -> None:
+        self._sampler.close()
 
-    def _on_timing(self, message: DiagnosticArray) -> None:
-        now_s = time.monotonic()
-        for status in message.status:
-            times = self._timed.setdefault(str(timing_record(status)["node"]), deque())
-            times.append(now_s)
+    def _on_status(self, message: DiagnosticStatus) -> None:
+        node = self._nodes.get(message.name)
+        if node is None:
+            node = self._nodes[message.name] = WatchedNode(message.name, self._limits)
+        node.heard(message, time.monotonic())
 
     def _publish(self) -> None:
-        message = DiagnosticArray(status=[self._node_status(name, node) for name, node in sorted(self._nodes.items())])
-        message.status.append(self._host_status(self._host.sample()))
+        now_ns = time.monotonic_ns()
+        statuses = [status for _, node in sorted(self._nodes.items()) for status in node.statuses(now_ns / 1e9)]
+        sample = self._sampler.newest()
+        if sample is not None:
+            statuses.extend(self._machine.of(sample, now_ns))
+        message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-    def _node_status(self, name: str, node: Watched) -> DiagnosticStatus:
-        said = {pair.key for pair in node.status.values}
-        part = "engine" if "engine" in said else "recorder" if "records" in said else "node"
-        silent_s = time.monotonic() - node.heard_s
-        status_level, message = level(node.status), node.status.message
-        if silent_s > self._p.stale_s:
-            status_level, message = STALE, f"silent for {silent_s:.1f} s; it said before: {message}"
-        extra: dict[str, Scalar] = {"silent_s": round(silent_s, 3)}
-        if name in self._timed:
-            extra["timings_hz"] = self._rate_hz(self._timed[name])
-        return DiagnosticStatus(
-            level=status_level,
-            name=f"monitor_node: {name}/{part}",
-            message=message,
-            hardware_id=node.status.hardware_id.partition("/")[0] or "host",
-            values=[*node.status.values, *key_values(extra)],
-        )
-
-    def _rate_hz(self, arrivals_s: deque[float]) -> float:
-        oldest_s = time.monotonic() - _RATE_WINDOW_S
-        while arrivals_s and arrivals_s[0] < oldest_s:
-            arrivals_s.popleft()
-        return len(arrivals_s) / _RATE_WINDOW_S
-
-    def _host_status(self, sample: HostSample) -> DiagnosticStatus:
-        used_pct = 100 * sample.memory_used_mb / sample.memory_total_mb
-        status_level, message = self._judge(sample, used_pct)
-        values: dict[str, Scalar] = {
-            "cpu_pct": sample.cpu_pct,
-            "cpu_mhz": sample.cpu_mhz,
-            "cores": sample.cores,
-            "load_1min": sample.load_1min,
-            "memory_used_mb": round(sample.memory_used_mb),
-            "memory_total_mb": round(sample.memory_total_mb),
-            "memory_used_pct": round(used_pct, 1),
-            "temperature_degc": sample.temperature_degc,
-        }
-        values.update({f"cpu{i}_pct": share for i, share in enumerate(sample.cpu_per_core_pct)})
-        return DiagnosticStatus(
-            level=status_level,
-            name=f"monitor_node: {self._own}/host",
-            message=message,
-            hardware_id=platform.node() or "host",
-            values=key_values(values),
-        )
-
-    def _judge(self, sample: HostSample, used_pct: float) -> tuple[bytes, str]:
-        p, degc = self._p, sample.temperature_degc
-        if degc is not None and degc >= p.temperature_warn_degc:
-            return (ERROR if degc >= p.temperature_error_degc else WARN), f"{degc:.0f} degC"
-        if used_pct >= p.memory_warn_pct:
-            return WARN, f"{used_pct:.0f} % of memory in use"
-        if sample.load_1min is not None and sample.load_1min / sample.cores >= p.load_warn:
-            return WARN, f"load {sample.load_1min:.1f} on {sample.cores} cores"
-        return OK, "running"
 
 
 def main() -> None:

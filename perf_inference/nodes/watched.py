@@ -1,0 +1,170 @@
+"""What a node's heartbeats come to: a status of the node itself, and one of each of its input topics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus
+
+from perf_inference.measure.alarm import Alarm, Growth, Limits, share_pct
+from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes.messages import OK, STALE, WARN, from_key_values, key_values, level
+
+PREFIX = "monitor_node: "
+_INPUT = "input."
+_LOSSES = ("lost_before", "rejected", "failed")
+
+
+@dataclass(frozen=True)
+class NodeLimits:
+    """When a node or an input is worth a warning."""
+
+    stale_s: float
+    window_s: float
+    misses_pct: Limits
+    drops_pct: Limits
+    rate_pct: Limits  # of what was expected
+    tolerance_pct: float  # below the expected rate: where `rate_pct` begins
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A part of a node, as its newest heartbeat has it."""
+
+    part: str
+    level: bytes
+    message: str
+    values: Mapping[str, Scalar]
+
+
+class WatchedNode:
+    """One node: its newest heartbeat and the alarms on it."""
+
+    def __init__(self, name: str, limits: NodeLimits) -> None:
+        self._name, self._limits = name, limits
+        self._said = DiagnosticStatus()
+        self._heard_s: float | None = None  # monotonic
+        self._judged_s: float | None = None
+        self._judged: list[_Judged] = []
+        self._alarms: dict[tuple[str, str], Alarm] = {}
+        self._growths: dict[tuple[str, str], Growth] = {}
+
+    def heard(self, heartbeat: DiagnosticStatus, now_s: float) -> None:
+        """Keep the newest heartbeat; what it says is read when it is asked for."""
+        if heartbeat.hardware_id != self._said.hardware_id:  # another process: its counters began anew
+            self._alarms, self._growths = {}, {}
+        self._said, self._heard_s = heartbeat, now_s
+
+    def statuses(self, now_s: float) -> list[DiagnosticStatus]:
+        """Return the node's statuses for /diagnostics."""
+        if self._heard_s is None:
+            return []
+        if self._judged_s != self._heard_s:
+            self._judged, self._judged_s = self._judge(self._heard_s), self._heard_s
+        silent_s = now_s - self._heard_s
+        return [self._status(judged, silent_s) for judged in self._judged]
+
+    def _status(self, judged: _Judged, silent_s: float) -> DiagnosticStatus:
+        status_level, message = judged.level, judged.message
+        if silent_s > self._limits.stale_s:
+            status_level, message = STALE, f"silent for {silent_s:.1f} s; it said before: {message}"
+        return DiagnosticStatus(
+            level=status_level,
+            name=f"{PREFIX}{self._name}/{judged.part}",
+            message=message,
+            hardware_id=self._said.hardware_id.partition("/")[0] or "host",
+            values=key_values({**judged.values, "silent_s": round(silent_s, 3)}),
+        )
+
+    def _judge(self, now_s: float) -> list[_Judged]:
+        said = from_key_values(self._said.values, frozenset({"engine", "device", "directory"}))
+        names = [key[len(_INPUT) : -len(".topic")] for key in said if key.startswith(_INPUT) and key.endswith(".topic")]
+        inputs = [self._input(name, said, now_s) for name in names]
+        if "engine" in said:
+            return [self._engine(said, names, now_s), *inputs]
+        part = "recorder" if "records" in said else "node"
+        return [_Judged(part, level(self._said), self._said.message, said), *inputs]
+
+    def _engine(self, said: Mapping[str, Scalar], inputs: list[str], now_s: float) -> _Judged:
+        driver = str(said.get("driven_by"))
+        of_inputs = tuple(
+            prefix for name in inputs for prefix in (f"{_INPUT}{name}.", f"{name}_age_s", f"{name}_lost_unknown")
+        ) + tuple(f"ledger.{name}." for name in inputs if name != driver)
+        values = {key: value for key, value in said.items() if not key.startswith(of_inputs)}
+        misses = self._growth("engine", "misses", now_s, (_count(said, "deadline_misses"), _count(said, "deadlines")))
+        values["deadline_miss_pct"] = _rounded(share_pct(*misses)) if misses else None
+        alarms = [self._missed(values), self._slow("engine", said.get("rate_hz"), said.get("expected_hz"))]
+        if driver == "tick":
+            values["drop_share_pct"] = self._drop_share("engine", "tick", said, True, now_s)
+            alarms.append(self._dropped("engine", values["drop_share_pct"]))
+        return self._part("engine", level(self._said), self._said.message, alarms, values)
+
+    def _input(self, name: str, said: Mapping[str, Scalar], now_s: float) -> _Judged:
+        begin, ledger = f"{_INPUT}{name}.", f"ledger.{name}."
+        values = {key[len(begin) :]: value for key, value in said.items() if key.startswith(begin)}
+        problem = values.pop("problem", None)
+        values["tolerance"] = self._limits.tolerance_pct
+        values["age_s"] = said.get(f"{name}_age_s")
+        values["drop_share_pct"] = self._drop_share(name, name, said, name == said.get("driven_by"), now_s)
+        values.update({key[len(ledger) :]: value for key, value in said.items() if key.startswith(ledger)})
+        if f"{name}_lost_unknown" in said:
+            values["lost_unknown"] = said[f"{name}_lost_unknown"]
+        alarms = [
+            self._slow(name, values.get("frame_rate_node"), values.get("expected_frequency")),
+            self._dropped(name, values["drop_share_pct"]),
+        ]
+        return self._part(name, WARN if problem else OK, str(problem or "receiving"), alarms, values)
+
+    def _part(
+        self, part: str, own: bytes, message: str, alarms: list[tuple[int, str]], values: Mapping[str, Scalar]
+    ) -> _Judged:
+        texts = [text for raised, text in alarms if raised]
+        worst = max(own, bytes([max(raised for raised, _ in alarms)]))
+        return _Judged(part, worst, "; ".join(texts if own == OK and texts else [message, *texts]), values)
+
+    def _missed(self, values: Mapping[str, Scalar]) -> tuple[int, str]:
+        share, deadline_ms = _number(values["deadline_miss_pct"]), _number(values.get("deadline_ms"))
+        raised = self._alarm("engine", "misses", self._limits.misses_pct, share)
+        late = f"{share:.1f} % of the inferences came after the deadline of {deadline_ms:.1f} ms" if raised else ""
+        return raised, late
+
+    def _slow(self, part: str, rate_hz: Scalar, expected_hz: Scalar) -> tuple[int, str]:
+        rate, expected = _number(rate_hz), _number(expected_hz)
+        share = 100 * rate / expected if rate is not None and expected else None
+        raised = self._alarm(part, "rate", self._limits.rate_pct, share)
+        return raised, f"{rate:.2f} Hz where {expected:g} Hz are expected" if raised else ""
+
+    def _dropped(self, part: str, share_pct: Scalar) -> tuple[int, str]:
+        share = _number(share_pct)
+        raised = self._alarm(part, "drops", self._limits.drops_pct, share)
+        return raised, f"{share:.1f} % of the messages were dropped" if raised else ""
+
+    def _drop_share(self, part: str, ledger: str, said: Mapping[str, Scalar], drives: bool, now_s: float) -> Scalar:
+        """Return the share that was lost; where nobody waits for each message, being replaced is no loss."""
+
+        def count(counter: str) -> int:
+            return _count(said, f"ledger.{ledger}.{counter}")
+
+        lost = sum(count(counter) for counter in _LOSSES) + (count("replaced") if drives else 0)
+        grown = self._growth(part, "drops", now_s, (lost, count("received") + count("lost_before")))
+        return _rounded(share_pct(*grown)) if grown else None
+
+    def _growth(self, part: str, what: str, now_s: float, counters: tuple[int, int]) -> tuple[int, ...] | None:
+        return self._growths.setdefault((part, what), Growth(self._limits.window_s)).add(now_s, counters)
+
+    def _alarm(self, part: str, what: str, limits: Limits, value: float | None) -> int:
+        return self._alarms.setdefault((part, what), Alarm(limits)).update(value)
+
+
+def _count(said: Mapping[str, Scalar], key: str) -> int:
+    value = said.get(key)
+    return value if isinstance(value, int) else 0
+
+
+def _number(value: Scalar) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)
