@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from rclpy.clock import Clock, ClockType
@@ -13,12 +12,11 @@ from perf_inference.measure.stamps import Arrival
 
 
 class Pacer:
-    """Calls back at a rate with an empty `Arrival`; its due time lies on the grid that the first tick began."""
+    """Calls back at a rate with an empty `Arrival`; its due time is the timer's own."""
 
     def __init__(self, node: Node, rate_hz: float, tick: Callable[[Arrival], None]) -> None:
         self._tick = tick
         self._period_ns = round(1e9 / rate_hz)
-        self._first_ns: int | None = None
         self._timer = node.create_timer(1 / rate_hz, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def cancel(self) -> None:
@@ -27,9 +25,6 @@ class Pacer:
 
     def _on_time(self) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
-        if self._first_ns is None:
-            self._first_ns = monotonic_ns
-        # A timer may come a little early, but a late tick is late, however much.
-        ticks = math.floor((monotonic_ns - self._first_ns) / self._period_ns + 0.1)
-        late_ns = monotonic_ns - (self._first_ns + ticks * self._period_ns)
+        until_next_ns = self._timer.time_until_next_call()  # None: cancelled meanwhile
+        late_ns = 0 if until_next_ns is None else max(0, self._period_ns - until_next_ns)
         self._tick(Arrival(None, monotonic_ns, system_ns, due_ns=system_ns - late_ns))
