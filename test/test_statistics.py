@@ -49,3 +49,15 @@ def test_the_rate_divides_by_intervals_not_by_frames() -> None:
     assert timings.hz == pytest.approx(10.0)
     assert timings.as_dict()["latency_ms"]["n"] == 0
     assert timings.as_dict()["stages_ms"]["infer"]["p50"] == 2.0
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 700])
+def test_a_distribution_of_given_samples_is_that_of_the_samples_added(count: int) -> None:
+    samples = [random.Random(count).randrange(1, 1_000_000_000) for _ in range(count)]
+    added = Distribution()
+    for sample in samples:
+        added.add(sample)
+    made = Distribution.of(samples)
+    assert made.summary_ms() == added.summary_ms()
+    made.add(2_000_000_000)
+    assert (made.n, made.max_ns) == (count + 1, 2_000_000_000)

@@ -129,11 +129,8 @@ class Inference:
         values["expected_hz"] = self._rate_hz
         values["deadline_ms"] = None if self._period_ns is None else self._period_ns / 1e6
         values["deadlines"], values["deadline_misses"] = self._deadlines, self._misses
-        latency, total = Distribution(), Distribution()
-        for timing in recent:
-            total.add(timing.total_ns)
-            if timing.latency_ns is not None:
-                latency.add(timing.latency_ns)
+        latency = Distribution.of(t.latency_ns for t in recent if t.latency_ns is not None)
+        total = Distribution.of(t.total_ns for t in recent)
         for name, distribution in (("latency", latency), ("total", total)):
             figures = distribution.summary_ms()
             values.update({f"{name}_{key}_ms": figures[key] for key in ("p50", "p90", "max")})
