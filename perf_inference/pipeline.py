@@ -70,15 +70,15 @@ class Pipeline:
             source_clock_ns: the clock of the messages' header stamps; the system clock by default.
         """
         self.ledger = Ledger()
-        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size, self._replaced)
+        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size, self._age_ns)
         self._node = node
         self._decode, self._task, self._engine = decode, task, engine
         self._publish, self._report, self._problem = publish, report, problem
         self._clocks = clocks
         self._source_clock_ns = source_clock_ns or clocks.system_ns
         self._seq = self._dropped = 0
+        self._dropped_age_ns: int | None = None
         self._warm_up = WarmUp()
-        self._oldest_replaced_ns: int | None = None  # age, since the last finished one
         self._worker = threading.Thread(target=self._work, name=f"{node} worker", daemon=True)
 
     def start(self) -> None:
@@ -94,8 +94,10 @@ class Pipeline:
         taken = self._mailbox.take(timeout_s)
         if taken is None:
             return False
-        arrival, dropped = taken
+        arrival, dropped, age_ns = taken
         self._dropped += dropped  # stays until a timing says it
+        if age_ns is not None:
+            self._dropped_age_ns = age_ns if self._dropped_age_ns is None else max(age_ns, self._dropped_age_ns)
         stamps = Stamps(arrival.arrived_ns, self._clocks.monotonic_ns)
         stamps.mark("queue")
         try:
@@ -106,6 +108,7 @@ class Pipeline:
             outputs = self._engine.infer(inputs)  # returns after the device has finished
             stamps.mark("infer")
             result = self._task.postprocess(outputs, context)
+            extra = self._task.extra(result, context)
             stamps.mark("postprocess")
             self._publish(result, arrival)
             stamps.mark("publish")
@@ -114,7 +117,7 @@ class Pipeline:
         except (EngineError, Exception) as error:
             self._skip("failed", error)
         else:
-            self._finish(arrival, frame.stamp_ns, stamps, self._task.extra(result, context))
+            self._finish(arrival, frame.stamp_ns, stamps, extra)
         return True
 
     def close(self, timeout_s: float = 1.0) -> bool:
@@ -128,10 +131,9 @@ class Pipeline:
         while self.step():
             pass
 
-    def _replaced(self, arrival: Arrival) -> None:
+    def _age_ns(self, arrival: Arrival) -> int:
         late_ns = 0 if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
-        age_ns = self._clocks.monotonic_ns() - arrival.arrived_ns + late_ns
-        self._oldest_replaced_ns = max(age_ns, self._oldest_replaced_ns or 0)
+        return self._clocks.monotonic_ns() - arrival.arrived_ns + late_ns
 
     def _skip(self, outcome: str, error: Exception) -> None:
         self._mailbox.done(outcome)
@@ -146,7 +148,7 @@ class Pipeline:
         durations = stamps.durations_ns()
         late_ns = None if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
         dropped, self._dropped = self._dropped, 0
-        oldest_replaced_ns, self._oldest_replaced_ns = self._oldest_replaced_ns, None
+        dropped_age_ns, self._dropped_age_ns = self._dropped_age_ns, None
         timing = Timing(
             node=self._node,
             engine=info.name,
@@ -162,7 +164,7 @@ class Pipeline:
             latency_ns=latency_ns,
             dropped_before=dropped,
             due_latency_ns=None if late_ns is None else late_ns + stamps.total_ns,
-            dropped_age_ns=oldest_replaced_ns if dropped else None,
+            dropped_age_ns=dropped_age_ns,
             warmup=self._warm_up.mark(durations["infer"]),
             extra=extra,
         )

@@ -9,15 +9,27 @@ def test_a_replaced_item_is_counted_not_lost() -> None:
     ledger = Ledger()
     mailbox: Mailbox[str] = Mailbox(ledger)
     mailbox.put("a")
-    assert mailbox.take(0) == ("a", 0)
+    assert mailbox.take(0) == ("a", 0, None)
     mailbox.put("b")
     mailbox.put("c")
     assert ledger.snapshot() == Counts(received=3, replaced=1, waiting=1, in_work=1)
     mailbox.done("processed")
-    assert mailbox.take(0) == ("c", 1)
+    assert mailbox.take(0) == ("c", 1, 0)
     mailbox.done("failed")
     assert ledger.snapshot() == Counts(received=3, processed=1, replaced=1, failed=1)
     assert ledger.snapshot().residual == 0
+
+
+def test_the_oldest_age_is_of_what_was_replaced_before_the_take_and_of_nothing_else() -> None:
+    mailbox: Mailbox[int] = Mailbox(Ledger(), age_ns=lambda item: item)
+    for item in (5, 9, 7, 0):
+        mailbox.put(item)
+    assert mailbox.take(0) == (0, 3, 9)
+    for item in (-3, -2, 1):  # an age may be negative where a message came before it was due
+        mailbox.put(item)
+    assert mailbox.take(0) == (1, 2, -2)
+    mailbox.put(1)
+    assert mailbox.take(0) == (1, 0, None)
 
 
 def test_a_deep_mailbox_keeps_the_order_and_drops_the_oldest() -> None:
@@ -25,7 +37,7 @@ def test_a_deep_mailbox_keeps_the_order_and_drops_the_oldest() -> None:
     mailbox: Mailbox[int] = Mailbox(ledger, depth=2)
     for item in (1, 2, 3):
         mailbox.put(item)
-    assert [mailbox.take(0), mailbox.take(0), mailbox.take(0)] == [(2, 1), (3, 0), None]
+    assert [mailbox.take(0), mailbox.take(0), mailbox.take(0)] == [(2, 1, 0), (3, 0, None), None]
 
 
 def test_a_closed_mailbox_gives_nothing_and_still_accounts_for_what_waits() -> None:

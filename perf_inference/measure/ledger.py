@@ -83,17 +83,17 @@ class Ledger:
 class Mailbox(Generic[T]):
     """A keep-last queue between the ROS thread and the worker: the newest wins, and what it replaces is counted."""
 
-    def __init__(self, ledger: Ledger, depth: int = 1, replaced: Callable[[T], None] = lambda item: None) -> None:
+    def __init__(self, ledger: Ledger, depth: int = 1, age_ns: Callable[[T], int] = lambda item: 0) -> None:
         """Make an empty box.
 
         Args:
-            replaced: told of each item that a newer one pushed out (the putting thread, under the lock).
+            age_ns: asked of each item that a newer one pushes out (the putting thread, under the lock).
         """
-        self._ledger, self._on_replaced = ledger, replaced
+        self._ledger, self._age_ns = ledger, age_ns
         self._items: deque[object] = deque()
         self._depth = depth
         self._changed = threading.Condition(ledger.lock)
-        self._replaced_since_take = 0
+        self._replaced_since_take, self._oldest_ns = 0, 0
         self._closed = False
         ledger.watch(self._items)
 
@@ -102,21 +102,25 @@ class Mailbox(Generic[T]):
         with self._changed:
             self._ledger.count("received")
             if len(self._items) >= self._depth:
-                self._on_replaced(self._items.popleft())  # type: ignore[arg-type]
+                age_ns = self._age_ns(self._items.popleft())  # type: ignore[arg-type]
+                self._oldest_ns = max(age_ns, self._oldest_ns) if self._replaced_since_take else age_ns
                 self._ledger.count("replaced")
                 self._replaced_since_take += 1
             self._items.append(item)
             self._changed.notify()
 
-    def take(self, timeout_s: float | None = None) -> tuple[T, int] | None:
-        """Return (oldest item, number replaced since the last take), now in work; None: closed, or out of time."""
+    def take(self, timeout_s: float | None = None) -> tuple[T, int, int | None] | None:
+        """Return the oldest item, which is in work from now on; None: closed, or out of time.
+
+        With it come the number of items replaced since the last take, and the age of the oldest of them [ns].
+        """
         with self._changed:
             if not self._changed.wait_for(lambda: self._items or self._closed, timeout_s) or self._closed:
                 return None
             item: T = self._items.popleft()  # type: ignore[assignment]
             self._ledger.count("in_work")
             replaced, self._replaced_since_take = self._replaced_since_take, 0
-            return item, replaced
+            return item, replaced, self._oldest_ns if replaced else None
 
     def done(self, outcome: str) -> None:
         """Clear `in_work` and count the outcome (`processed`, `rejected` or `failed`) as one step."""

@@ -45,7 +45,7 @@ class LatestImage:
         """
         taken = self._mailbox.take(timeout_s=0)
         if taken is not None:
-            arrival, _ = taken
+            arrival = taken[0]
             try:
                 self._last = Picture(to_bgr(arrival.message), arrival)
             except Exception:
