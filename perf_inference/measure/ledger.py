@@ -141,8 +141,8 @@ class GapCounter:
     def __init__(self) -> None:
         self._last: dict[bytes, int] = {}
 
-    def lost(self, gid: bytes, sequence: int) -> int:
-        """Return how many messages of this publisher are missing before this one; 0 after its restart."""
+    def lost(self, gid: bytes, sequence: int) -> int | None:
+        """Return how many messages of this publisher are missing before this one; None: its first since its start."""
         last = self._last.get(gid)
         self._last[gid] = sequence
-        return sequence - last - 1 if last is not None and sequence > last else 0
+        return sequence - last - 1 if last is not None and sequence > last else None

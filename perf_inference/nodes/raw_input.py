@@ -47,7 +47,8 @@ class RawInput:
                 data, info = taken
                 gid = info.get("publisher_gid")
                 if gid is not None:
-                    self.lost = (self.lost or 0) + self._gaps.lost(gid["data"], info["publication_sequence_number"])
+                    gap = self._gaps.lost(gid["data"], info["publication_sequence_number"])
+                    self.lost = (self.lost or 0) + (gap or 0)
                 yield data, info["received_timestamp"] or CLOCKS.system_ns()
 
     def close(self) -> None:

@@ -132,7 +132,10 @@ class Input:
             self.ledger.forget_lost()
         if self.lost_unknown:
             return None
-        return self._gaps.lost(gid["data"] if gid else b"", sequence)
+        lost = self._gaps.lost(gid["data"] if gid else b"", sequence)
+        if lost is None and self._grid is not None:
+            self._grid.restart()
+        return lost or 0
 
     def _message_lost(self, event: Any) -> None:
         self.ledger.count("message_lost", event.total_count_change)
