@@ -10,13 +10,19 @@ from rclpy.node import Node
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 
+_EARLY = 10  # a tick within a tenth of its period before its due time is that tick
+
 
 class Pacer:
-    """Calls back at a rate with an empty `Arrival`; its due time is the timer's own."""
+    """Calls back at a rate with an empty `Arrival`; its due time lies on the grid that the first tick began.
+
+    A timer that is held up comes once for all the ticks that it missed: it is late by the first of them.
+    """
 
     def __init__(self, node: Node, rate_hz: float, tick: Callable[[Arrival], None]) -> None:
         self._tick = tick
         self._period_ns = round(1e9 / rate_hz)
+        self._due_ns: int | None = None  # monotonic, of the next tick
         self._timer = node.create_timer(1 / rate_hz, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def cancel(self) -> None:
@@ -25,6 +31,16 @@ class Pacer:
 
     def _on_time(self) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
-        until_next_ns = self._timer.time_until_next_call()  # None: cancelled meanwhile
-        late_ns = 0 if until_next_ns is None else max(0, self._period_ns - until_next_ns)
+        late_ns = self._late_ns(monotonic_ns)
         self._tick(Arrival(None, monotonic_ns, system_ns, due_ns=system_ns - late_ns))
+
+    def _late_ns(self, now_ns: int) -> int:
+        due_ns, period_ns = self._due_ns, self._period_ns
+        if due_ns is None:
+            due_ns = now_ns
+        elif now_ns < due_ns - period_ns // 2:
+            due_ns -= period_ns  # the timer has not skipped this tick after all
+        due_ns = min(due_ns, now_ns)  # the first tick was late itself: the grid moves to the earliest
+        ahead = (now_ns - due_ns + period_ns // _EARLY) // period_ns
+        self._due_ns = due_ns + (1 + ahead) * period_ns
+        return now_ns - due_ns
