@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec, EngineInfo
@@ -32,42 +33,51 @@ class FakeClock:
 
 
 class Play:
-    """A pipeline whose stages take 1 ms (decode), 2, 20 (infer), 3 and 4 ms."""
+    """A pipeline whose stages take 1 ms (decode), 2, 20 (infer), 3 and 4 ms.
+
+    A frame named after a stage fails in it; the others' names are in `postprocess` and `decode`.
+    """
 
     inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
     outputs = inputs
     info = EngineInfo("fake", "fake", "fp32", "cpu", {})
 
-    def __init__(self) -> None:
-        self.clock = FakeClock()
+    def __init__(self, queue_size: int = 1, error: type[Exception] = EngineError) -> None:
+        self.clock, self._error, self._in_work = FakeClock(), error, ""
         self.timings: list[Timing] = []
         self.problems: list[tuple[str, str]] = []
         self.published: list[Any] = []
         clocks = self.clock.clocks()
         self.pipeline = Pipeline(
-            "node", self.decode, self, self, self.publish, self.timings.append, self.problem, clocks=clocks
+            "node", self.decode, self, self, self.publish, self.timings.append, self.problem, queue_size, clocks=clocks
         )
+
+    def _spend(self, stage: str, ms: float) -> None:
+        self.clock.work(ms)
+        if self._in_work == stage:
+            raise self._error(f"it failed in {stage}")
 
     def offer(self, message: Any, stamp_ns: int | None = None) -> None:
         now_ns = self.clock.now_ns
         self.pipeline.offer(Arrival(message, now_ns, now_ns + SYSTEM_OFFSET_NS, stamp_ns))
 
     def decode(self, arrival: Arrival) -> Frame:
-        self.clock.work(1)
+        self._in_work = arrival.message
+        self._spend("decode", 1)
         if arrival.message == "malformed":
             raise InputError("step must be at least 9 bytes, got 1")
         return Frame(arrival.message, arrival.stamp_ns)
 
     def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
-        self.clock.work(2)
+        self._spend("preprocess", 2)
         return {"x": np.zeros(1, np.float32)}, frame
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        self.clock.work(20)
+        self._spend("infer", 20)
         return inputs
 
     def postprocess(self, outputs: Any, context: Any) -> Any:
-        self.clock.work(3)
+        self._spend("postprocess", 3)
         if context == "broken":
             raise EngineError("the model gave scores that are not finite")
         if context == "bug":
@@ -75,10 +85,12 @@ class Play:
         return context
 
     def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
+        if context == "extra":
+            raise KeyError("tokens")
         return {"tokens": 7}
 
     def publish(self, result: Any, arrival: Arrival) -> None:
-        self.clock.work(4)
+        self._spend("publish", 4)
         self.published.append(result)
 
     def problem(self, outcome: str, error: Exception) -> None:
@@ -102,6 +114,35 @@ def test_each_stage_is_charged_its_own_time() -> None:
     assert (timing.total_ns, timing.latency_ns) == (35 * MS, 45 * MS)
     record = timing.as_dict()
     assert (record["infer_ms"], record["total_ms"], record["latency_ms"], record["tokens"]) == (20, 35, 45, 7)
+
+
+# The time that a frame has used up when it fails, from the end of its wait [ms].
+USED_MS = {"decode": 1, "preprocess": 3, "infer": 23, "postprocess": 26, "extra": 26, "publish": 30}
+
+
+@pytest.mark.parametrize("stage", USED_MS)
+@pytest.mark.parametrize("error", [InputError, EngineError, ZeroDivisionError])
+def test_what_a_failing_frame_used_up_is_the_next_ones_wait(stage: str, error: type[Exception]) -> None:
+    # t [ms]  0     used                                           used + 30
+    # bad     [fails]
+    # good    waits | decode preprocess infer postprocess publish |
+    play = Play(queue_size=2, error=error)
+    play.offer(stage)
+    play.offer("good")
+    for _ in range(2):
+        assert play.pipeline.step(0)
+    (timing,) = play.timings
+    assert timing.stages_ns == {
+        "queue": USED_MS[stage] * MS, "decode": 1 * MS, "preprocess": 2 * MS, "infer": 20 * MS, "postprocess": 3 * MS,
+        "publish": 4 * MS,
+    }  # fmt: skip
+    assert timing.total_ns == (USED_MS[stage] + 30) * MS
+    rejected = error is InputError and stage != "extra"
+    assert [outcome for outcome, _ in play.problems] == ["rejected" if rejected else "failed"]
+    counts = play.pipeline.ledger.snapshot()
+    assert (counts.rejected, counts.failed, counts.processed) == (int(rejected), int(not rejected), 1)
+    assert (counts.published, counts.in_work, counts.residual) == (1, 0, 0)
+    assert play.published == ["good"]
 
 
 def test_a_replaced_frame_is_counted_not_lost() -> None:
