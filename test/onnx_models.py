@@ -69,3 +69,43 @@ def slow_detector(path: Path, size: int, products: int) -> Path:
         "shape": np.array([1, 7, 84], np.int64),
     }
     return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'a', 1: 'b', 2: 'c'}"})
+
+
+def sometimes_failing_detector(path: Path, height_px: int, width_px: int, layers: int = 4, channels: int = 64) -> Path:
+    """Write a slow detector that finds nothing, and that ONNX Runtime fails at where the middle pixel is over 200.
+
+    That pixel is an index into a table of 201 entries; the convolutions give it work to do.
+    """
+    numbers = np.random.default_rng(0)
+    inputs = [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, height_px, width_px, 3])]
+    outputs = [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, [1, 5, 8])]
+    constants: dict[str, Any] = {
+        "table": np.zeros(201, np.float32),
+        "start": np.array([0, height_px // 2, width_px // 2, 0], np.int64),
+        "end": np.array([1, height_px // 2 + 1, width_px // 2 + 1, 1], np.int64),
+        "nothing": np.zeros((1, 5, 8), np.float32),
+        "zero": np.array(0, np.float32),
+        "one": np.array([1], np.int64),
+        "weight_0": numbers.normal(size=(channels, 3, 3, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["layer_0"], perm=[0, 3, 1, 2]),
+    ]
+    for i in range(layers):
+        if i:
+            weights = numbers.normal(size=(channels, channels, 3, 3)).astype(np.float32) / channels
+            constants[f"weight_{i}"] = weights
+        nodes.append(helper.make_node("Conv", [f"layer_{i}", f"weight_{i}"], [f"layer_{i + 1}"], pads=[1, 1, 1, 1]))
+    nodes += [
+        helper.make_node("ReduceMax", [f"layer_{layers}"], ["highest"], keepdims=0),
+        helper.make_node("Min", ["highest", "zero"], ["low"]),  # the highest of these many is not below zero
+        helper.make_node("Slice", ["image", "start", "end"], ["pixel"]),
+        helper.make_node("Reshape", ["pixel", "one"], ["level"]),
+        helper.make_node("Cast", ["level"], ["value"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["value", "low"], ["raised"]),  # so that it fails after the work, not before
+        helper.make_node("Cast", ["raised"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "index"], ["found"]),
+        helper.make_node("Add", ["nothing", "found"], ["boxes"]),
+    ]
+    return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'nothing'}"})
