@@ -92,6 +92,7 @@ class Flood:
         values = from_key_values(status.values)
         self.ledgers.append({k[len(prefix) :]: v for k, v in values.items() if k.startswith(prefix)})
         assert self.ledger["residual"] == 0, self.ledger
+        assert self.ledger["in_work"] in (0, 1), self.ledger
 
     def _timed(self, batch: DiagnosticArray) -> None:
         self.timings += [timing_record(status) for status in batch.status]
