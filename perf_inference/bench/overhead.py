@@ -169,7 +169,7 @@ def parts() -> dict[str, Callable[[], object]]:
             stamps.mark(stage)
         stamps.durations_ns()
 
-    fields = {name: getattr(timing, name) for name in Timing.__dataclass_fields__}
+    fields = timing._asdict()
     return {
         "arrival: clocks, gaps, due time": arrive,
         "mailbox and ledger: put, take, done": through_the_mailbox,
