@@ -56,6 +56,9 @@ def run(options: argparse.Namespace) -> int:
         observer = None if stop else _observe()  # rclpy loads while the processes start
     except Stopped:
         pass
+    except Exception:  # a signal that comes in the import of a C extension turns up as what that makes of it
+        if not stop:
+            raise
     finally:
         stop.at_once = False
     with view:

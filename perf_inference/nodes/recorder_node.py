@@ -100,7 +100,7 @@ class RecorderNode(runner.RunnableNode):
         self.get_logger().info(f"recording into {self._session.directory}")
 
     def stop(self) -> None:
-        """Tell the last state; what the others still send is recorded until `destroy_node`."""
+        """Tell the last state; what the others still send is recorded until `release`."""
         self.reporter.beat()
 
     def drained(self) -> bool:
@@ -111,7 +111,7 @@ class RecorderNode(runner.RunnableNode):
         )  # -1: the reporter
         return not self._topics.published() and not any(count > 0 for count in others)
 
-    def destroy_node(self) -> None:
+    def release(self) -> None:
         """Write what is left and close the files."""
         self._take()
         self._machine.tick()  # the window of the last timings ends here
@@ -125,7 +125,6 @@ class RecorderNode(runner.RunnableNode):
             self.get_logger().error(f"no summary: {error}")
         self._machine.close()
         self.get_logger().info(f"{counts.records} records are in {self._session.directory}")
-        super().destroy_node()
 
     def report(self) -> Report:
         """Return the recorder's own state."""

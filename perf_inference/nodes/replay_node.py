@@ -82,10 +82,9 @@ class ReplayNode(runner.RunnableNode):
         self._thread.join(_END_S)
         self.reporter.beat()
 
-    def destroy_node(self) -> None:
+    def release(self) -> None:
         """Close the source."""
         self._source.close()
-        super().destroy_node()
 
     def report(self) -> Report:
         """Return what has been played."""

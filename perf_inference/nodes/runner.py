@@ -45,6 +45,9 @@ class RunnableNode(Node):
         """Return whether nothing is left to receive; polled after `finish` while the executor still spins."""
         return True
 
+    def release(self) -> None:
+        """Close what is held besides ROS; called once, before the node is destroyed, and only if it was made whole."""
+
 
 def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
@@ -63,6 +66,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     try:
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
+        if stop.asked:  # a signal that came in C code
+            return 0
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
     executor = SingleThreadedExecutor()
@@ -77,15 +82,23 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             executor.spin_once(timeout_sec=0.5)
     except _Stopped:
         pass
-    except (ConfigError, InvalidTopicNameException) as error:
-        rclpy.logging.get_logger("perf_inference").fatal(f"bad configuration: {error}")
-        status = EX_CONFIG
+    except Exception as error:
+        # A signal that comes in the import of a C extension turns up as whatever that makes of it.
+        if not stop.asked:
+            if not isinstance(error, ConfigError | InvalidTopicNameException):
+                raise
+            rclpy.logging.get_logger("perf_inference").fatal(f"bad configuration: {error}")
+            status = EX_CONFIG
     finally:
         _end(nodes, executor)
         status = status or max((node.exit_status for node in nodes), default=0)
         nodes.clear()
         executor.shutdown()
-        _leave_the_graph()
+        try:
+            _leave_the_graph()
+        except Exception:  # a node that a signal left half made
+            if not stop.asked:
+                raise
     return status
 
 
@@ -150,6 +163,7 @@ def _end(nodes: list[RunnableNode], executor: SingleThreadedExecutor) -> None:
         late = time.monotonic() > deadline
         for node in [n for n in left if late or n.drained()]:
             executor.remove_node(node)
+            node.release()
             node.destroy_node()
             left.remove(node)
         if left:
