@@ -134,6 +134,8 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
             _count(_residual(beat) if beat else None),
         )
     console.print(table)
+    if clocks := _clocks(summary):
+        console.print(Text(clocks))
     if seen.episode is not None:
         console.print(f"targets reached: {_targets(seen)}")
     if directory is not None:
@@ -183,6 +185,25 @@ def _read_summary(directory: Path | None) -> dict[str, Any]:
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
     return {}
+
+
+def _clocks(summary: dict[str, Any]) -> str:
+    """Return the clocks, power and temperature of the time in which the timings were taken, where known."""
+    windows = [node["machine"] for node in summary.get("nodes", {}).values() if node.get("machine")]
+    if not windows:
+        return ""
+    window = max(windows, key=lambda w: w["window_s"])
+    parts = []
+    for name in ("cpu", "gpu"):
+        low, mean, high = (window[f"{name}_mhz_{key}"] for key in ("min", "mean", "max"))
+        if mean is not None:
+            moved = f" ({low:.0f} to {high:.0f})" if high > 1.02 * low else ", steady"
+            parts.append(f"{name.upper()} at {mean:.0f} MHz{moved}")
+    if window["power_w"] is not None:
+        parts.append(f"{window['power_w']:.1f} W ({window['power_source']})")
+    if window["temperature_max_degc"] is not None:
+        parts.append(f"{window['temperature_max_degc']:.0f} degC at most")
+    return "measured with " + ", ".join(parts) if parts else ""
 
 
 def _number(value: Any, unit: str = "", digits: int = 1) -> str:
