@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -227,3 +228,38 @@ def test_help_names_every_command() -> None:
     shown = subprocess.run([sys.executable, "-m", "perf_inference.cli", "--help"], capture_output=True, text=True)
     for command in ("run", "demo"):
         assert f"\n    {command} " in shown.stdout
+
+
+@pytest.mark.long
+def test_it_ends_quietly_at_random_moments_of_its_start(
+    start_command: Callable[..., Process], in_tmp: Path, domain: int
+) -> None:
+    moments = random.Random(1)
+    slowest_s = 0.0
+    for _ in range(30):
+        after_s, how = moments.uniform(0.2, 2.6), moments.choice([signal.SIGINT, signal.SIGTERM])
+        demo = start_command("demo")
+        demo.wait_for("perf-inference demo: starting")
+        wait_until(lambda: False, after_s)
+        asked_s = time.monotonic()
+        assert demo.stop(how) == 0, demo.output()
+        slowest_s = max(slowest_s, time.monotonic() - asked_s)
+        assert not nodes_of(domain)
+        noise = [w for w in ("Traceback", "Error", "killed") if w in demo.output()]
+        assert not noise, f"{how.name} after {after_s:.2f} s: {demo.output()}"
+    print(f"30 ends at 0.2 to 2.6 s after the first line: slowest {slowest_s:.2f} s")
+    assert slowest_s < 1.0
+
+
+@pytest.mark.long
+def test_the_monitor_takes_under_two_hundredths_of_a_core(start_command: Callable[..., Process], in_tmp: Path) -> None:
+    demo = start_command("demo")
+    demo.wait_for("[ACTION #5", 40)  # some 5 s after the first one
+    family = psutil.Process(demo.pid).children(recursive=True)
+    (monitor,) = [p for p in family if "__node:=monitor_node" in p.cmdline()]
+    before, began_s = sum(monitor.cpu_times()[:2]), time.monotonic()
+    wait_until(lambda: False, 20)
+    share = (sum(monitor.cpu_times()[:2]) - before) / (time.monotonic() - began_s)
+    print(f"monitor_node: {100 * share:.2f} % of one core over 20 s of the demo")
+    assert share < 0.02
+    assert demo.stop() == 0

@@ -56,6 +56,10 @@ def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | N
         return _run(factories, args, stop)
     except _Stopped:
         return 0
+    except Exception:  # what is left of a node that a signal met half made
+        if not stop.interrupted:
+            raise
+        return 0
 
 
 def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
@@ -66,7 +70,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     try:
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
-        if stop.asked:  # a signal that came in C code
+        if stop.interrupted:  # a signal that came in C code
             return 0
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
@@ -84,7 +88,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         pass
     except Exception as error:
         # A signal that comes in the import of a C extension turns up as whatever that makes of it.
-        if not stop.asked:
+        if not stop.interrupted:
             if not isinstance(error, ConfigError | InvalidTopicNameException):
                 raise
             rclpy.logging.get_logger("perf_inference").fatal(f"bad configuration: {error}")
@@ -97,7 +101,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         try:
             _leave_the_graph()
         except Exception:  # a node that a signal left half made
-            if not stop.asked:
+            if not stop.interrupted:
                 raise
     return status
 
@@ -120,6 +124,7 @@ class _Stop:
 
     def __init__(self) -> None:
         self.asked = False
+        self.interrupted = False  # it came while the nodes were being made
         self._executor: SingleThreadedExecutor | None = None
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(self._reading, True)
@@ -140,7 +145,7 @@ class _Stop:
 
     def _on_signal(self, number: int, frame: object) -> None:
         if self._executor is None and not self.asked:
-            self.asked = True
+            self.asked = self.interrupted = True
             raise _Stopped
 
 
