@@ -18,7 +18,7 @@ import pytest
 from conftest import wait_until
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording.bag_file import Qos, parse_qos
+from perf_inference.recording.qos import Qos, Span, format_qos, parse_qos
 from perf_inference.recording.selection import Selection
 from perf_inference.recording.session import Session, replace_json
 from perf_inference.recording.source import Bag, Pictures, open_source
@@ -348,8 +348,9 @@ def test_real_bags_are_read_whole_in_order_and_left_untouched(
 
 def test_recorded_qos_is_read(shared_data: Path) -> None:
     topics = {topic.name: topic for topic in open_bag(shared_data / "bags" / "talker_mcap").topics}
-    assert topics["/rosout"].qos == (Qos(reliable=True, transient_local=True, depth=0),)
-    assert topics["/topic"].qos == (Qos(reliable=True, transient_local=False, depth=0),)
+    (rosout,), (topic,) = topics["/rosout"].qos, topics["/topic"].qos
+    assert (rosout.reliable, rosout.transient_local, rosout.lifespan) == (True, True, (10, 0))
+    assert (topic.reliable, topic.transient_local) == (True, False)
 
 
 @pytest.mark.parametrize(
@@ -357,19 +358,21 @@ def test_recorded_qos_is_read(shared_data: Path) -> None:
     [
         ("", ()),
         ("{", ()),
-        ("- history: 1\n  depth: 5\n  reliability: 2\n  durability: 1\n", (Qos(False, True, 5),)),
+        ("- 3", ()),
         (
-            "- history: keep_last\n  depth: 7\n  reliability: best_effort\n  durability: volatile\n",
-            (Qos(False, False, 7),),
+            "- history: 1\n  depth: 5\n  reliability: 2\n  durability: 1\n  liveliness: 3\n"
+            "  deadline: {sec: 1, nsec: 2}\n",
+            (Qos("keep_last", 5, "best_effort", "transient_local", Span(1, 2), liveliness="manual_by_topic"),),
         ),
         (
-            "- history: keep_all\n  depth: 7\n  reliability: reliable\n  durability: transient_local\n",
-            (Qos(True, True, 0),),
+            "- history: keep_all\n  depth: 7\n  reliability: reliable\n  durability: 9\n",
+            (Qos("keep_all", 7, "reliable", "unknown", liveliness="unknown"),),
         ),
     ],
 )
 def test_qos_as_numbers_and_words(text: str, profiles: tuple[Qos, ...]) -> None:
     assert parse_qos(text) == profiles
+    assert parse_qos(format_qos(profiles)) == profiles
 
 
 def make_db3(path: Path, times: list[int], journal_mode: str = "delete") -> sqlite3.Connection:

@@ -150,12 +150,13 @@ class ReplayNode(runner.RunnableNode):
 
     def _bag_steps(self) -> Iterator[Step]:
         assert isinstance(self._source, Bag)
-        for t_ns, topic, _, data in self._source.messages():
-            outlet = self._outlets.get(topic)
+        for message in self._source.messages():
+            outlet = self._outlets.get(message.topic)
             if outlet is not None:
-                kind = self._kinds.get(topic)
+                kind = self._kinds.get(message.topic)
+                data = message.data
                 make = partial(_as_recorded, data) if kind is None else partial(self._restamped, kind, data)
-                yield Step(t_ns, outlet, make)
+                yield Step(message.t_ns, outlet, make)
 
     def _restamped(self, kind: Any, data: bytes, late_ns: int) -> Any:
         message = deserialize_message(data, kind)

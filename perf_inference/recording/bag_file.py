@@ -1,4 +1,4 @@
-"""What a file of a rosbag2 recording is: its topics, and its messages in time order."""
+"""What a file of a recording is: its topics, and its messages."""
 
 from __future__ import annotations
 
@@ -7,16 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import yaml
-
-
-@dataclass(frozen=True)
-class Qos:
-    """What a publisher offered, as far as it matters for playing it back."""
-
-    reliable: bool = True
-    transient_local: bool = False
-    depth: int = 0  # 0: all, or not known
+from perf_inference.recording.definition import Definition
+from perf_inference.recording.qos import Qos
 
 
 @dataclass(frozen=True)
@@ -25,18 +17,22 @@ class Topic:
 
     name: str
     type: str
-    count: int
+    count: int = 0
     encoding: str = "cdr"
     qos: tuple[Qos, ...] = ()  # empty: not known
+    type_hash: str | None = None  # RIHS01_...
+    definition: Definition | None = None
 
 
 class BagMessage(NamedTuple):
     """One recorded message."""
 
-    t_ns: int
+    t_ns: int  # log time: when it was received
     topic: str
     type: str
     data: bytes
+    publish_ns: int | None = None  # None: not known
+    publish_seq: int | None = None  # in the publisher's own count
 
 
 class BagFile(Protocol):
@@ -49,23 +45,7 @@ class BagFile(Protocol):
     def messages(self) -> Iterator[BagMessage]:
         """Yield the messages in time order."""
 
+    def stored(self) -> Iterator[BagMessage]:
+        """Yield the messages in the order of the file."""
+
     def close(self) -> None: ...
-
-
-def parse_qos(text: str) -> tuple[Qos, ...]:
-    """Return the profiles of rosbag2's `offered_qos_profiles` (numbers up to Humble, words later); empty: not known."""
-    try:
-        profiles = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
-        return ()
-    if not isinstance(profiles, list):
-        return ()
-    return tuple(
-        Qos(
-            reliable=profile.get("reliability") not in (2, "best_effort"),
-            transient_local=profile.get("durability") in (1, "transient_local"),
-            depth=int(profile.get("depth") or 0) if profile.get("history") in (1, "keep_last") else 0,
-        )
-        for profile in profiles
-        if isinstance(profile, dict)
-    )

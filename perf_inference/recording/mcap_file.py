@@ -11,7 +11,8 @@ from mcap.exceptions import McapError
 from mcap.reader import NonSeekingReader, SeekingReader
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic, parse_qos
+from perf_inference.recording.bag_file import BagMessage, Topic
+from perf_inference.recording.qos import parse_qos
 
 _DAMAGE = (McapError, OSError, struct.error, ValueError, EOFError)
 
@@ -41,21 +42,34 @@ class McapFile:
         Raises:
             RecordingError: the file is damaged from here on.
         """
-        try:
-            with open(self.path, "rb") as stream:
-                for schema, channel, message in self._iterate(stream):
-                    kind = schema.name if schema else ""
-                    yield BagMessage(message.log_time, channel.topic, kind, bytes(message.data))
-        except _DAMAGE as error:
-            raise RecordingError(f"{self.path} is damaged or was cut off: {_text(error)}") from error
+        return self._read(in_time_order=self._indexed)
+
+    def stored(self) -> Iterator[BagMessage]:
+        """Yield the messages as they were written.
+
+        Raises:
+            RecordingError: the file is damaged from here on.
+        """
+        return self._read(in_time_order=False)
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _iterate(self, stream: IO[bytes]) -> Iterator[Any]:
-        if self._indexed:
-            return iter(SeekingReader(stream).iter_messages(log_time_order=True))
-        return iter(NonSeekingReader(stream).iter_messages(log_time_order=False))
+    def _read(self, in_time_order: bool) -> Iterator[BagMessage]:
+        try:
+            with open(self.path, "rb") as stream:
+                for schema, channel, message in _iterate(stream, in_time_order):
+                    kind = schema.name if schema else ""
+                    yield BagMessage(
+                        message.log_time,
+                        channel.topic,
+                        kind,
+                        bytes(message.data),
+                        message.publish_time,
+                        message.sequence or None,
+                    )
+        except _DAMAGE as error:
+            raise RecordingError(f"{self.path} is damaged or was cut off: {_text(error)}") from error
 
     def _read_summary(self, stream: IO[bytes]) -> None:
         reader = SeekingReader(stream)  # refuses what does not begin as an MCAP file
@@ -76,7 +90,7 @@ class McapFile:
         found: dict[int, tuple[Any, Any, int]] = {}
         try:
             with open(self.path, "rb") as stream:
-                for schema, channel, message in self._iterate(stream):
+                for schema, channel, message in _iterate(stream, in_time_order=False):
                     _, _, count = found.get(channel.id, (schema, channel, 0))
                     if not found:
                         self.start_ns = message.log_time
@@ -90,6 +104,11 @@ class McapFile:
         qos = parse_qos(channel.metadata.get("offered_qos_profiles", ""))
         kind = schema.name if schema else ""
         self.topics.append(Topic(channel.topic, kind, count, channel.message_encoding, qos))
+
+
+def _iterate(stream: IO[bytes], in_time_order: bool) -> Iterator[Any]:
+    reader = SeekingReader(stream) if in_time_order else NonSeekingReader(stream)
+    return iter(reader.iter_messages(log_time_order=in_time_order))
 
 
 def _text(error: BaseException) -> str:

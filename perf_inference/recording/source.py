@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 
@@ -32,10 +32,8 @@ class Bag:
         self._files = files
         topics: dict[str, Topic] = {}
         for topic in (topic for file in files for topic in file.topics):
-            known = topics.get(topic.name)
-            count = topic.count + (known.count if known else 0)
-            first = known or topic
-            topics[topic.name] = Topic(first.name, first.type, count, first.encoding, first.qos or topic.qos)
+            known = topics.get(topic.name, replace(topic, count=0))
+            topics[topic.name] = replace(known, count=known.count + topic.count, qos=known.qos or topic.qos)
         self.topics = sorted(topics.values(), key=lambda topic: topic.name)
 
     @property

@@ -7,10 +7,12 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import starmap
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic, parse_qos
+from perf_inference.recording.bag_file import BagMessage, Topic
+from perf_inference.recording.qos import parse_qos
 
 _SIDE_FILES = ("-wal", "-journal")  # what is in them is not in the file yet
 
@@ -55,21 +57,29 @@ class SqliteFile:
         Raises:
             RecordingError: the file is damaged from here on.
         """
-        query = (
-            "SELECT timestamp, name, type, data FROM messages JOIN topics ON topics.id = messages.topic_id "
-            "ORDER BY timestamp, messages.id"
-        )
-        try:
-            with closing(sqlite3.connect(self._uri, uri=True)) as database:
-                yield from map(BagMessage._make, database.execute(query))
-        except sqlite3.Error as error:
-            raise RecordingError(f"{self.path} is damaged: {error}") from error
+        return self._select("ORDER BY timestamp, messages.id")
+
+    def stored(self) -> Iterator[BagMessage]:
+        """Yield the messages as they were written.
+
+        Raises:
+            RecordingError: the file is damaged from here on.
+        """
+        return self._select("ORDER BY messages.id")
 
     def close(self) -> None:
         """Remove the temporary copy, if there is one."""
         if self._copy is not None:
             self._copy.cleanup()
             self._copy = None
+
+    def _select(self, order: str) -> Iterator[BagMessage]:
+        query = "SELECT timestamp, name, type, data FROM messages JOIN topics ON topics.id = messages.topic_id "
+        try:
+            with closing(sqlite3.connect(self._uri, uri=True)) as database:
+                yield from starmap(BagMessage, database.execute(query + order))
+        except sqlite3.Error as error:
+            raise RecordingError(f"{self.path} is damaged: {error}") from error
 
 
 def _topics(database: sqlite3.Connection) -> list[Topic]:
