@@ -13,6 +13,7 @@ from perf_inference import __version__
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 
 COMMANDS = {
+    "bench": "what this machine can do",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "run": "start the nodes of a ROS parameters file and keep them running",
 }
@@ -25,17 +26,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"perf_inference {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {}
     for name, text in COMMANDS.items():
-        module = importlib.import_module(f"perf_inference.commands.{name}")
+        module = modules[name] = importlib.import_module(f"perf_inference.commands.{name}")
         module.add_arguments(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + "."))
     options = parser.parse_args(arguments)
     try:
-        if importlib.util.find_spec("rclpy") is None:
+        command = modules[options.command]
+        if command.NEEDS_ROS and importlib.util.find_spec("rclpy") is None:
             raise ConfigError(
                 "rclpy is not installed: source a ROS 2 (source /opt/ros/DISTRO/setup.bash), or use CPython 3.11 or "
                 "3.12 on x86-64 and run: pip install 'ros-rclpy[fastrtps]' ros-common-interfaces"
             )
-        status: int = importlib.import_module(f"perf_inference.commands.{options.command}").run(options)
+        status: int = command.run(options)
     except PerfInferenceError as error:
         print(f"perf-inference {options.command}: {error}", file=sys.stderr)
         return EX_CONFIG if isinstance(error, ConfigError) else 1

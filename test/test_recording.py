@@ -2,168 +2,24 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import sqlite3
-import subprocess
-import sys
-import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from conftest import wait_until
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.recording.qos import Qos, Span, format_qos, parse_qos
-from perf_inference.recording.selection import Selection
+from perf_inference.recording.selection import Encodings, Selection
 from perf_inference.recording.session import Session, replace_json
 from perf_inference.recording.source import Bag, Pictures, open_source
 from perf_inference.recording.summary import Summary
-from perf_inference.recording.writer import LineFile, Writer
 
 MS = 1_000_000
-
-
-def lines(path: Path) -> list[Any]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
-
-
-def record(number: int) -> dict[str, int]:
-    return {"seq": number}
-
-
-# --- writer
-
-
-def test_every_interval_is_saved_while_the_run_goes_on(tmp_path: Path) -> None:
-    saves: list[int] = []
-    writer = Writer(save_every=10, save_period_s=60.0, saved=saves.append)
-    file = LineFile(tmp_path / "a.jsonl")
-    for number in range(25):
-        assert writer.put(file, record, number)
-    assert wait_until(lambda: len(saves) == 2)
-    assert lines(file.path) == [record(n) for n in range(20)]  # 20..24 wait for the rest of their ten
-    assert wait_until(lambda: writer.counts().waiting == 5)
-    counts = writer.close()
-    assert saves == [10, 10, 5]
-    assert (counts.records, counts.waiting, counts.dropped, counts.bytes) == (25, 0, 0, file.path.stat().st_size)
-    assert lines(file.path) == [record(n) for n in range(25)]
-
-
-def test_the_period_saves_what_the_interval_does_not(tmp_path: Path) -> None:
-    writer = Writer(save_every=1000, save_period_s=0.05)
-    file = LineFile(tmp_path / "a.jsonl")
-    writer.put(file, record, 1)
-    assert wait_until(lambda: file.path.stat().st_size > 0, 5.0)
-    writer.close()
-
-
-def test_a_full_queue_drops_and_counts(tmp_path: Path) -> None:
-    begun, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        begun.set()
-        release.wait(10.0)
-
-    writer = Writer(save_every=1, queue_size=3)
-    file = LineFile(tmp_path / "a.jsonl")
-    writer.put(None, hold)
-    assert begun.wait(10.0)
-    assert [writer.put(file, record, n) for n in range(5)] == [True, True, True, False, False]
-    release.set()
-    counts = writer.close()
-    assert (counts.records, counts.dropped) == (3, 2)
-    assert not writer.put(file, record, 9), "closed"
-    assert lines(file.path) == [record(0), record(1), record(2)]
-
-
-def test_a_record_that_cannot_be_formatted_is_counted_and_the_next_one_written(tmp_path: Path) -> None:
-    writer = Writer(save_every=1)
-    file = LineFile(tmp_path / "a.jsonl")
-    writer.put(file, lambda: {"set": {1}})
-    writer.put(file, lambda: {}["missing"])
-    writer.put(file, lambda: None)  # nothing to write
-    writer.put(file, record, 1)
-    counts = writer.close()
-    assert (counts.records, counts.failed) == (1, 2)
-    assert "KeyError" in counts.last_error
-    assert counts.error == ""
-
-
-def test_a_disk_that_refuses_is_reported_and_nothing_is_lost_when_it_takes_records_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, full = os.write, threading.Event()
-
-    def write(fd: int, data: bytes) -> int:
-        if full.is_set() and fd == file._fd:
-            if len(data) > 7:
-                return real(fd, bytes(data[:7]))  # a torn line ...
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(fd, data)
-
-    file = LineFile(tmp_path / "a.jsonl")
-    writer = Writer(save_every=2, save_period_s=0.02)
-    monkeypatch.setattr(os, "write", write)
-    full.set()
-    for number in range(4):
-        writer.put(file, record, number)
-    assert wait_until(lambda: "No space left" in writer.counts().error)
-    assert str(file.path) in writer.counts().error
-    full.clear()
-    assert wait_until(lambda: writer.counts().records == 4)
-    counts = writer.close()
-    assert (counts.error, counts.dropped) == ("", 0)
-    assert "No space left" in counts.last_error
-    assert lines(file.path) == [record(n) for n in range(4)]  # ... that was made whole
-
-
-def test_a_retired_file_is_complete_and_closed_while_the_next_one_grows(tmp_path: Path) -> None:
-    writer = Writer(save_every=100, save_period_s=60.0)
-    first, second = LineFile(tmp_path / "1.jsonl"), LineFile(tmp_path / "2.jsonl")
-    writer.put(first, record, 1)
-    writer.retire(first)
-    writer.put(second, record, 2)
-    writer.close()
-    assert (lines(first.path), lines(second.path)) == ([record(1)], [record(2)])
-
-
-def test_a_torn_last_line_is_cut_before_the_next_is_appended(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"seq":1}\n{"se')
-    writer = Writer()
-    writer.put(LineFile(path), record, 2)
-    writer.close()
-    assert lines(path) == [record(1), record(2)]
-
-
-def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match=r"missing/a\.jsonl must be a file that can be written: No such file"):
-        LineFile(tmp_path / "missing" / "a.jsonl")
-
-
-def test_kill_9_leaves_whole_lines(tmp_path: Path) -> None:
-    script = """
-import sys
-from pathlib import Path
-from perf_inference.recording.writer import LineFile, Writer
-writer, file, n = Writer(queue_size=1000), LineFile(Path(sys.argv[1])), 0
-while True:
-    n += writer.put(file, lambda n: {"seq": n, "text": "x" * 200}, n)
-"""
-    for moment in range(1, 4):
-        path = tmp_path / f"{moment}.jsonl"
-        process = subprocess.Popen([sys.executable, "-c", script, str(path)])
-        try:
-            assert wait_until(lambda: path.exists() and path.stat().st_size > moment * 100_000, 20.0)  # noqa: B023
-        finally:
-            process.kill()
-            process.wait()
-        assert [line["seq"] for line in lines(path)] == list(range(len(lines(path))))
 
 
 # --- session and summary
@@ -175,7 +31,7 @@ def test_a_session_names_its_files(tmp_path: Path) -> None:
     assert session.timings.name == "performance_timings_20260102_030405.jsonl"
     assert session.summary.name == "performance_summary_20260102_030405.json"
     about = orjson.loads((session.directory / "session.json").read_bytes())
-    assert about["format_version"] == 1
+    assert about["format_version"] == 2
     assert about["gpu"] is None
     assert about["parameters"] == {"topics": ["all"]}
     assert about["host"]["cores"] >= 1
@@ -295,6 +151,27 @@ def test_selection(
     topics: tuple[str, ...], exclude: tuple[str, ...], namespace: str, topic: str, type_name: str, wanted: bool
 ) -> None:
     assert Selection(topics, exclude, namespace, only_by_name=("/rosout",)).wants(topic, type_name) is wanted
+
+
+@pytest.mark.parametrize(
+    ("entries", "topic", "nested"),
+    [
+        ((), "/left/x", True),
+        (("json",), "/left/x", True),
+        (("cdr",), "/left/x", False),
+        (("cdr", "camera/*=json"), "/left/camera/image", True),
+        (("cdr", "camera/*=json"), "/right/camera/image", False),
+        (("/right/*=cdr", "json"), "/right/x", True),
+        (("a=b=cdr",), "/left/a=b", False),
+    ],
+)
+def test_encodings(entries: tuple[str, ...], topic: str, nested: bool) -> None:
+    assert Encodings(entries, "/left").nested(topic) is nested
+
+
+def test_an_encoding_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"encoding must be a list of 'json', 'cdr', .* got '/camera=xml'"):
+        Encodings(("/camera=xml",))
 
 
 # --- sources

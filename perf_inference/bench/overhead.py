@@ -29,7 +29,7 @@ from perf_inference.measure.stamps import STAGES, Arrival, Scalar, Stamps, Timin
 from perf_inference.measure.statistics import Distribution, TimingStatistics
 from perf_inference.measure.warmup import AT_MOST, WarmUp
 from perf_inference.pipeline import Frame, Pipeline
-from perf_inference.recording.writer import LineFile
+from perf_inference.recording.line_file import LineFile
 
 LIMIT_US = 20.0
 _GID, _RATE_HZ, _RECENT = b"publisher", 1000.0, 2000
@@ -212,7 +212,17 @@ def row(name: str, taken_ns: Sequence[int]) -> str:
     return f"{name:<52}{p50:>9.2f}{p90:>9.2f}{p99:>9.2f}"
 
 
-def run(frames: int) -> float:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's arguments."""
+    parser.add_argument("--frames", type=int, default=20_000, help="frames to measure (20000)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the table; 1 where the measurement costs more than it may."""
+    return int(added_at_p50(options.frames) >= LIMIT_US)
+
+
+def added_at_p50(frames: int) -> float:
     """Print the table; return what the measurement adds to a frame at p50 [us]."""
     added(min(frames, 500))  # warm up
     with_all, without, difference = added(frames)
@@ -234,10 +244,10 @@ def run(frames: int) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where the measurement costs more than it may."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m perf_inference.bench.overhead", description=__doc__)
-    parser.add_argument("--frames", type=int, default=20_000, help="frames to measure (20000)")
-    return int(run(parser.parse_args(arguments).frames) >= LIMIT_US)
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

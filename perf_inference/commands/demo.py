@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _FIRST_ACTION_S = 30.0
 
+NEEDS_ROS = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

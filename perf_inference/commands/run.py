@@ -13,6 +13,8 @@ from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
 from perf_inference.supervisor import Supervisor
 
+NEEDS_ROS = True
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
@@ -21,6 +21,15 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import GapCounter
 
 _TYPE = re.compile(r"(\w+)/(?:(\w+)/)?(\w+)")
+
+
+class RawMessage(NamedTuple):
+    """A message out of a reader."""
+
+    data: bytes  # CDR
+    t_ns: int  # system time at the reader
+    publish_ns: int | None  # system time at the publisher; None: not known here
+    publish_seq: int | None  # in the publisher's own count; None: not known here
 
 
 class RawInput:
@@ -39,17 +48,19 @@ class RawInput:
     def topic(self) -> str:
         return str(self._subscription.topic_name)
 
-    def take(self) -> Iterator[tuple[bytes, int]]:
-        """Yield what has come: (CDR, system time at the reader [ns])."""
+    def take(self) -> Iterator[RawMessage]:
+        """Yield what has come."""
         handle = self._subscription.handle
         with handle:
             while (taken := handle.take_message(self._type, True)) is not None:
                 data, info = taken
                 gid = info.get("publisher_gid")
+                sequence = info.get("publication_sequence_number")
                 if gid is not None:
-                    gap = self._gaps.lost(gid["data"], info["publication_sequence_number"])
+                    gap = self._gaps.lost(gid["data"], sequence)
                     self.lost = (self.lost or 0) + (gap or 0)
-                yield data, info["received_timestamp"] or CLOCKS.system_ns()
+                t_ns = info["received_timestamp"] or CLOCKS.system_ns()
+                yield RawMessage(data, t_ns, info["source_timestamp"] or None, sequence)
 
     def close(self) -> None:
         """Unsubscribe."""

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from perf_inference.errors import ConfigError
-from perf_inference.nodes.raw_input import RawInput, adapted_qos, message_class
-from perf_inference.recording.selection import IMAGES, Selection
+from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.nodes.definitions import installed_definition
+from perf_inference.nodes.raw_input import RawInput, RawMessage, adapted_qos, message_class
+from perf_inference.recording.bag_file import Topic
+from perf_inference.recording.codec import Codec
+from perf_inference.recording.definition import type_hash
+from perf_inference.recording.qos import Qos, Span
+from perf_inference.recording.segment import Channel
+from perf_inference.recording.selection import IMAGES, Encodings, Selection
 
 _DEPTH, _IMAGE_DEPTH = 1000, 10
 
@@ -20,28 +27,34 @@ _DEPTH, _IMAGE_DEPTH = 1000, 10
 class RecordedTopic:
     """A topic that is being recorded."""
 
-    name: str
-    type_name: str
+    channel: Channel
     kind: Any  # the message class
     source: RawInput
     records: int = 0
     dropped: int = 0
 
+    @property
+    def name(self) -> str:
+        return self.channel.topic.name
+
+    @property
+    def type_name(self) -> str:
+        return self.channel.topic.type
+
 
 class Taken(NamedTuple):
-    """A message out of a reader."""
+    """A message and where it belongs."""
 
     topic: RecordedTopic
-    data: bytes  # CDR
-    t_ns: int  # system time at the reader
+    message: RawMessage
 
 
 class RecordedTopics:
     """The readers of a recorder; used on the ROS thread."""
 
-    def __init__(self, node: Node, selection: Selection) -> None:
+    def __init__(self, node: Node, selection: Selection, encodings: Encodings) -> None:
         self.skipped: dict[str, str] = {}  # topic: why; each is warned about once
-        self._node, self._selection = node, selection
+        self._node, self._selection, self._encodings = node, selection, encodings
         self._topics: dict[str, RecordedTopic] = {}
         self._left_over: list[Taken] = []  # of readers that were replaced
         self._own = (node.get_name(), node.get_namespace())
@@ -61,8 +74,8 @@ class RecordedTopics:
         left_over, self._left_over = self._left_over, []
         yield from left_over
         for topic in self._topics.values():
-            for data, t_ns in topic.source.take():
-                yield Taken(topic, data, t_ns)
+            for message in topic.source.take():
+                yield Taken(topic, message)
 
     def published(self) -> bool:
         """Return whether anybody still publishes on one of the topics."""
@@ -97,26 +110,41 @@ class RecordedTopics:
             self._skip(f"{name} [{', '.join(others)}]", f"topic {name} has several types; only {type_name} is recorded")
         if name in self.skipped or not self._selection.wants(name, type_name):
             return
+        publishers = [info for info in publishers if info.topic_type == type_name]
         qos = adapted_qos(
-            [info.qos_profile for info in publishers if info.topic_type == type_name] or [QoSProfile(depth=1)],
+            [info.qos_profile for info in publishers] or [QoSProfile(depth=1)],
             _IMAGE_DEPTH if type_name in IMAGES else _DEPTH,
         )
         if known is None:
-            self._subscribe(name, type_name, qos)
+            self._subscribe(name, type_name, qos, publishers)
         elif _weaker(qos, known.source.qos):
             self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing anew")
             known.source, old = RawInput(self._node, known.kind, name, qos), known.source
-            self._left_over += [Taken(known, data, t_ns) for data, t_ns in old.take()]
+            self._left_over += [Taken(known, message) for message in old.take()]
             known.source.lost = old.lost
             old.close()
 
-    def _subscribe(self, name: str, type_name: str, qos: QoSProfile) -> None:
+    def _subscribe(self, name: str, type_name: str, qos: QoSProfile, publishers: list[Any]) -> None:
         try:
             kind = message_class(type_name)
         except ConfigError as error:
             self._skip(name, str(error))
             return
-        self._topics[name] = RecordedTopic(name, type_name, kind, RawInput(self._node, kind, name, qos))
+        channel = self._channel(name, type_name, publishers)
+        self._topics[name] = RecordedTopic(channel, kind, RawInput(self._node, kind, name, qos))
+
+    def _channel(self, name: str, type_name: str, publishers: list[Any]) -> Channel:
+        offered = tuple(dict.fromkeys(_offered(info.qos_profile) for info in publishers))
+        hashes = [str(info.topic_type_hash) for info in publishers if getattr(info, "topic_type_hash", None)]
+        definition = codec = None
+        try:
+            definition = installed_definition(type_name)
+            codec = Codec(definition)
+        except (ConfigError, RecordingError) as error:
+            self._node.get_logger().warning(f"{name} is recorded as CDR: {error}")
+        known_hash = hashes[0] if hashes else definition and type_hash(definition)
+        topic = Topic(name, type_name, qos=offered, type_hash=known_hash, definition=definition)
+        return Channel(topic, codec, self._encodings.nested(name))
 
     def _skip(self, name: str, why: str) -> None:
         if name not in self.skipped:
@@ -131,3 +159,22 @@ def _weaker(offered: QoSProfile, asked: QoSProfile) -> bool:
     return (best_effort and asked.reliability == ReliabilityPolicy.RELIABLE) or (
         volatile and asked.durability == DurabilityPolicy.TRANSIENT_LOCAL
     )
+
+
+def _offered(qos: QoSProfile) -> Qos:
+    """Return a publisher's profile in the recording's form."""
+    return Qos(
+        history=qos.history.name.lower(),
+        depth=qos.depth,
+        reliability=qos.reliability.name.lower(),
+        durability=qos.durability.name.lower(),
+        deadline=_span(qos.deadline),
+        lifespan=_span(qos.lifespan),
+        liveliness=qos.liveliness.name.lower(),
+        liveliness_lease_duration=_span(qos.liveliness_lease_duration),
+        avoid_ros_namespace_conventions=qos.avoid_ros_namespace_conventions,
+    )
+
+
+def _span(duration: Duration) -> Span:
+    return Span(*divmod(duration.nanoseconds, 1_000_000_000))

@@ -8,6 +8,7 @@ from zlib import crc32
 
 import orjson
 
+FORMAT_VERSION = 2
 _KEY = b',"crc":"'
 _TAIL = len(_KEY) + len(b'01234567"}')
 

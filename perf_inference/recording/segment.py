@@ -11,10 +11,9 @@ from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.codec import Codec
-from perf_inference.recording.line import sealed
+from perf_inference.recording.line import FORMAT_VERSION, sealed
 
 FORMAT = "perf_inference/topics"
-FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)

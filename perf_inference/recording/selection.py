@@ -1,9 +1,11 @@
-"""Which topics are recorded."""
+"""Which topics are recorded, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+
+from perf_inference.errors import ConfigError
 
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2")
 _SHARED = ("/diagnostics", "/tf", "/tf_static", "/clock")  # what a robot with a namespace has outside of it
@@ -32,6 +34,31 @@ class Selection:
         if not self._all or topic in self._only_by_name or type_name in IMAGES or "/_" in topic:
             return False
         return topic.startswith(self._prefix) or topic in _SHARED
+
+
+class Encodings:
+    """How topics are written: as nested fields (json) or serialized (cdr)."""
+
+    def __init__(self, entries: Sequence[str], namespace: str = "/") -> None:
+        """Take entries `json`, `cdr` (for all topics) and `PATTERN=json`, `PATTERN=cdr`; the last that fits counts.
+
+        Raises:
+            ConfigError: an entry is none of these.
+        """
+        prefix = namespace.rstrip("/") + "/"
+        self._entries: list[tuple[str, bool]] = []
+        for entry in entries:
+            pattern, _, word = entry.rpartition("=")
+            if word not in ("json", "cdr"):
+                raise ConfigError(
+                    f"encoding must be a list of 'json', 'cdr', 'PATTERN=json' and 'PATTERN=cdr', got '{entry}'"
+                )
+            self._entries += [(glob, word == "json") for glob in _absolute([pattern or "/*"], prefix)]
+
+    def nested(self, topic: str) -> bool:
+        """Return whether the topic is written as nested fields."""
+        fitting = [nested for pattern, nested in self._entries if fnmatchcase(topic, pattern)]
+        return fitting[-1] if fitting else True
 
 
 def _absolute(patterns: Sequence[str], prefix: str) -> list[str]:

@@ -14,11 +14,11 @@ import orjson
 
 from perf_inference import __version__
 from perf_inference.errors import ConfigError
+from perf_inference.recording.line import FORMAT_VERSION
 from perf_inference.telemetry.host import describe_host
 
-FORMAT_VERSION = 1
 TIME_FORMAT = "%Y%m%d_%H%M%S"
-_TOPICS = re.compile(r"topics_(\d+)\.jsonl$")
+_TOPICS = re.compile(r"topics_(\d+)\.jsonl(\.zst)?$")
 _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
 
 
@@ -65,6 +65,11 @@ class Session:
         """Return the path of the next `topics_<n>.jsonl`: one that is not there yet."""
         taken = [int(match[1]) for name in os.listdir(self.directory) if (match := _TOPICS.match(name))]
         return self.directory / f"topics_{max(taken, default=0) + 1}.jsonl"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the header of a segment says of the run."""
+        return {key: self._about[key] for key in ("host", "software", "parameters")}
 
     def describe(self, counts: Mapping[str, Any]) -> None:
         """Write `session.json` with these counts."""

@@ -12,7 +12,7 @@ import orjson
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.telemetry.window import MachineWindow
 
-_REMEMBERED = 50_000  # timings that a second delivery is recognised of: 1000 per node come again to a late joiner
+_REMEMBERED = 20_000  # timings that a second delivery is recognised of: 1000 per node come again to a late joiner
 _LEDGER = "ledger."
 
 

@@ -1,0 +1,26 @@
+"""perf-inference bench: what this machine can do, one benchmark each."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+NEEDS_ROS = False
+BENCHES = {
+    "overhead": "what the measurement itself costs per frame",
+    "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
+    for name, text in BENCHES.items():
+        bench = benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        importlib.import_module(f"perf_inference.bench.{name}").add_arguments(bench)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run one benchmark; return its exit status."""
+    status: int = importlib.import_module(f"perf_inference.bench.{options.bench}").run(options)
+    return status

@@ -1,0 +1,27 @@
+"""Keeps a part of the disk free for the rest of the robot."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class FreeSpace:
+    """Tells when too little is left; a later look may find that there is room again."""
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        """Watch the file system that holds `directory`."""
+        self._directory, self._min_free_bytes = directory, min_free_bytes
+
+    def problem(self) -> str:
+        """Return what is wrong, or nothing."""
+        if not self._min_free_bytes:
+            return ""
+        found = os.statvfs(self._directory)
+        free_bytes = found.f_bavail * found.f_frsize
+        if free_bytes >= self._min_free_bytes:
+            return ""
+        return (
+            f"recording has stopped: {free_bytes / 1e6:.1f} MB are free at {self._directory}, and min_free_bytes keeps "
+            f"{self._min_free_bytes / 1e6:.1f} MB; it goes on when there is room"
+        )
