@@ -142,7 +142,7 @@ class RecordedTopics:
             codec = Codec(definition)
         except (ConfigError, RecordingError) as error:
             self._node.get_logger().warning(f"{name} is recorded as CDR: {error}")
-        known_hash = hashes[0] if hashes else definition and type_hash(definition)
+        known_hash = hashes[0] if hashes else type_hash(definition) if definition else None
         topic = Topic(name, type_name, qos=offered, type_hash=known_hash, definition=definition)
         return Channel(topic, codec, self._encodings.nested(name))
 
