@@ -38,6 +38,7 @@ REQUIRES = [
     "PyYAML>=5.4",
     "rich>=11",
     "rosbags>=0.11",
+    "zstandard>=0.19",
 ]
 
 EXTRAS = {

@@ -27,6 +27,7 @@ from std_msgs.msg import Header, Int32
 
 from perf_inference.errors import EX_CONFIG
 from perf_inference.nodes.images import to_bgr
+from perf_inference.recording.segment import Channel, Segment
 from perf_inference.recording.source import Bag, open_source
 
 Start = Callable[..., Process]
@@ -66,17 +67,20 @@ def replay(start_node: Start, source: Path, *parameters: str) -> Process:
     return start_node("replay_node", "-p", f"source:={source}", *args)
 
 
-def test_a_real_bag_arrives_whole_in_order_and_is_left_untouched(
-    ros: Ros, start_node: Start, shared_data: Path
-) -> None:
-    source = shared_data / "bags" / "imu_battery_pose"
-    before = {path.name: hashlib.sha256(path.read_bytes()).digest() for path in source.iterdir()}
+def fingerprint(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        path.name: (hashlib.sha256(path.read_bytes()).digest(), path.stat().st_mtime_ns) for path in folder.iterdir()
+    }
+
+
+def arrives_whole(ros: Ros, start_node: Start, source: Path, original: Path) -> None:
+    """Play `source`, made of the bag `original`; a subscriber hears the bag's bytes in the bag's order."""
     received: dict[str, list[bytes]] = {"/imu": [], "/battery": [], "/pose": []}
     for topic, kind in (("/imu", Imu), ("/battery", BatteryState), ("/pose", PoseStamped)):
         ros.node.create_subscription(kind, topic, received[topic].append, QoSProfile(depth=2000), raw=True)
     process = replay(start_node, source, "rate:=40.0", "exit_when_done:=true")
     assert ros.spin_until(lambda: sum(map(len, received.values())) >= 4695, 30.0), process.output()
-    bag = open_source(source)
+    bag = open_source(original)
     assert isinstance(bag, Bag)
     recorded: dict[str, list[bytes]] = {topic: [] for topic in received}
     for message in bag.messages():
@@ -84,7 +88,35 @@ def test_a_real_bag_arrives_whole_in_order_and_is_left_untouched(
     assert received == recorded
     assert process.wait() == 0
     assert "finished: 4695 messages (/battery 1565, /imu 1565, /pose 1565)" in process.output()
-    assert {path.name: hashlib.sha256(path.read_bytes()).digest() for path in source.iterdir()} == before
+    assert "skipped" not in process.output()
+
+
+def test_a_real_bag_arrives_whole_in_order_and_is_left_untouched(
+    ros: Ros, start_node: Start, shared_data: Path
+) -> None:
+    source = shared_data / "bags" / "imu_battery_pose"
+    before = fingerprint(source)
+    arrives_whole(ros, start_node, source, source)
+    assert fingerprint(source) == before
+
+
+def test_a_recorders_directory_arrives_like_the_bag_that_it_was_made_of(
+    ros: Ros, start_node: Start, shared_data: Path, tmp_path: Path
+) -> None:
+    original = shared_data / "bags" / "imu_battery_pose"
+    bag = open_source(original)
+    assert isinstance(bag, Bag)
+    channels = {topic.name: Channel(topic, None) for topic in bag.topics}
+    segment = Segment("test", 1, 1, {})
+    with open(tmp_path / "topics_1.jsonl", "wb") as stream:
+        stream.write(segment.header())
+        for seq, message in enumerate(bag.messages(), 1):
+            stream.write(segment.message(channels[message.topic], seq, message))
+        stream.write(segment.footer())
+    (tmp_path / "performance_timings_20261120_120000.jsonl").write_bytes(b'{"node":"a","seq":1}\n')
+    before = fingerprint(tmp_path)
+    arrives_whole(ros, start_node, tmp_path, original)
+    assert fingerprint(tmp_path) == before
 
 
 def test_a_burst_faster_than_any_reader_loses_nothing(ros: Ros, start_node: Start, tmp_path: Path) -> None:
@@ -195,7 +227,7 @@ def test_a_damaged_picture_is_skipped_by_name(ros: Ros, start_node: Start, tmp_p
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ((), "parameter 'source' must name a rosbag2 recording or a folder of pictures, got nothing"),
+        ((), "parameter 'source' must name a recording or a folder of pictures, got nothing"),
         (("source:=/no/such/bag",), "there is nothing at '/no/such/bag'"),
         (("source:={tmp_path}", "clock:=true"), "clock needs a recording"),
         (("source:={tmp_path}", "rate:=0.0"), "parameter 'rate' of replay_node must be a number from"),

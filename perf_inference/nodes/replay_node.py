@@ -41,7 +41,11 @@ _END_S = 0.3
 class ReplayParameters:
     """Parameters of replay_node."""
 
-    source: str = parameter("", "a rosbag2 folder, a .db3 or .mcap file, or a folder or pattern of pictures")
+    source: str = parameter(
+        "",
+        "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl, "
+        "or a folder or pattern of pictures",
+    )
     rate: float = parameter(1.0, "factor on the original timing, or on picture_hz", at_least=1e-6, at_most=1e6)
     picture_hz: float = parameter(1.0, "pictures per second, times rate", at_least=1e-6, at_most=1e6)
     loop: bool = parameter(False, "begin again at the end")
@@ -59,7 +63,7 @@ class ReplayNode(runner.RunnableNode):
         self._in_force = p = declare(self, ReplayParameters)
         self._error = ""
         if not p.source:
-            raise ConfigError("parameter 'source' must name a rosbag2 recording or a folder of pictures, got nothing")
+            raise ConfigError("parameter 'source' must name a recording or a folder of pictures, got nothing")
         if p.clock and self.get_parameter("use_sim_time").value:
             raise ConfigError("clock publishes the time that use_sim_time waits for; set one of them for replay_node")
         try:
@@ -68,6 +72,8 @@ class ReplayNode(runner.RunnableNode):
             raise ConfigError(str(error)) from error
         self._outlets: dict[str, Outlet] = {}
         self._kinds: dict[str, Any] = {}
+        self._types: dict[str, str] = {}  # that are played, by topic
+        self._told: set[str] = set()
         if isinstance(self._source, Bag):
             self._player = self._bag_player(self._source)
         else:
@@ -101,6 +107,8 @@ class ReplayNode(runner.RunnableNode):
         log = self.get_logger()
         try:
             finished = self._player.play(self._in_force.loop, self._in_force.wait_for_subscribers)
+            if isinstance(self._source, Bag):
+                self._tell_problems(self._source)
             log.info(f"{'finished' if finished else 'stopped'}: {self._player.tally()}")
         except Exception as error:  # a damaged file, or a thread that would end in silence
             self._error = str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
@@ -117,6 +125,7 @@ class ReplayNode(runner.RunnableNode):
         if not self._outlets:
             topics = ", ".join(f"{topic.name} [{topic.type}, {topic.count}]" for topic in bag.topics) or "none"
             raise ConfigError(f"source '{bag.path}' has no message that can be played here; its topics: {topics}")
+        self._tell_problems(bag)
         names = ", ".join(f"{outlet.name}" for outlet in self._outlets.values())
         self.get_logger().info(f"{bag.path}: {bag.count} messages on {names}")
         tick = None
@@ -129,6 +138,13 @@ class ReplayNode(runner.RunnableNode):
 
         return Player(self, self._outlets, self._bag_steps, self._in_force.rate, tick=tick)
 
+    def _tell_problems(self, bag: Bag) -> None:
+        """Warn of what is skipped, once each."""
+        for said in bag.problems():
+            if said not in self._told:
+                self._told.add(said)
+                self.get_logger().warning(f"skipped: {said}")
+
     def _advertise(self, topic: Topic) -> None:
         warn = self.get_logger().warning
         if topic.encoding != "cdr":
@@ -136,6 +152,10 @@ class ReplayNode(runner.RunnableNode):
             return
         if self._in_force.clock and topic.name == "/clock":
             warn("/clock is not played: with clock:=true it follows the replay")
+            return
+        if topic.name in self._types:
+            played = self._types[topic.name]
+            warn(f"{topic.name} is not played as {topic.type} ({topic.count} messages): it is played as {played}")
             return
         try:
             kind = message_class(topic.type)
@@ -145,6 +165,7 @@ class ReplayNode(runner.RunnableNode):
         except (ConfigError, InvalidTopicNameException) as error:
             warn(f"{topic.name} is not played ({topic.count} messages): {error}")
             return
+        self._types[topic.name] = topic.type
         if self._in_force.restamp and "header" in kind.get_fields_and_field_types():
             self._kinds[topic.name] = kind
 
@@ -152,7 +173,7 @@ class ReplayNode(runner.RunnableNode):
         assert isinstance(self._source, Bag)
         for message in self._source.messages():
             outlet = self._outlets.get(message.topic)
-            if outlet is not None:
+            if outlet is not None and message.type == self._types[message.topic]:
                 kind = self._kinds.get(message.topic)
                 data = message.data
                 make = partial(_as_recorded, data) if kind is None else partial(self._restamped, kind, data)

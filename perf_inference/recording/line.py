@@ -27,8 +27,8 @@ def sealed(record: Mapping[str, Any]) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, crc32(body))
 
 
-def unsealed(line: bytes) -> dict[str, Any]:
-    """Return the record of a line.
+def check(line: bytes) -> None:
+    """Accept a line that is as it was written, by its checksum.
 
     Raises:
         LineError: it is torn, foreign, or its checksum does not fit.
@@ -40,6 +40,15 @@ def unsealed(line: bytes) -> dict[str, Any]:
         raise LineError("foreign: it does not end with a checksum")
     if line[end + len(_KEY) : -3] != b"%08x" % crc32(memoryview(line)[:end]):
         raise LineError("damaged: its checksum does not fit")
+
+
+def unsealed(line: bytes) -> dict[str, Any]:
+    """Return the record of a line.
+
+    Raises:
+        LineError: it is torn, foreign, or its checksum does not fit.
+    """
+    check(line)
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:

@@ -1,4 +1,5 @@
-"""Read-only sources to play back: rosbag2 recordings (sqlite3, MCAP; split, with or without metadata) and pictures.
+"""Read-only sources to play back: recordings of rosbag2 (sqlite3, MCAP; split, with or without metadata) and of
+recorder_node (JSON lines), and pictures.
 
 A source is never written to, not even SQLite's side files. What counts are the files that are there: the metadata's
 names go stale when a folder is renamed. Messages stream; nothing is loaded as a whole.
@@ -15,30 +16,46 @@ from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.recording.bag_file import BagFile, BagMessage, Topic
+from perf_inference.recording.jsonl_file import JsonlFile
 from perf_inference.recording.mcap_file import McapFile
 from perf_inference.recording.sqlite_file import SqliteFile
 
 PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap")
 _COMPRESSED = (".db3.zstd", ".mcap.zstd")
-_EXPECTED = "a rosbag2 folder, a .db3 or .mcap file, or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
+_LINES = (".jsonl", ".jsonl.zst")
+_SEGMENT = re.compile(r"topics_\d+\.jsonl(\.zst)?$")
+_EXPECTED = (
+    "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl, "
+    "or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
+)
 
 
 class Bag:
-    """A rosbag2 recording of one or several files."""
+    """A recording of one or several files."""
 
     def __init__(self, path: Path, files: list[BagFile]) -> None:
         self.path = path
         self._files = files
-        topics: dict[str, Topic] = {}
+        topics: dict[tuple[str, str], Topic] = {}
         for topic in (topic for file in files for topic in file.topics):
-            known = topics.get(topic.name, replace(topic, count=0))
-            topics[topic.name] = replace(known, count=known.count + topic.count, qos=known.qos or topic.qos)
+            key = topic.name, topic.type
+            known = topics.get(key, replace(topic, count=0))
+            topics[key] = replace(known, count=known.count + topic.count, qos=known.qos or topic.qos)
         self.topics = sorted(topics.values(), key=lambda topic: topic.name)
 
     @property
     def count(self) -> int:
         return sum(topic.count for topic in self.topics)
+
+    def problems(self) -> list[str]:
+        """Return a sentence about each kind of lines that are skipped, file by file."""
+        return [
+            f"{file.path.name}: {said}"
+            for file in self._files
+            if isinstance(file, JsonlFile)
+            for said in file.problems()
+        ]
 
     def messages(self) -> Iterator[BagMessage]:
         """Yield the messages of all files in time order; a file is opened when its time has come.
@@ -97,7 +114,7 @@ def open_source(path: str | Path) -> Bag | Pictures:
         files = sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=_natural)
     except OSError as error:
         raise ConfigError(f"source '{given}' cannot be read: {error.strerror}") from error
-    bags = [file for file in files if file.suffix in _BAGS]
+    bags = [file for file in files if file.suffix in _BAGS] or _segments(files, whole_folder=given.is_dir())
     if bags:
         return Bag(given, [_open_file(file) for file in bags])
     pictures = tuple(file for file in files if file.suffix.lower() in PICTURES)
@@ -112,7 +129,15 @@ def open_source(path: str | Path) -> Bag | Pictures:
 def _open_file(path: Path) -> BagFile:
     if path.stat().st_size == 0:
         raise RecordingError(f"{path} must be a recording, but is empty")
+    if path.name.endswith(_LINES):
+        return JsonlFile(path)
     return McapFile(path) if path.suffix == ".mcap" else SqliteFile(path)
+
+
+def _segments(files: list[Path], whole_folder: bool) -> list[Path]:
+    """Return the files of JSON lines: in a folder only the segments; of one that is there twice, the plain one."""
+    lines = [file for file in files if file.name.endswith(_LINES) and (not whole_folder or _SEGMENT.match(file.name))]
+    return [file for file in lines if file.suffix != ".zst" or file.with_suffix("") not in lines]
 
 
 def _natural(path: Path) -> list[str | int]:
