@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import orjson
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -89,32 +87,6 @@ def detections_message(header: Any, detections: Iterable[Detection]) -> Any:
         one.bbox.size_x, one.bbox.size_y = d.x1_px - d.x0_px, d.y1_px - d.y0_px
         message.detections.append(one)
     return message
-
-
-def message_dict(message: Any) -> dict[str, Any]:
-    """Return any message as nested fields of JSON's types; NaN and infinities as the texts NaN, Infinity, -Infinity."""
-    return {name: _plain(getattr(message, name)) for name in message.get_fields_and_field_types()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else _not_finite(value)
-    if isinstance(value, str | int | bool):
-        return value
-    if isinstance(value, bytes | bytearray):
-        return list(value)
-    if isinstance(value, np.ndarray) or hasattr(value, "typecode"):
-        array = np.asarray(value)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return [_plain(v) for v in array.tolist()]
-        return array.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return message_dict(value)
-
-
-def _not_finite(value: float) -> str:
-    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
 def _text(value: Scalar) -> str:
