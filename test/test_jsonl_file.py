@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import zstandard
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.recording import jsonl_file
 from perf_inference.recording.bag_file import BagMessage, Topic
+from perf_inference.recording.codec import Codec
+from perf_inference.recording.definition import builtin_definition
 from perf_inference.recording.jsonl_file import JsonlFile
 from perf_inference.recording.line import sealed
 from perf_inference.recording.qos import Qos
@@ -37,6 +40,12 @@ def segment_lines(messages: Iterable[BagMessage], topics: Sequence[Topic] = (IMU
     return [*lines, segment.footer()]
 
 
+def nested(topic: Topic) -> Channel:
+    definition = topic.definition or builtin_definition(topic.type)
+    assert definition is not None
+    return Channel(replace(topic, definition=definition), Codec(definition))
+
+
 def write(path: Path, *lines: bytes) -> Path:
     path.write_bytes(b"".join(lines))
     return path
@@ -50,6 +59,37 @@ def test_topics_and_messages_come_back_as_they_were(tmp_path: Path) -> None:
         ("/text", "std_msgs/msg/String", 1, "cdr", (), None),
     ]
     assert (file.start_ns, list(file.stored()), list(file.messages()), file.problems()) == (10, given, given, [])
+
+
+@pytest.mark.parametrize("name", ["imu_battery_pose", "talker_mcap", "odometry_no_metadata"])
+def test_nested_messages_give_the_bytes_of_the_bag_back(shared_data: Path, tmp_path: Path, name: str) -> None:
+    bag = open_source(shared_data / "bags" / name)
+    assert isinstance(bag, Bag)
+    channels = {topic.name: nested(topic) for topic in bag.topics}
+    segment = Segment("start", 1, 1, {})
+    with open(tmp_path / "topics_1.jsonl", "wb") as stream:
+        stream.write(segment.header())
+        for seq, each in enumerate(bag.messages(), 1):
+            stream.write(segment.message(channels[each.topic], seq, each))
+        stream.write(segment.footer())
+    text = (tmp_path / "topics_1.jsonl").read_bytes()
+    assert text.count(b',"cdr":') <= bag.count / 10, "nearly all come from their fields"
+    read = open_source(tmp_path)
+    assert isinstance(read, Bag)
+    assert list(read.messages()) == list(bag.messages())
+    assert read.problems() == []
+
+
+def test_a_message_that_does_not_fit_its_type_is_told(tmp_path: Path) -> None:
+    channel = nested(TEXT)
+    segment = Segment("start", 1, 1, {})
+    good = segment.message(channel, 1, message(1, TEXT, b"\0\1\0\0\2\0\0\0a\0"))
+    assert b'"message":{"data":"a"}' in good
+    bad = sealed({"seq": 2, "t": 2, "topic": "/text", "stamp": None, "message": {"data": 7}})
+    file = JsonlFile(write(tmp_path / "topics_1.jsonl", segment.header(), good, bad, segment.footer()))
+    assert [m.data for m in file.stored()] == [b"\0\1\0\0\2\0\0\0a\0"]
+    (said,) = file.problems()
+    assert said.startswith("1 messages that cannot be read: ")
 
 
 @pytest.mark.parametrize("frames", [1, 3])

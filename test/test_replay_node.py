@@ -26,7 +26,9 @@ from sensor_msgs.msg import BatteryState, Image, Imu
 from std_msgs.msg import Header, Int32
 
 from perf_inference.errors import EX_CONFIG
+from perf_inference.nodes.definitions import installed_definition
 from perf_inference.nodes.images import to_bgr
+from perf_inference.recording.codec import Codec
 from perf_inference.recording.segment import Channel, Segment
 from perf_inference.recording.source import Bag, open_source
 
@@ -106,13 +108,14 @@ def test_a_recorders_directory_arrives_like_the_bag_that_it_was_made_of(
     original = shared_data / "bags" / "imu_battery_pose"
     bag = open_source(original)
     assert isinstance(bag, Bag)
-    channels = {topic.name: Channel(topic, None) for topic in bag.topics}
+    channels = {topic.name: Channel(topic, Codec(installed_definition(topic.type))) for topic in bag.topics}
     segment = Segment("test", 1, 1, {})
     with open(tmp_path / "topics_1.jsonl", "wb") as stream:
         stream.write(segment.header())
         for seq, message in enumerate(bag.messages(), 1):
             stream.write(segment.message(channels[message.topic], seq, message))
         stream.write(segment.footer())
+    assert b',"cdr":' not in (tmp_path / "topics_1.jsonl").read_bytes(), "the bytes come from the fields"
     (tmp_path / "performance_timings_20261120_120000.jsonl").write_bytes(b'{"node":"a","seq":1}\n')
     before = fingerprint(tmp_path)
     arrives_whole(ros, start_node, tmp_path, original)

@@ -15,7 +15,7 @@ class TopicRecords:
     """Those that have come so far in the segment."""
 
     def __init__(self) -> None:
-        self._first: dict[str, Topic] = {}
+        self._first: dict[str, Topic | None] = {}  # None: lost, so that a later record is not taken for it
         self._numbered: dict[tuple[str, int], Topic] = {}
 
     def follow(self, line: Head) -> Topic | None:
@@ -28,7 +28,9 @@ class TopicRecords:
             self._first.setdefault(topic.name, topic)
             self._numbered[topic.name, line.record["id"]] = topic
         elif line.record is None:
-            return self._first.get(line.topic) if line.id is None else self._numbered.get((line.topic, line.id))
+            if line.id is not None:
+                return self._numbered.get((line.topic, line.id))
+            return self._first.setdefault(line.topic, None)
         return None
 
 
