@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "what this machine can do",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "run": "start the nodes of a ROS parameters file and keep them running",
+    "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
 }
 
 
