@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+import orjson
+
 from perf_inference.recording.line import LineError, check
 from perf_inference.recording.text_file import CutError, Stretch, stretches
 
@@ -92,7 +94,16 @@ def _fault(text: bytes, whole: bool, tail: bool) -> str:
         return TORN
     if ours or not whole or _END.search(text):
         return DAMAGED
-    return FOREIGN if _is_text(text) else DAMAGED
+    return FOREIGN if _is_text(text) and not _is_end(text) else DAMAGED
+
+
+def _is_end(text: bytes) -> bool:
+    """Return whether it may be the end of a line of ours: JSON, but for its beginning."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text.endswith((b'"}\n', b'"}'))
+    return False
 
 
 def _is_text(text: bytes) -> bool:
