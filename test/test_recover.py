@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import resource
 import tracemalloc
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -362,9 +363,9 @@ def test_a_run_has_its_records_from_1_on_and_a_file_from_its_header_on(
 
 def test_a_damaged_line_may_lie_about_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = make(1, 9)[:-1]
-    for lie, missing in ((b'{"seq":9099,', "none"), (b'{"seq":9,"', "9 (1 record)")):
+    for lie, missing in ((b'{"seq":9099,', "none"), (b'{"seq":9,', "9 (1 record)")):
         damaged = lines[-1].replace(b'{"seq":9,', lie).replace(b'"stamp"', b'"stomp"')
-        said = Said(capsys, write(tmp_path / "topics_1.jsonl", [*lines[:-1], damaged.replace(b',""', b',"')]))
+        said = Said(capsys, write(tmp_path / "topics_1.jsonl", [*lines[:-1], damaged]))
         (tmp_path / "topics_1_recovered.jsonl").unlink()
         assert (said.status, said.missing) == (3, [missing])
 
@@ -441,6 +442,19 @@ def test_nothing_that_is_there_is_overwritten(tmp_path: Path, capsys: pytest.Cap
     said = Said(capsys, run, "--out", tmp_path / "out")
     assert (said.status, kept.read_bytes()) == (EX_CONFIG, b"mine")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["topics_2.jsonl"]
+
+
+def test_a_disk_that_is_full_leaves_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "run" / "topics_1.jsonl", make(1, 900))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        said = Said(capsys, path.parent, "--out", tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert said.status == 1
+    assert f"{tmp_path / 'out'} cannot be written: File too large; name another place: --out" in said.error
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 # --- timings
