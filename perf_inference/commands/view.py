@@ -15,6 +15,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from perf_inference.telemetry.window import window_text
+
 if TYPE_CHECKING:
     from perf_inference.nodes.observer import Heartbeat, Observer
 
@@ -193,17 +195,8 @@ def _clocks(summary: dict[str, Any]) -> str:
     if not windows:
         return ""
     window = max(windows, key=lambda w: w["window_s"])
-    parts = []
-    for name in ("cpu", "gpu"):
-        low, mean, high = (window[f"{name}_mhz_{key}"] for key in ("min", "mean", "max"))
-        if mean is not None:
-            moved = f" ({low:.0f} to {high:.0f})" if high > 1.02 * low else ", steady"
-            parts.append(f"{name.upper()} at {mean:.0f} MHz{moved}")
-    if window["power_w"] is not None:
-        parts.append(f"{window['power_w']:.1f} W ({window['power_source']})")
-    if window["temperature_max_degc"] is not None:
-        parts.append(f"{window['temperature_max_degc']:.0f} degC at most")
-    return "measured with " + ", ".join(parts) if parts else ""
+    text = window_text(window)
+    return f"measured with {text}" if text else ""
 
 
 def _number(value: Any, unit: str = "", digits: int = 1) -> str:

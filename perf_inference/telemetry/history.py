@@ -20,10 +20,9 @@ from perf_inference.telemetry.jetson import JetsonSettings
 from perf_inference.telemetry.nvml import GpuSample
 from perf_inference.telemetry.tegrastats_process import TegrastatsReading
 from perf_inference.telemetry.tegrastats_sample import TegrastatsSample
-from perf_inference.telemetry.window import ClockRange, MachineWindow, Power
+from perf_inference.telemetry.window import MOVED, ClockRange, MachineWindow, Power
 
 HOLD_NS = 2_500_000_000
-_MOVED = 0.02
 _TRIM = 64  # readings go in batches
 T = TypeVar("T")
 
@@ -190,7 +189,7 @@ class _Window:
         read = [values for track in tracks if (values := self.readings(track))]
         if not read:
             return None
-        judged = [max(values) - min(values) > _MOVED * min(values) for values in read if len(values) > 1]
+        judged = [max(values) - min(values) > MOVED * min(values) for values in read if len(values) > 1]
         every = [value for values in read for value in values]
         return ClockRange(min(every), sum(every) / len(every), max(every), any(judged) if judged else None)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from perf_inference.measure.stamps import Scalar
 from perf_inference.telemetry.nvml import SLOWDOWNS
 
+MOVED = 0.02  # a clock whose highest reading is further above its lowest than this share was not steady
+
 
 @dataclass(frozen=True)
 class ClockRange:
@@ -84,3 +86,23 @@ class MachineWindow:
             governor=self.governor,
         )
         return record
+
+
+def window_text(window: Mapping[str, object]) -> str:
+    """Return what a summary's window says of clocks, power and temperature, as far as it is known."""
+
+    def number(key: str) -> float | None:
+        value = window.get(key)
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+    parts = []
+    for name in ("cpu", "gpu"):
+        low, mean, high = (number(f"{name}_mhz_{key}") for key in ("min", "mean", "max"))
+        if low is not None and mean is not None and high is not None:
+            moved = f" ({low:.0f} to {high:.0f})" if high > (1 + MOVED) * low else ", steady"
+            parts.append(f"{name.upper()} at {mean:.0f} MHz{moved}")
+    if (power_w := number("power_w")) is not None:
+        parts.append(f"{power_w:.1f} W ({window.get('power_source')})")
+    if (degc := number("temperature_max_degc")) is not None:
+        parts.append(f"{degc:.0f} degC at most")
+    return ", ".join(parts)
