@@ -130,7 +130,8 @@ class _Source:
             self._packed(item, value, str(kind.length * size))
             self._phase = self._phase.moved(kind.length * size)
         else:
-            self._run.list_of(item, value, [self._number(item) for _ in range(kind.length)])
+            elements = [self._number(item) for _ in range(kind.length)]  # the first may begin another run
+            self._run.list_of(item, value, elements)
 
     def _sequence(self, kind: Sequence, item: Number, value: str) -> None:
         size = item.size_bytes
