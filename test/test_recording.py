@@ -340,5 +340,8 @@ def test_what_cannot_be_played_is_refused_with_a_reason(tmp_path: Path) -> None:
     packed = tmp_path / "packed"
     packed.mkdir()
     (packed / "a.mcap.zstd").touch()
-    with pytest.raises(ConfigError, match=r"zstd -d a\.mcap\.zstd"):
+    with pytest.raises(RecordingError, match=r"a\.mcap\.zstd must be a recording, but is empty"):
+        open_source(packed)
+    (packed / "a.mcap.zstd").write_bytes(b"not packed at all")
+    with pytest.raises(RecordingError, match=r"a\.mcap\.zstd must be packed with zstd, but: "):
         open_source(packed)

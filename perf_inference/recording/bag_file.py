@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -49,3 +49,22 @@ class BagFile(Protocol):
         """Yield the messages in the order of the file."""
 
     def close(self) -> None: ...
+
+
+def merged(topics: Iterable[Topic]) -> list[Topic]:
+    """Return the topics with each name and type once: counts added up, all QoS profiles, the first definition."""
+    found: dict[tuple[str, str], Topic] = {}
+    for topic in topics:
+        known = found.get((topic.name, topic.type))
+        found[topic.name, topic.type] = topic if known is None else _joined(known, topic)
+    return list(found.values())
+
+
+def _joined(one: Topic, other: Topic) -> Topic:
+    return replace(
+        one,
+        count=one.count + other.count,
+        qos=one.qos + tuple(profile for profile in other.qos if profile not in one.qos),
+        type_hash=one.type_hash or other.type_hash,
+        definition=one.definition or other.definition,
+    )

@@ -10,19 +10,20 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording.bag_file import BagFile, BagMessage, Topic
+from perf_inference.recording.bag_file import BagFile, BagMessage, merged
 from perf_inference.recording.jsonl_file import JsonlFile
 from perf_inference.recording.mcap_file import McapFile
+from perf_inference.recording.metadata import read_metadata
+from perf_inference.recording.packed_file import PackedFile
 from perf_inference.recording.sqlite_file import SqliteFile
 
 PICTURES = (".jpg", ".jpeg", ".png")
-_BAGS = (".db3", ".mcap")
-_COMPRESSED = (".db3.zstd", ".mcap.zstd")
+_BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LINES = (".jsonl", ".jsonl.zst")
 _SEGMENT = re.compile(r"topics_\d+\.jsonl(\.zst)?$")
 _EXPECTED = (
@@ -37,12 +38,8 @@ class Bag:
     def __init__(self, path: Path, files: list[BagFile]) -> None:
         self.path = path
         self._files = files
-        topics: dict[tuple[str, str], Topic] = {}
-        for topic in (topic for file in files for topic in file.topics):
-            key = topic.name, topic.type
-            known = topics.get(key, replace(topic, count=0))
-            topics[key] = replace(known, count=known.count + topic.count, qos=known.qos or topic.qos)
-        self.topics = sorted(topics.values(), key=lambda topic: topic.name)
+        topics = merged(topic for file in files for topic in file.topics)
+        self.topics = sorted(topics, key=lambda topic: topic.name)
 
     @property
     def count(self) -> int:
@@ -107,37 +104,84 @@ def open_source(path: str | Path) -> Bag | Pictures:
         RecordingError: it is damaged.
     """
     given = Path(path).expanduser().absolute()
-    matched = [] if given.exists() else [Path(name) for name in glob(str(given))]
-    if not given.exists() and not matched:
-        raise ConfigError(f"source must be {_EXPECTED}; there is nothing at '{given}'")
-    try:
-        files = sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=_natural)
-    except OSError as error:
-        raise ConfigError(f"source '{given}' cannot be read: {error.strerror}") from error
-    bags = [file for file in files if file.suffix in _BAGS] or _segments(files, whole_folder=given.is_dir())
-    if bags:
+    files = _files(given)
+    if bags := _bags(files, whole_folder=given.is_dir()):
         return Bag(given, [_open_file(file) for file in bags])
     pictures = tuple(file for file in files if file.suffix.lower() in PICTURES)
     if pictures:
         return Pictures(given, pictures)
-    if packed := [file.name for file in files if file.name.endswith(_COMPRESSED)]:
-        raise ConfigError(f"source '{given}' is compressed ({packed[0]}); unpack it first: zstd -d {packed[0]}")
-    found = ", ".join(file.name for file in files[:5]) or "an empty folder"
-    raise ConfigError(f"source must be {_EXPECTED}; '{given}' is {found}")
+    raise _not_a_source(given, files)
 
 
-def _open_file(path: Path) -> BagFile:
-    if path.stat().st_size == 0:
-        raise RecordingError(f"{path} must be a recording, but is empty")
-    if path.name.endswith(_LINES):
-        return JsonlFile(path)
-    return McapFile(path) if path.suffix == ".mcap" else SqliteFile(path)
+def open_damaged(path: Path) -> tuple[list[BagFile], list[str]]:
+    """Return the files of the recording at `path` that can be opened, and what is wrong with the others.
+
+    Raises:
+        ConfigError: there is no recording.
+        RecordingError: no file can be opened.
+    """
+    files = _files(path)
+    bags = _bags(files, whole_folder=path.is_dir())
+    if not bags:
+        raise _not_a_source(path, files)
+    results = [_file_or_error(file) for file in bags]
+    opened = [result for result in results if not isinstance(result, RecordingError)]
+    failed = [str(result) for result in results if isinstance(result, RecordingError)]
+    if not opened:
+        raise RecordingError(failed[0])
+    return opened, failed
+
+
+def _file_or_error(path: Path) -> BagFile | RecordingError:
+    try:
+        return _open_file(path)
+    except RecordingError as error:
+        return error
+
+
+def _files(given: Path) -> list[Path]:
+    matched = [] if given.exists() else [Path(name) for name in glob(str(given))]
+    if not given.exists() and not matched:
+        raise ConfigError(f"source must be {_EXPECTED}; there is nothing at '{given}'")
+    try:
+        return sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=_natural)
+    except OSError as error:
+        raise ConfigError(f"source '{given}' cannot be read: {error.strerror}") from error
+
+
+def _bags(files: list[Path], whole_folder: bool) -> list[Path]:
+    return [file for file in files if file.name.endswith(_BAGS)] or _segments(files, whole_folder)
 
 
 def _segments(files: list[Path], whole_folder: bool) -> list[Path]:
     """Return the files of JSON lines: in a folder only the segments; of one that is there twice, the plain one."""
     lines = [file for file in files if file.name.endswith(_LINES) and (not whole_folder or _SEGMENT.match(file.name))]
     return [file for file in lines if file.suffix != ".zst" or file.with_suffix("") not in lines]
+
+
+def _not_a_source(given: Path, files: list[Path]) -> ConfigError:
+    found = ", ".join(file.name for file in files[:5]) or "an empty folder"
+    return ConfigError(f"source must be {_EXPECTED}; '{given}' is {found}")
+
+
+def _open_file(path: Path) -> BagFile:
+    try:
+        if path.stat().st_size == 0:
+            raise RecordingError(f"{path} must be a recording, but is empty")
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
+    if path.name.endswith(_LINES):
+        return JsonlFile(path)
+    if path.suffix == ".zstd":
+        return PackedFile(path, _open_content)
+    return _open_content(path, path)
+
+
+def _open_content(path: Path, data: Path) -> BagFile:
+    """Open a file whose content is at `data`."""
+    about = read_metadata(path.parent)
+    packed = None if about is None else about.compression_mode == "message"
+    return (McapFile if data.suffix == ".mcap" else SqliteFile)(path, data, packed)
 
 
 def _natural(path: Path) -> list[str | int]:
