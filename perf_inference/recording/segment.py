@@ -68,6 +68,10 @@ class Segment:
             }
         )
 
+    def topic(self, topic: Topic) -> bytes:
+        """Return a topic's line ahead of its first message; nothing, when it was there."""
+        return b"" if (topic.name, topic.type) in self._channels else self._topic(topic)[0]
+
     def message(self, channel: Channel, seq: int, message: BagMessage) -> bytes:
         """Return a message's line, after its topic's where that is new in this segment."""
         topic = channel.topic
