@@ -15,6 +15,7 @@ from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 COMMANDS = {
     "analyze": "the figures of a recorded run, also while it is written, and a report as one HTML file",
     "bench": "what this machine can do",
+    "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "run": "start the nodes of a ROS parameters file and keep them running",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
