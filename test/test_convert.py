@@ -15,7 +15,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +301,7 @@ def check_random_messages(chance: random.Random, folder: Path) -> None:
         assert read(source)[0] == messages
         done = check_every_way(source, folder / "out")
         assert (done.kept.undecoded, done.kept.refused) == (0, 0)
+        assert done.kept.inexact > 10, "rclpy leaves padding that is not zero"
 
 
 def one_in_both(tmp_path: Path, examples: int) -> Callable[[], None]:
@@ -570,6 +571,32 @@ def test_a_file_that_cannot_be_opened_does_not_stop_the_others(tmp_path: Path) -
     assert "a_1.mcap must be an MCAP file" in done.unreadable[0]
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.sampled_from(["a.mcap", "a.db3"]),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=9)), min_size=1),
+)
+def test_whatever_is_damaged_the_target_is_in_order(
+    tmp_path: Path, name: str, damage: list[tuple[float, bytes]]
+) -> None:
+    source = tmp_path / name
+    source.unlink(missing_ok=True)
+    write(source, [text(n, publish_ns=n, publish_seq=n) for n in range(300)])
+    data = bytearray(source.read_bytes())
+    for share, new in damage:
+        at = round(share * (len(data) - len(new)))
+        data[at : at + len(new)] = new
+    source.write_bytes(data)
+    for target in (tmp_path / "out.mcap", tmp_path / "out.db3", tmp_path / "out.jsonl"):
+        target.unlink(missing_ok=True)
+        try:
+            done = make(source, target)
+        except RecordingError:
+            assert not target.exists()
+            continue
+        assert len(read(target)[0]) == done.messages
+
+
 MANY = 20_000
 
 
@@ -686,6 +713,26 @@ def test_the_command_says_what_became_of_it(shared_data: Path, tmp_path: Path, s
     process = start_command("convert", str(tmp_path / "none"), str(tmp_path / "d"))
     assert process.wait() == 78
     assert "there is nothing at" in process.output()
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(tmp_path: Path) -> None:
+    source = many(tmp_path / "a.mcap")
+    command = [sys.executable, "-m", "perf_inference.cli", "convert", str(source)]
+    ours, theirs = os.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+        process = subprocess.Popen([*command, str(tmp_path / "b.db3")], stderr=theirs, env=environment)
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: the other end is closed
+            while part := terminal.read(65536):
+                shown += part
+        assert process.wait() == 0
+    assert b"/20000" in shown
+    assert "━".encode() in shown
+    done = subprocess.run([*command, str(tmp_path / "c.db3")], capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
 # --- memory

@@ -46,7 +46,7 @@ def read_metadata(folder: Path) -> Metadata | None:
             custom_data={str(key): str(value) for key, value in custom.items()} if isinstance(custom, dict) else {},
             topics=topics,
         )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError):
         return None
 
 

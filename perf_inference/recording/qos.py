@@ -56,7 +56,7 @@ def parse_qos(text: str) -> tuple[Qos, ...]:
     """Return the profiles of rosbag2's `offered_qos_profiles`, with numbers or words; empty: not known."""
     try:
         profiles = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # a date that is none is a ValueError
         return ()
     return qos_profiles(profiles)
 

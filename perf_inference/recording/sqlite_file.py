@@ -107,7 +107,9 @@ class SqliteFile:
                 if row[0] < start:
                     raise sqlite3.DatabaseError("the ids are not in order")
                 start = row[0] + 1
-                if row[1] in self._topics:
+                if not isinstance(row[2], int) or isinstance(row[3], (int, float)):
+                    damage.add(f"message {row[0]} has no time, or no contents")
+                elif row[1] in self._topics:
                     yield self._message(row)
                 else:
                     damage.add(f"message {row[0]} belongs to topic {row[1]}, which is not described")
@@ -172,7 +174,7 @@ def _topics(database: sqlite3.Connection) -> dict[int, Topic]:
         key: Topic(
             name, kind, counts.get(key, 0), encoding, parse_qos(profiles), type_hash or None, definitions.get(kind)
         )
-        for key, name, kind, encoding, profiles, type_hash in rows
+        for key, name, kind, encoding, profiles, type_hash in ((row[0], *map(_text, row[1:])) for row in rows)
     }
 
 
@@ -192,7 +194,14 @@ def _definitions(database: sqlite3.Connection) -> dict[str, Definition]:
     if not _columns(database, "message_definitions"):
         return {}
     rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-    return {kind: Definition(kind, encoding, text) for kind, encoding, text in rows if text}
+    return {
+        kind: Definition(kind, encoding, text) for kind, encoding, text in (map(_text, row) for row in rows) if text
+    }
+
+
+def _text(value: Any) -> str:
+    """Return what should be a text: SQLite lets every column hold every type."""
+    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _start_ns(database: sqlite3.Connection) -> int:
