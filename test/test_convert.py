@@ -295,13 +295,12 @@ def check_every_way(source: Path, folder: Path) -> Conversion:
 def check_random_messages(chance: random.Random, folder: Path) -> None:
     messages = random_recording(chance)
     assert len(messages) >= 100
-    for name in ("source.mcap", "source.db3"):
-        (folder / name).unlink(missing_ok=True)
-        source = write(folder / name, messages)
-        assert read(source)[0] == messages
-        done = check_every_way(source, folder / "out")
-        assert (done.kept.undecoded, done.kept.refused) == (0, 0)
-        assert done.kept.inexact > 10, "rclpy leaves padding that is not zero"
+    source = folder / chance.choice(("source.mcap", "source.db3"))
+    source.unlink(missing_ok=True)
+    assert read(write(source, messages))[0] == messages
+    done = check_every_way(source, folder / "out")
+    assert (done.kept.undecoded, done.kept.refused) == (0, 0)
+    assert done.kept.inexact > 10, "rclpy leaves padding that is not zero"
 
 
 def one_in_both(tmp_path: Path, examples: int) -> Callable[[], None]:
@@ -505,7 +504,7 @@ def test_lines_that_are_none_of_ours_are_skipped_and_told(tmp_path: Path) -> Non
 def test_of_a_cut_mcap_what_is_whole_is_converted(tmp_path: Path) -> None:
     source = many(tmp_path / "a.mcap")
     whole = source.read_bytes()
-    for share in (0.3, 0.6, 0.99):
+    for share in (0.4, 0.99):
         source.write_bytes(whole[: round(len(whole) * share)])
         target = tmp_path / f"{share}.mcap"
         done = make(source, target)
@@ -677,10 +676,11 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, target: str) -
     assert os.listdir(tmp_path) == ["source.mcap"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("target", ["a.db3", "folder"])
+@pytest.mark.parametrize(
+    ("target", "how"), [("a.db3", signal.SIGTERM), ("folder", signal.SIGINT), ("folder", signal.SIGKILL)]
+)
 def test_an_interrupted_conversion_leaves_nothing_that_looks_whole(
-    tmp_path: Path, start_command: Any, how: signal.Signals, target: str
+    tmp_path: Path, start_command: Any, target: str, how: signal.Signals
 ) -> None:
     source = tmp_path / "source.db3"
     write(source, [message for _ in range(3) for message in many_messages()])
@@ -777,20 +777,14 @@ def images(path: Path, megabytes: int) -> Path:
     return path
 
 
-def check_memory(folder: Path, megabytes: int) -> None:
-    source = images(folder / "a.mcap", megabytes)
-    peaks = {"b.db3": source, "c.jsonl": source, "d.mcap": folder / "b.db3", "e.mcap": folder / "c.jsonl",
-             "f.db3": folder / "c.jsonl", "g.jsonl": folder / "b.db3"}  # fmt: skip
-    for target, origin in peaks.items():
-        assert peak_mb(origin, folder / target) < 200, f"{origin.name} to {target}"
-    (folder / "a.mcap.zstd").write_bytes(zstandard.ZstdCompressor(level=1).compress(source.read_bytes()))
-    assert peak_mb(folder / "a.mcap.zstd", folder / "h.mcap") < 200
-
-
-def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
-    check_memory(tmp_path, 40)
-
-
-@pytest.mark.long
-def test_prove_memory_with_400_mb(tmp_path: Path) -> None:
-    check_memory(tmp_path, 400)
+@pytest.mark.parametrize("megabytes", [20, pytest.param(400, marks=pytest.mark.long)])
+def test_prove_memory_does_not_grow_with_the_recording(tmp_path: Path, megabytes: int) -> None:
+    source = images(tmp_path / "a.mcap", megabytes)
+    packed = tmp_path / "a.mcap.zstd"
+    packed.write_bytes(zstandard.ZstdCompressor(level=1).compress(source.read_bytes()))
+    ways = {"c.jsonl": source, "b.db3": tmp_path / "c.jsonl", "d.mcap": packed}
+    if megabytes > 20:
+        ways |= {"e.db3": source, "f.mcap": tmp_path / "b.db3", "g.mcap": tmp_path / "c.jsonl",
+                 "h.jsonl": tmp_path / "b.db3"}  # fmt: skip
+    for target, origin in ways.items():
+        assert peak_mb(origin, tmp_path / target) < 200, f"{origin.name} to {target}"
