@@ -648,7 +648,7 @@ def test_what_is_no_recording_is_refused_with_a_reason(tmp_path: Path) -> None:
     for source, reason in (
         ("none", "there is nothing at"),
         ("empty", "an empty folder"),
-        ("pictures", r"is a\.png"),
+        ("pictures", r"source must be a rosbag2 folder, [^;]*jsonl; '.*pictures' is a\.png"),
         ("empty.mcap", "must be a recording, but is empty"),
         ("empty.db3", "must be a recording, but is empty"),
     ):

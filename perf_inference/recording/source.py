@@ -26,10 +26,8 @@ PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LINES = (".jsonl", ".jsonl.zst")
 _SEGMENT = re.compile(r"topics_\d+\.jsonl(\.zst)?$")
-_EXPECTED = (
-    "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl, "
-    "or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
-)
+_RECORDING = "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl"
+_EXPECTED = f"{_RECORDING}, or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
 
 
 class Bag:
@@ -104,13 +102,13 @@ def open_source(path: str | Path) -> Bag | Pictures:
         RecordingError: it is damaged.
     """
     given = Path(path).expanduser().absolute()
-    files = _files(given)
+    files = _files(given, _EXPECTED)
     if bags := _bags(files, whole_folder=given.is_dir()):
         return Bag(given, [_open_file(file) for file in bags])
     pictures = tuple(file for file in files if file.suffix.lower() in PICTURES)
     if pictures:
         return Pictures(given, pictures)
-    raise _not_a_source(given, files)
+    raise _not_a_source(given, files, _EXPECTED)
 
 
 def open_damaged(path: Path) -> tuple[list[BagFile], list[str]]:
@@ -120,10 +118,10 @@ def open_damaged(path: Path) -> tuple[list[BagFile], list[str]]:
         ConfigError: there is no recording.
         RecordingError: no file can be opened.
     """
-    files = _files(path)
+    files = _files(path, _RECORDING)
     bags = _bags(files, whole_folder=path.is_dir())
     if not bags:
-        raise _not_a_source(path, files)
+        raise _not_a_source(path, files, _RECORDING)
     results = [_file_or_error(file) for file in bags]
     opened = [result for result in results if not isinstance(result, RecordingError)]
     failed = [str(result) for result in results if isinstance(result, RecordingError)]
@@ -139,10 +137,10 @@ def _file_or_error(path: Path) -> BagFile | RecordingError:
         return error
 
 
-def _files(given: Path) -> list[Path]:
+def _files(given: Path, expected: str) -> list[Path]:
     matched = [] if given.exists() else [Path(name) for name in glob(str(given))]
     if not given.exists() and not matched:
-        raise ConfigError(f"source must be {_EXPECTED}; there is nothing at '{given}'")
+        raise ConfigError(f"source must be {expected}; there is nothing at '{given}'")
     try:
         return sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=_natural)
     except OSError as error:
@@ -159,9 +157,9 @@ def _segments(files: list[Path], whole_folder: bool) -> list[Path]:
     return [file for file in lines if file.suffix != ".zst" or file.with_suffix("") not in lines]
 
 
-def _not_a_source(given: Path, files: list[Path]) -> ConfigError:
+def _not_a_source(given: Path, files: list[Path], expected: str) -> ConfigError:
     found = ", ".join(file.name for file in files[:5]) or "an empty folder"
-    return ConfigError(f"source must be {_EXPECTED}; '{given}' is {found}")
+    return ConfigError(f"source must be {expected}; '{given}' is {found}")
 
 
 def _open_file(path: Path) -> BagFile:
