@@ -456,7 +456,7 @@ def test_metadata_tells_what_older_storages_do_not(shared_data: Path, tmp_path: 
     _, topics = read(tmp_path / "out")
     assert {(len(qos), qos[0].depth, type_hash) for _, _, _, qos, type_hash in topics} == {(1, 7, "RIHS01_x")}
     about = yaml.safe_load((tmp_path / "out" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
-    assert (about["version"], about["custom_data"], about["ros_distro"]) == (9, {"robot": "arm 7"}, "jazzy")
+    assert (about["version"], about["custom_data"], about["ros_distro"]) == (8, {"robot": "arm 7"}, "jazzy")
     assert about["files"] == [
         {
             "path": "out_0.mcap",

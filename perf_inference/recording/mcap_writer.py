@@ -1,4 +1,4 @@
-"""Writes a rosbag2 file of the MCAP storage, as Jazzy does."""
+"""Writes a rosbag2 file of the MCAP storage, as Jazzy does, but for QoS in numbers, which Humble reads too."""
 
 from __future__ import annotations
 

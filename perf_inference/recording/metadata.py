@@ -10,10 +10,10 @@ from typing import Any
 import yaml
 
 from perf_inference.recording.bag_file import BagMessage, Topic
-from perf_inference.recording.qos import Qos, parse_qos, qos_profiles
+from perf_inference.recording.qos import Qos, format_qos, parse_qos, qos_profiles
 
 FILE_NAME = "metadata.yaml"
-_VERSION = 9  # Jazzy's
+_VERSION = 8  # with numbers for QoS: what Humble can read, and all since
 _NO_START_NS = (1 << 63) - 1  # rosbag2's for a recording without messages
 _KEY = "rosbag2_bagfile_information"
 
@@ -86,7 +86,7 @@ class Contents:
                         "name": topic.name,
                         "type": topic.type,
                         "serialization_format": topic.encoding,
-                        "offered_qos_profiles": [profile.as_dict() for profile in topic.qos],
+                        "offered_qos_profiles": format_qos(topic.qos),
                         "type_description_hash": topic.type_hash or "",
                     },
                     "message_count": self._counts.get((topic.name, topic.type), 0),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-# rmw's enumerations in their order: rosbag2 writes the numbers up to Iron, the words since.
+# rmw's enumerations in their order. rosbag2 writes the numbers up to Iron and the words since; all read the numbers.
 _HISTORY = ("system_default", "keep_last", "keep_all", "unknown")
 _RELIABILITY = ("system_default", "reliable", "best_effort", "unknown", "best_available")
 _DURABILITY = ("system_default", "transient_local", "volatile", "unknown", "best_available")
@@ -62,8 +62,11 @@ def parse_qos(text: str) -> tuple[Qos, ...]:
 
 
 def format_qos(profiles: Iterable[Qos]) -> str:
-    """Return rosbag2's `offered_qos_profiles`, with words; empty: not known."""
+    """Return rosbag2's `offered_qos_profiles`, with the numbers that every distribution reads; empty: not known."""
+    words = {"history": _HISTORY, "reliability": _RELIABILITY, "durability": _DURABILITY, "liveliness": _LIVELINESS}
     dicts = [profile.as_dict() for profile in profiles]
+    for profile in dicts:
+        profile.update({key: all_.index(profile[key]) for key, all_ in words.items()})
     return yaml.safe_dump(dicts, sort_keys=False) if dicts else ""
 
 
