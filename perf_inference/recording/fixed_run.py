@@ -91,5 +91,3 @@ class Run:
         self._variables.append(variable)
         self._format += code
         self._size_bytes += size_bytes
-
-
