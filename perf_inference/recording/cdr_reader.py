@@ -78,10 +78,9 @@ class CdrReader:
             )
         if isinstance(item, Number):
             return self._numbers(item, count)
-        values = []
+        values: list[Any] = []
         try:
-            for _ in range(count):
-                values.append(self.read(item))
+            values.extend(self.read(item) for _ in range(count))
         except FieldError as error:
             raise error.within(len(values)) from None
         return values

@@ -125,7 +125,7 @@ def _items_writer(kind: Array | Sequence, write_item: _Write) -> _Write:
             out += bytes(-len(out) % 4) + _pack_u32(len(value))
         index = 0
         try:
-            for index, one in enumerate(value):
+            for index, one in enumerate(value):  # noqa: B007
                 write_item(out, one)
         except FieldError as error:
             raise error.within(index) from None

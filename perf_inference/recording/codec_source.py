@@ -99,7 +99,8 @@ class _Source:
 
     def _message(self, message: Message) -> str:
         if not message.fields:
-            self._run.zero(self._number(NUMBERS["uint8"]))
+            value = self._number(NUMBERS["uint8"])
+            self._run.zero(value)
         return "{" + ", ".join(f"{name!r}: {self._value(kind)}" for name, kind in message.fields) + "}"
 
     def _number(self, kind: Number) -> str:
