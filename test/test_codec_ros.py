@@ -33,8 +33,8 @@ from perf_inference.nodes.definitions import installed_definition
 PACKAGES = (
     "action_msgs", "actionlib_msgs", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs",
     "nav_msgs", "rcl_interfaces", "rmw_dds_common", "rosgraph_msgs", "sensor_msgs", "service_msgs", "shape_msgs",
-    "std_msgs", "std_srvs", "stereo_msgs", "statistics_msgs", "tf2_msgs", "trajectory_msgs", "type_description_interfaces",
-    "unique_identifier_msgs", "vision_msgs", "visualization_msgs",
+    "std_msgs", "std_srvs", "stereo_msgs", "statistics_msgs", "tf2_msgs", "trajectory_msgs",
+    "type_description_interfaces", "unique_identifier_msgs", "vision_msgs", "visualization_msgs",
 )  # fmt: skip
 EXAMPLES = int(os.environ.get("PERF_INFERENCE_TEST_EXAMPLES", "3"))
 SETTINGS = settings(

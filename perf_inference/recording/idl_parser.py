@@ -102,12 +102,12 @@ class _Parser:
                 return members
             self._expect(",")
 
-    def _type(self) -> Declared:
+    def _type(self, nested: bool = False) -> Declared:
         word = self._next()
         if word == "sequence":
             self._expect("<")
-            item = self._type()
-            if item.many:
+            item = self._type(nested=True) if not nested else None
+            if item is None or item.many:
                 raise DefinitionError("a sequence of sequences or arrays is not supported")
             if self._skip(","):
                 return item._replace(many="sequence", size=self._size(">"))

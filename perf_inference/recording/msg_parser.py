@@ -8,8 +8,8 @@ from perf_inference.recording.declared import SECTION, TYPE_NAME, Declared, Defi
 from perf_inference.recording.fields import NUMBERS
 
 _FIELD = re.compile(
-    r"(?P<base>[A-Za-z]\w*(?:/[A-Za-z]\w*){0,2})(?:<=(?P<bound>\d{1,9}))?(?P<array>\[(?P<most><=)?(?P<size>\d{0,9})\])?"
-    r"[ \t]+(?P<name>[A-Za-z]\w*)[ \t]*(?P<rest>\W.*|(?<=[ \t]).*)?",
+    r"(?P<base>[A-Za-z]\w*(?:/[A-Za-z]\w*){0,2})(?:<=(?P<bound>\d{1,10}))?(?P<array>\[(?P<most><=)?(?P<size>\d{0,10})\])?"
+    r"[ \t]+(?P<name>[A-Za-z]\w*)(?P<rest>[ \t]*[=#].*|[ \t]+.*)?",
     re.ASCII,
 )
 _OLD_NAMES = {"time": "builtin_interfaces/msg/Time", "duration": "builtin_interfaces/msg/Duration"}
@@ -44,7 +44,7 @@ def _field(type_name: str, line: str) -> Declared | None:
     if parts is None:
         raise DefinitionError(f"a line of {type_name} must be 'type name', got {line[:100]!r}")
     base, array, size = parts["base"], parts["array"], int(parts["size"] or 0)
-    if (parts["rest"] or "").startswith("=") and not array:
+    if (parts["rest"] or "").lstrip().startswith("=") and not array:
         return None
     if parts["bound"] and base not in ("string", "wstring"):
         raise DefinitionError(f"only strings are bounded by '<=', got {line[:100]!r}")
