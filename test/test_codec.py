@@ -14,13 +14,14 @@ from typing import Any
 
 import orjson
 import pytest
-from cdr_values import fields
+from cdr_values import as_written, fields
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.codec import Codec, Decoded
 from perf_inference.recording.definition import Definition, builtin_definition, type_hash
+from perf_inference.recording.fields import NUMBERS
 from perf_inference.recording.mcap_file import McapFile
 from perf_inference.recording.message_tree import message_tree
 from perf_inference.recording.sqlite_file import SqliteFile
@@ -220,6 +221,17 @@ def test_not_exact(parts: dict[str, str], changed: dict[str, Any]) -> None:
     assert test.decode(clean) == Decoded({**message, **changed}, True, None)
 
 
+@pytest.mark.parametrize("count", [3, 64, 65])
+@pytest.mark.parametrize("kind", ["bool[]", "bool[{}]"])
+def test_other_booleans_in_arrays(kind: str, count: int) -> None:
+    test = codec(f"{kind.format(count)} x\nuint32[] y")
+    message = {"x": as_written(NUMBERS["bool"], [True] * count), "y": []}
+    clean = test.encode(message)
+    assert test.decode(clean) == Decoded(message, True, None)
+    dirty = clean.replace(b"\1" * count, b"\2" + b"\1" * (count - 1))
+    assert test.decode(dirty) == Decoded(message, False, None)
+
+
 def test_remembered_texts_are_compared() -> None:
     """The decoder takes texts from the message before only where the bytes are the same."""
     test = codec("string a\nstring[] b\nuint8 c")
@@ -299,10 +311,18 @@ def test_cut_off_messages_name_the_field() -> None:
             test.decode(data[:end])
 
 
-def test_more_than_the_bound_is_read_but_not_exact() -> None:
-    assert codec("uint16[<=1] x\nstring<=1 s").decode(cdr("02000000 0100 0200 03000000 616200")) == Decoded(
-        {"x": [1, 2], "s": "ab"}, False, None
-    )
+@pytest.mark.parametrize(
+    ("text", "data", "value"),
+    [
+        ("uint16[<=1] x", "02000000 0100 0200", [1, 2]),
+        ("string[<=1] x", "02000000 01000000 00 000000 01000000 00", ["", ""]),
+        ("string<=1 x", "03000000 616200", "ab"),
+        ("string<=1[] x", "01000000 03000000 616200", ["ab"]),
+    ],
+)
+def test_more_than_the_bound_is_read_but_not_exact(text: str, data: str, value: Any) -> None:
+    assert codec(text).decode(cdr(data)) == Decoded({"x": value}, False, None)
+    assert codec(text.replace("<=1", "")).decode(cdr(data)) == Decoded({"x": value}, True, None)
 
 
 # -- any bytes
@@ -433,6 +453,9 @@ def test_wide_and_deep_definitions() -> None:
         for _ in range(14):
             message = {"s": "abc", "a": [message] if many else message}
         assert test.decode(test.encode({"a": message})) == Decoded({"a": message}, True, None)
+    for kind in ("float64", "bool", "string", "bool[2]", "float32[2]", "Time"):
+        flat = codec("".join(f"{kind} a{n}\n" for n in range(3000)).replace("Time", "builtin_interfaces/Time"))
+        assert flat.decode(bytes(flat.encode(flat.decode(cdr("") + bytes(24000)).message))).exact
     huge = codec("".join(f"float32[64] a{n}\n" for n in range(400)))  # too many values for a decoder of its own
     message = {f"a{n}": [0.5] * 64 for n in range(400)}
     assert huge.decode(huge.encode(message)) == Decoded(message, True, None)

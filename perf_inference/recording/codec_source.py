@@ -18,6 +18,7 @@ from perf_inference.recording.phase import Phase, Phases
 
 Decode: TypeAlias = "Callable[[bytes], tuple[dict[str, Any], bool, int | None]]"
 _MAX_VALUES = 20_000  # variables of the function
+_MAX_LINES = 10_000  # which take half a second to compile
 _MAX_REMEMBERED_BYTES = 4096
 
 
@@ -42,7 +43,10 @@ def decoder(root: Message) -> Decode:
         TooBigError: there is none for this type.
     """
     source, names = _Source(root).text()
-    exec(compile(source, f"<decoder of {root.type}>", "exec"), names)
+    try:
+        exec(compile(source, f"<decoder of {root.type}>", "exec"), names)
+    except (SyntaxError, RecursionError, MemoryError) as error:  # limits of Python's compiler
+        raise TooBigError from error
     decode: Decode = names["make"]()
     return decode
 
@@ -231,6 +235,8 @@ class _Source:
 
     def _add(self, *lines: str) -> None:
         self._lines += ["    " * self._indent + line for line in lines]
+        if len(self._lines) > _MAX_LINES:
+            raise TooBigError
 
     def _variable(self, letter: str) -> str:
         self._values += 1
