@@ -232,6 +232,20 @@ def test_other_booleans_in_arrays(kind: str, count: int) -> None:
     assert test.decode(dirty) == Decoded(message, False, None)
 
 
+@pytest.mark.parametrize("header", ["", "0001", "00010", "00020000", "00060000", "01010000", "ff000000"])
+def test_other_encapsulations_are_refused(header: str) -> None:
+    with pytest.raises(InputError, match=r"must begin with 00 00 or 00 01 \(plain CDR\)"):
+        codec("uint8 x").decode(bytes.fromhex(header + "00" * (len(header) == 8) + "0" * (len(header) % 2)))
+
+
+@pytest.mark.parametrize(("name", "code"), [("float64", "d"), ("int16", "h"), ("uint32", "I")])
+def test_long_arrays_in_big_endian(name: str, code: str) -> None:
+    test = codec(f"{name}[70] x")
+    values = [n * 3 for n in range(70)]
+    big = bytes(4) + struct.pack(f">70{code}", *values)
+    assert test.decode(big) == Decoded({"x": as_written(NUMBERS[name], values)}, False, None)
+
+
 def test_remembered_texts_are_compared() -> None:
     """The decoder takes texts from the message before only where the bytes are the same."""
     test = codec("string a\nstring[] b\nuint8 c")
@@ -456,6 +470,9 @@ def test_wide_and_deep_definitions() -> None:
     for kind in ("float64", "bool", "string", "bool[2]", "float32[2]", "Time"):
         flat = codec("".join(f"{kind} a{n}\n" for n in range(3000)).replace("Time", "builtin_interfaces/Time"))
         assert flat.decode(bytes(flat.encode(flat.decode(cdr("") + bytes(24000)).message))).exact
+    start = time.monotonic()
+    codec("".join(f"string a{n}\n" for n in range(9999)))
+    assert time.monotonic() - start < 4
     huge = codec("".join(f"float32[64] a{n}\n" for n in range(400)))  # too many values for a decoder of its own
     message = {f"a{n}": [0.5] * 64 for n in range(400)}
     assert huge.decode(huge.encode(message)) == Decoded(message, True, None)
@@ -504,9 +521,13 @@ def test_idl() -> None:
         "module a { module msg { const uint32 N = 1 << 99999999999; struct B { uint8 x[N]; }; }; };",
         "module a { module msg { union B switch (long) { case 1: long x; }; }; };",
         "module a { module msg { struct B { uint8 x;",
+        "module a { module msg { struct B { uint8 '; }; }; };",
+        "module a { module msg { struct B { uint8 x::y; }; }; };",
+        "module a { module msg { struct B { uint8 5; }; }; };",
         "struct B",
         "}" * 1000,
         "module a {" * 50_000,
+        "module a {" * 20_000 + "struct B {" + "x y;" * 20_000,
         "@(" * 100_000,
         '"' + '\\"' * 100_000,
         "/*" * 100_000,
