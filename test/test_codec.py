@@ -472,7 +472,7 @@ def test_wide_and_deep_definitions() -> None:
         assert flat.decode(bytes(flat.encode(flat.decode(cdr("") + bytes(24000)).message))).exact
     start = time.monotonic()
     codec("".join(f"string a{n}\n" for n in range(9999)))
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 1.5
     huge = codec("".join(f"float32[64] a{n}\n" for n in range(400)))  # too many values for a decoder of its own
     message = {f"a{n}": [0.5] * 64 for n in range(400)}
     assert huge.decode(huge.encode(message)) == Decoded(message, True, None)
