@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from functools import lru_cache
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from rosidl_parser.definition import (
 )
 
 from perf_inference.errors import ConfigError
+from perf_inference.recording.declared import DefinitionError, full_name
 from perf_inference.recording.definition import Definition
 from perf_inference.recording.fields import NUMBERS
-from perf_inference.recording.msg_parser import DefinitionError, full_name, parse_msg
+from perf_inference.recording.msg_parser import parse_msg
 
 _TYPE = re.compile(r"(\w+)/(?:(msg|srv|action)/)?(\w+)", re.ASCII)
 _SEPARATOR = "=" * 80
 _BASIC = {"boolean": "bool", "octet": "byte", "float": "float32", "double": "float64"}  # IDL's name, .msg's name
 
 
-@lru_cache(maxsize=None)
+@cache
 def installed_definition(type_name: str) -> Definition:
     """Return a type's definition: the installed `.msg` files, or what the Python classes tell where there are none.
 
@@ -75,10 +77,8 @@ def _file_text(name: str) -> str | None:
 
 def _share_directories(package: str) -> list[Path]:
     found = [Path(sys.prefix) / "share" / package]  # of wheels, which have no AMENT_PREFIX_PATH
-    try:
+    with suppress(LookupError, OSError, ValueError):
         found.insert(0, Path(get_package_share_directory(package)))
-    except (LookupError, OSError, ValueError):
-        pass
     return found
 
 

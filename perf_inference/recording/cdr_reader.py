@@ -16,7 +16,7 @@ WIDE_FORMS = ("units4", "units2", "bytes2")
 
 
 class CdrReader:
-    """One message on its way to fields. Booleans become true or false, text that is no text has replacement characters."""
+    """One message on its way to fields; what is no text gets replacement characters."""
 
     def __init__(self, data: bytes, wide_form: str = WIDE_FORMS[0]) -> None:
         """Check the encapsulation header.
@@ -49,12 +49,12 @@ class CdrReader:
         return self._items(kind)
 
     def _message(self, message: Message) -> dict[str, Any]:
-        values = {}
-        for name, kind in message.fields:
-            try:
+        values, name = {}, ""
+        try:
+            for name, kind in message.fields:
                 values[name] = self.read(kind)
-            except FieldError as error:
-                raise error.within(name) from None
+        except FieldError as error:
+            raise error.within(name) from None
         if not message.fields:
             self._take(1)
         return values
@@ -73,15 +73,16 @@ class CdrReader:
         item = kind.item
         count = kind.length if isinstance(kind, Array) else self._count()
         if count * item.min_bytes > self.spare_bytes:
-            raise FieldError(f"{count} elements of at least {item.min_bytes} bytes, but {self.spare_bytes} bytes are left")
+            raise FieldError(
+                f"{count} elements of at least {item.min_bytes} bytes, but {self.spare_bytes} bytes are left"
+            )
         if isinstance(item, Number):
             return self._numbers(item, count)
-        values = []
-        for index in range(count):
-            try:
-                values.append(self.read(item))
-            except FieldError as error:
-                raise error.within(index) from None
+        values: list[Any] = []
+        try:
+            values.extend(self.read(item) for _ in range(count))
+        except FieldError as error:
+            raise error.within(len(values)) from None
         return values
 
     def _numbers(self, item: Number, count: int) -> Any:
@@ -143,5 +144,3 @@ def read_message(root: Message, data: bytes, wide: bool) -> dict[str, Any]:
         refused = refused or FieldError(f"{reader.spare_bytes} bytes are left at the end")
     assert refused is not None
     raise refused
-
-

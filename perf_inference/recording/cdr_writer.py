@@ -58,11 +58,12 @@ def _message_writer(fields: list[tuple[str, _Write]]) -> _Write:
             unknown = [name for name in value if name not in names]
             if unknown:
                 raise FieldError(f"has no field {unknown[0]!r}"[:200])
-        for name, write_field in fields:
-            try:
+        name = ""
+        try:
+            for name, write_field in fields:
                 write_field(out, value.get(name, _MISSING))
-            except FieldError as error:
-                raise error.within(name) from None
+        except FieldError as error:
+            raise error.within(name) from None
         if not fields:
             out.append(0)
 
@@ -122,11 +123,12 @@ def _items_writer(kind: Array | Sequence, write_item: _Write) -> _Write:
         check(len(value))
         if counted:
             out += bytes(-len(out) % 4) + _pack_u32(len(value))
-        for index, one in enumerate(value):
-            try:
+        index = 0
+        try:
+            for index, one in enumerate(value):  # noqa: B007
                 write_item(out, one)
-            except FieldError as error:
-                raise error.within(index) from None
+        except FieldError as error:
+            raise error.within(index) from None
 
     return write
 

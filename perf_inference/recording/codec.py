@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.cdr_reader import read_message
 from perf_inference.recording.cdr_writer import CdrWriter
-from perf_inference.recording.codec_source import GIVES_UP, TooBig, decoder
+from perf_inference.recording.codec_source import GIVES_UP, Decode, TooBigError, decoder
+from perf_inference.recording.declared import DefinitionError
 from perf_inference.recording.definition import Definition
 from perf_inference.recording.fields import FieldError, has_header, has_wide_text
-from perf_inference.recording.msg_parser import DefinitionError, message_tree
+from perf_inference.recording.message_tree import message_tree
 
 _STAMP_BYTES = 12  # header, sec, nanosec
 _little_stamp, _big_stamp = struct.Struct("<iI").unpack_from, struct.Struct(">iI").unpack_from
@@ -42,12 +44,10 @@ class Codec:
             raise RecordingError(f"the definition of {definition.type[:100]} cannot be used: {error}") from error
         self._has_header, self._wide = has_header(self._root), has_wide_text(self._root)
         self._writer = CdrWriter(self._root)
-        self._fast = self._careful
+        self._fast: Decode = self._careful
         if not self._wide:
-            try:
+            with suppress(TooBigError):
                 self._fast = decoder(self._root)
-            except TooBig:
-                pass
 
     def decode(self, data: bytes) -> Decoded:
         """Return the fields of a message.

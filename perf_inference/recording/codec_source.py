@@ -12,38 +12,42 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from perf_inference.recording.fields import NUMBERS, Array, Kind, Message, Number, Sequence, Text, has_header
+from perf_inference.recording.fixed_run import Run
 from perf_inference.recording.json_values import MAX_LISTED, are_bools, is_packed, packed, to_json_checked, unpackers
 from perf_inference.recording.phase import Phase, Phases
-from perf_inference.recording.fixed_run import Run
 
-_Decode: TypeAlias = "Callable[[bytes], tuple[dict[str, Any], bool, int | None]]"
+Decode: TypeAlias = "Callable[[bytes], tuple[dict[str, Any], bool, int | None]]"
 _MAX_VALUES = 20_000  # variables of the function
+_MAX_LINES = 10_000  # which take half a second to compile
 _MAX_REMEMBERED_BYTES = 4096
 
 
-class Unusual(Exception):
+class GiveUpError(Exception):
     """The fast decoder gives up on a message."""
 
 
-class TooBig(Exception):
+class TooBigError(Exception):
     """The type is too big for a decoder of its own."""
 
 
-GIVES_UP = (Unusual, struct.error, IndexError, UnicodeDecodeError)
+GIVES_UP = (GiveUpError, struct.error, IndexError, UnicodeDecodeError)
 
 
-def decoder(root: Message) -> _Decode:
+def decoder(root: Message) -> Decode:
     """Return a function from CDR to (fields, whether they give the same bytes, header stamp [ns]).
 
     It raises one of GIVES_UP where it gives up. Texts are remembered from one message to the next: one thread at a
     time gains most, more are safe.
 
     Raises:
-        TooBig: there is none for this type.
+        TooBigError: there is none for this type.
     """
     source, names = _Source(root).text()
-    exec(compile(source, f"<decoder of {root.type}>", "exec"), names)
-    decode: _Decode = names["make"]()
+    try:
+        exec(compile(source, f"<decoder of {root.type}>", "exec"), names)
+    except (SyntaxError, RecursionError, MemoryError) as error:  # limits of Python's compiler
+        raise TooBigError from error
+    decode: Decode = names["make"]()
     return decode
 
 
@@ -57,7 +61,7 @@ class _Source:
         self._phase, self._phases, self._run = Phase(), Phases(), Run()  # the phase is that of the run's end
         self._memories: list[str] = []
         self._names: dict[str, Any] = {
-            "Unusual": Unusual,
+            "GiveUp": GiveUpError,
             "Z": b"\0" * 8,  # greater than fewer zeros, and less than anything else
             "u32": struct.Struct("<I").unpack_from,
             "packed": packed,
@@ -69,12 +73,12 @@ class _Source:
         """Return the source of `make`, which makes the decoder, and the names that it uses."""
         fields = self._message(self._root)
         self._settle()
-        self._add("if p != end:", "    if p > end: raise Unusual", "    ok = False")
+        self._add("if p != end:", "    if p > end: raise GiveUp", "    ok = False")
         stamp = "(v0 * 1000000000 + v1) or None" if has_header(self._root) else "None"
         head = ["def make():", *(f"    {name} = (b'?', 0, None, True)" for name in self._memories)]
         head += ["    def decode(data):"]
         head += [f"        nonlocal {', '.join(self._memories)}"] if self._memories else []
-        head += ["        if data[:4] != b'\\0\\1\\0\\0': raise Unusual", "        p, end, ok = 4, len(data), True"]
+        head += ["        if data[:4] != b'\\0\\1\\0\\0': raise GiveUp", "        p, end, ok = 4, len(data), True"]
         tail = [f"        return {fields}, ok, {stamp}", "    return decode", ""]
         return "\n".join([*head, *self._lines, *tail]), self._names
 
@@ -99,7 +103,8 @@ class _Source:
 
     def _message(self, message: Message) -> str:
         if not message.fields:
-            self._run.zero(self._number(NUMBERS["uint8"]))
+            value = self._number(NUMBERS["uint8"])
+            self._run.zero(value)
         return "{" + ", ".join(f"{name!r}: {self._value(kind)}" for name, kind in message.fields) + "}"
 
     def _number(self, kind: Number) -> str:
@@ -115,9 +120,9 @@ class _Source:
 
     def _text(self, kind: Text, value: str) -> None:
         self._add("n, = u32(data, p)", "p += 4 + n")
-        self._add("if not n or data[p - 1]: raise Unusual")  # no end within the data: IndexError
+        self._add("if not n or data[p - 1]: raise GiveUp")  # no end within the data: IndexError
         if kind.bound:
-            self._add(f"if n > {kind.bound + 1}: raise Unusual")
+            self._add(f"if n > {kind.bound + 1}: raise GiveUp")
         self._add(f"{value} = data[p - n:p - 1].decode()")
         self._phase = Phase(1, 0)
 
@@ -166,7 +171,7 @@ class _Source:
     def _packed(self, item: Number, value: str, size: str) -> None:
         kind = f"K{len(self._names)}"
         self._names[kind] = item
-        self._add(f"e = p + {size}", "if e > end: raise Unusual", f"{value} = packed({kind}, data, p, e)")
+        self._add(f"e = p + {size}", "if e > end: raise GiveUp", f"{value} = packed({kind}, data, p, e)")
         if item.is_bool:
             self._add("if not are_bools(data, p, e): ok = False")
         self._add("p = e")
@@ -178,7 +183,7 @@ class _Source:
         else:
             self._settle()
             self._add(f"n = {kind.length}")
-        self._add(f"if n * {item.min_bytes} > end - p: raise Unusual", f"{value} = []", "for _ in range(n):")
+        self._add(f"if n * {item.min_bytes} > end - p: raise GiveUp", f"{value} = []", "for _ in range(n):")
         self._phase = phase = self._phases.in_loop(item, self._phase)
         self._indent, self._loops = self._indent + 1, self._loops + 1
         expression = self._value(item)
@@ -191,7 +196,7 @@ class _Source:
         self._align(4)
         self._add("n, = u32(data, p)", "p += 4")
         if kind.bound:
-            self._add(f"if n > {kind.bound}: raise Unusual")
+            self._add(f"if n > {kind.bound}: raise GiveUp")
         self._phase = self._phase.moved(4)
 
     def _remembered(self, value: str, copy: str, decode: Callable[[], None]) -> None:
@@ -230,9 +235,11 @@ class _Source:
 
     def _add(self, *lines: str) -> None:
         self._lines += ["    " * self._indent + line for line in lines]
+        if len(self._lines) > _MAX_LINES:
+            raise TooBigError
 
     def _variable(self, letter: str) -> str:
         self._values += 1
         if self._values > _MAX_VALUES:
-            raise TooBig
+            raise TooBigError
         return f"{letter}{self._values - 1}"

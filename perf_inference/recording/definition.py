@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from perf_inference.recording.declared import DefinitionError, full_name
 from perf_inference.recording.fields import Array, Kind, Message, Number, Sequence, Text
-from perf_inference.recording.msg_parser import DefinitionError, full_name, message_tree
+from perf_inference.recording.message_tree import message_tree
 
 # type_description_interfaces/msg/FieldType
 _TYPE_IDS = {

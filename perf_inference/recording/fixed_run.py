@@ -7,6 +7,8 @@ from typing import Any
 
 from perf_inference.recording.fields import Number
 
+_FEW = 8
+
 
 class Run:
     """Collects variables and their format; makes the lines that unpack and check them."""
@@ -58,7 +60,7 @@ class Run:
         if self._zeros:
             lines.append(f"if {' or '.join(self._zeros)}: ok = False")
         if self._bools:
-            lines.append(f"if {' | '.join(self._bools)} > 1: ok = False")
+            lines.append(f"if {_joined(self._bools, ' | ', 'max')} > 1: ok = False")
         for name, elements, kind in self._lists:
             values = [f"{element} != 0" for element in elements] if kind.is_bool else elements
             lines.append(f"{name} = [{', '.join(values)}]")
@@ -74,7 +76,7 @@ class Run:
         places += [(self._offsets[element], size) for _, elements, size in lists for element in elements]
         constant = f"P{len(names)}"
         names[constant] = places
-        lines = [f"f = {' + '.join(scalars + [f'sum({name})' for name, _, _ in lists])}", "if f - f != 0:"]
+        lines = [f"f = {_joined(scalars + [f'sum({name})' for name, _, _ in lists], ' + ', 'sum')}", "if f - f != 0:"]
         values = ", ".join(scalars + [f"*{name}" for name, _, _ in lists])
         lines.append(f"    c, good = checked(({values},), data, [(p + at, size) for at, size in {constant}])")
         lines.append("    ok = ok and good")
@@ -93,3 +95,6 @@ class Run:
         self._size_bytes += size_bytes
 
 
+def _joined(terms: list[str], operator: str, function: str) -> str:
+    """Return the expression of few terms, which is faster, or of many, which Python compiles however many they are."""
+    return operator.join(terms) if len(terms) <= _FEW else f"{function}(({', '.join(terms)}))"
