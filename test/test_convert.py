@@ -416,14 +416,14 @@ def test_a_folder_that_cannot_be_written_is_a_good_source(shared_data: Path, tmp
         source.chmod(0o755)
 
 
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-@pytest.mark.parametrize("mode", ["FILE", "MESSAGE", "STORAGE"])
+@pytest.mark.parametrize(
+    ("storage", "mode"),
+    [("mcap", "FILE"), ("mcap", "MESSAGE"), ("mcap", "STORAGE"), ("sqlite3", "FILE"), ("sqlite3", "MESSAGE")],
+)
 def test_what_rosbags_compresses_is_read(tmp_path: Path, storage: str, mode: str) -> None:
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
-    if (storage, mode) == ("sqlite3", "STORAGE"):
-        pytest.skip("SQLite has no compression of its own")
     writer = Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin[storage.upper()])
     writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
     with writer:
