@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from perf_inference.recording.fields import Array, Kind, Message, Number, Sequence, Text
-from perf_inference.recording.json_values import MAX_LISTED, to_json
+from perf_inference.recording.cdr.fields import Array, Kind, Message, Number, Sequence, Text
+from perf_inference.recording.cdr.json_values import MAX_LISTED, to_json
 
 _NO_SURROGATES = st.characters(exclude_categories=["Cs"])
 _NO_NUL = st.characters(exclude_categories=["Cs"], exclude_characters="\0")  # C's strings end there

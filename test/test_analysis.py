@@ -14,20 +14,20 @@ import pytest
 import zstandard
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.analysis import RunAnalysis
-from perf_inference.recording.analysis_source import open_recording
+from perf_inference.recording.analysis.analysis import RunAnalysis
+from perf_inference.recording.analysis.chart import Scale, TimeAxis, gather, spread, value_scale
+from perf_inference.recording.analysis.figures import Figures
+from perf_inference.recording.analysis.growing_file import GrowingFile
+from perf_inference.recording.analysis.run_reader import RunReader
+from perf_inference.recording.analysis.segment_reader import SegmentReader
+from perf_inference.recording.analysis.source import open_recording
+from perf_inference.recording.analysis.topics import SegmentAnalysis
+from perf_inference.recording.analysis.tracks import read_tracks
 from perf_inference.recording.bag_file import BagMessage, Topic
-from perf_inference.recording.chart import Scale, TimeAxis, gather, spread, value_scale
-from perf_inference.recording.codec import Codec
-from perf_inference.recording.definition import builtin_definition
-from perf_inference.recording.figures import Figures
-from perf_inference.recording.growing_file import GrowingFile
-from perf_inference.recording.run_reader import RunReader
-from perf_inference.recording.segment import Channel, Segment
-from perf_inference.recording.segment_reader import SegmentReader
-from perf_inference.recording.summary import Summary
-from perf_inference.recording.topics_analysis import SegmentAnalysis
-from perf_inference.recording.tracks import read_tracks
+from perf_inference.recording.cdr.codec import Codec
+from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.recorder.summary import Summary
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000
@@ -234,7 +234,7 @@ def test_a_file_that_is_replaced_is_read_anew_and_counted_once(tmp_path: Path, h
 
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perf_inference.recording.growing_file._MAX_LINE_BYTES", 3_000_000)
+    monkeypatch.setattr("perf_inference.recording.analysis.growing_file._MAX_LINE_BYTES", 3_000_000)
     path = tmp_path / NAME
     path.write_bytes(b"x" * 8_000_000 + b"\nshort\n")
     file = GrowingFile(path)

@@ -35,6 +35,16 @@ ALLOWED = {
         "domain",
     },
 }  # fmt: skip
+# within recording: what a room may import of the others; "": the modules beside the rooms
+RECORDING = {
+    "cdr": set(),
+    "": {"cdr"},
+    "jsonl": {"", "cdr"},
+    "bags": {"", "cdr", "jsonl"},
+    "recorder": {"", "cdr", "jsonl"},
+    "recovery": {"", "cdr", "jsonl"},
+    "analysis": {"", "cdr", "jsonl"},
+}
 TOP = {"cli", "commands", "bench"}  # these may import everything
 
 
@@ -60,6 +70,17 @@ def test_arrows(path: Path) -> None:
     if room in TOP or room == "__init__":
         return
     assert used <= ALLOWED[room], f"{room} may import {sorted(ALLOWED[room])}, not {sorted(used - ALLOWED[room])}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recording").rglob("*.py")), ids=lambda path: path.stem)
+def test_arrows_within_the_recording_room(path: Path) -> None:
+    def room_of(parts: list[str]) -> str:
+        return parts[0] if parts[0] in RECORDING else ""
+
+    room = room_of(list(path.relative_to(ROOT / "recording").parts))
+    names = [name.split(".")[2:] for name in _imports(path) if name.startswith("perf_inference.recording.")]
+    used = {room_of(parts) for parts in names} - {room}
+    assert used <= RECORDING[room], f"{room} may import {sorted(RECORDING[room])}, not {sorted(used - RECORDING[room])}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

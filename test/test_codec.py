@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perf_inference.errors import InputError, RecordingError
-from perf_inference.recording.codec import Codec, Decoded
-from perf_inference.recording.definition import Definition, builtin_definition, type_hash
-from perf_inference.recording.fields import NUMBERS
-from perf_inference.recording.mcap_file import McapFile
-from perf_inference.recording.message_tree import message_tree
-from perf_inference.recording.sqlite_file import SqliteFile
+from perf_inference.recording.bags.mcap_file import McapFile
+from perf_inference.recording.bags.sqlite_file import SqliteFile
+from perf_inference.recording.cdr.codec import Codec, Decoded
+from perf_inference.recording.cdr.definition import Definition, builtin_definition, type_hash
+from perf_inference.recording.cdr.fields import NUMBERS
+from perf_inference.recording.cdr.message_tree import message_tree
 
 SEPARATOR = "=" * 80
 EXAMPLES = int(os.environ.get("PERF_INFERENCE_TEST_EXAMPLES", "3"))

@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from perf_inference.errors import ConfigError
-from perf_inference.recording.codec import Codec
-from perf_inference.recording.definition import Definition, builtin_definition, type_hash
-from perf_inference.recording.fields import NUMBERS
-from perf_inference.recording.message_tree import message_tree
+from perf_inference.recording.cdr.codec import Codec
+from perf_inference.recording.cdr.definition import Definition, builtin_definition, type_hash
+from perf_inference.recording.cdr.fields import NUMBERS
+from perf_inference.recording.cdr.message_tree import message_tree
 
 pytest.importorskip("rclpy")
 from ament_index_python.packages import get_package_share_directory

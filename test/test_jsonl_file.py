@@ -12,15 +12,15 @@ import pytest
 import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording import jsonl_file
 from perf_inference.recording.bag_file import BagMessage, Topic
-from perf_inference.recording.codec import Codec
-from perf_inference.recording.definition import builtin_definition
-from perf_inference.recording.jsonl_file import JsonlFile
-from perf_inference.recording.line import sealed
+from perf_inference.recording.bags.source import Bag, open_source
+from perf_inference.recording.cdr.codec import Codec
+from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.jsonl import jsonl_file
+from perf_inference.recording.jsonl.jsonl_file import JsonlFile
+from perf_inference.recording.jsonl.line import sealed
+from perf_inference.recording.jsonl.segment import Channel, Segment
 from perf_inference.recording.qos import Qos
-from perf_inference.recording.segment import Channel, Segment
-from perf_inference.recording.source import Bag, open_source
 
 IMU = Topic("/imu", "sensor_msgs/msg/Imu", qos=(Qos(depth=5, durability="transient_local"),), type_hash="RIHS01_ab")
 TEXT = Topic("/text", "std_msgs/msg/String")

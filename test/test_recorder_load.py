@@ -21,7 +21,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from perf_inference import environment
 from perf_inference.nodes.messages import from_key_values
 from perf_inference.nodes.reporting import STATUS_QOS
-from perf_inference.recording.line import unsealed
+from perf_inference.recording.jsonl.line import unsealed
 
 START = "20260102_030405"
 

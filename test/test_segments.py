@@ -14,15 +14,15 @@ from conftest import wait_until
 
 from perf_inference.errors import InputError
 from perf_inference.recording.bag_file import BagMessage, Topic
-from perf_inference.recording.codec import Codec
-from perf_inference.recording.compressor import Compressor
-from perf_inference.recording.definition import Definition
-from perf_inference.recording.line import LineError, sealed, unsealed
+from perf_inference.recording.cdr.codec import Codec
+from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.jsonl.line import LineError, sealed, unsealed
+from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.qos import Qos
-from perf_inference.recording.segment import Channel
-from perf_inference.recording.segments import Limits, Segments
-from perf_inference.recording.session import Session
-from perf_inference.recording.writer import Writer
+from perf_inference.recording.recorder.compressor import Compressor
+from perf_inference.recording.recorder.segments import Limits, Segments
+from perf_inference.recording.recorder.session import Session
+from perf_inference.recording.recorder.writer import Writer
 
 DEFINITION = Definition("x/msg/Count", "ros2msg", "uint32 data\n")
 TOPIC = Topic("/count", "x/msg/Count", qos=(Qos(depth=3),), type_hash="RIHS01_0", definition=DEFINITION)

@@ -15,10 +15,10 @@ import pytest
 from conftest import wait_until
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.free_space import FreeSpace
-from perf_inference.recording.line import sealed
-from perf_inference.recording.line_file import LineFile
-from perf_inference.recording.writer import Writer
+from perf_inference.recording.jsonl.line import sealed
+from perf_inference.recording.recorder.free_space import FreeSpace
+from perf_inference.recording.recorder.line_file import LineFile
+from perf_inference.recording.recorder.writer import Writer
 
 
 def lines(path: Path) -> list[int]:
@@ -232,8 +232,8 @@ def test_kill_9_leaves_whole_lines(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from perf_inference.recording.line import sealed
-from perf_inference.recording.writer import Writer
+from perf_inference.recording.jsonl.line import sealed
+from perf_inference.recording.recorder.writer import Writer
 writer, n = Writer(queue_size=1000), 0
 file = writer.open(Path(sys.argv[1]))
 def work(n):

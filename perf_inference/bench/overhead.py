@@ -29,7 +29,7 @@ from perf_inference.measure.stamps import STAGES, Arrival, Scalar, Stamps, Timin
 from perf_inference.measure.statistics import Distribution, TimingStatistics
 from perf_inference.measure.warmup import AT_MOST, WarmUp
 from perf_inference.pipeline import Frame, Pipeline
-from perf_inference.recording.line_file import LineFile
+from perf_inference.recording.recorder.line_file import LineFile
 
 LIMIT_US = 20.0
 _GID, _RATE_HZ, _RECENT = b"publisher", 1000.0, 2000

@@ -24,13 +24,13 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
 from perf_inference.recording.bag_file import BagMessage, Topic
-from perf_inference.recording.codec import Codec
-from perf_inference.recording.definition import builtin_definition
-from perf_inference.recording.segment import Channel
-from perf_inference.recording.segments import Segments
-from perf_inference.recording.session import Session
-from perf_inference.recording.summary import Summary
-from perf_inference.recording.writer import Writer
+from perf_inference.recording.cdr.codec import Codec
+from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.jsonl.segment import Channel
+from perf_inference.recording.recorder.segments import Segments
+from perf_inference.recording.recorder.session import Session
+from perf_inference.recording.recorder.summary import Summary
+from perf_inference.recording.recorder.writer import Writer
 
 COUNTS = (100, 500, 1000, 100_000)
 INTERVALS = (1, 5, 10, 20)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from perf_inference.recording.analysis import NodeAnalysis, RunAnalysis
-from perf_inference.recording.analysis_words import (
+from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis
+from perf_inference.recording.analysis.figures import Figures, percent_name
+from perf_inference.recording.analysis.topics import SegmentAnalysis
+from perf_inference.recording.analysis.words import (
     clock_text,
     columns_of,
     engine_text,
@@ -19,8 +21,6 @@ from perf_inference.recording.analysis_words import (
     recorder_text,
     rule_text,
 )
-from perf_inference.recording.figures import Figures, percent_name
-from perf_inference.recording.topics_analysis import SegmentAnalysis
 
 
 def run_text(run: RunAnalysis) -> str:

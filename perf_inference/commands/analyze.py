@@ -16,12 +16,12 @@ from rich.text import Text
 from perf_inference.commands.analysis_text import live_line, live_table, run_text, segment_text
 from perf_inference.commands.stopping import StopFlag
 from perf_inference.errors import RecordingError
-from perf_inference.recording.analysis import RunAnalysis
-from perf_inference.recording.analysis_source import open_recording
-from perf_inference.recording.analysis_words import printable
-from perf_inference.recording.report import check_report, write_report
-from perf_inference.recording.run_reader import RunReader
-from perf_inference.recording.segment_reader import SegmentReader
+from perf_inference.recording.analysis.analysis import RunAnalysis
+from perf_inference.recording.analysis.report import check_report, write_report
+from perf_inference.recording.analysis.run_reader import RunReader
+from perf_inference.recording.analysis.segment_reader import SegmentReader
+from perf_inference.recording.analysis.source import open_recording
+from perf_inference.recording.analysis.words import printable
 
 NEEDS_ROS = False
 _REFRESH_S, _POLL_S = 1.0, 0.05

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from perf_inference.commands.stopping import StopFlag, Stopped
-from perf_inference.recording.convert import Conversion, convert
-from perf_inference.recording.target import STORAGES, target_of
+from perf_inference.recording.bags.convert import Conversion, convert
+from perf_inference.recording.bags.target import STORAGES, target_of
 
 NEEDS_ROS = False
 EX_PARTLY = 3

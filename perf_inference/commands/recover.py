@@ -8,13 +8,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording import ranges
-from perf_inference.recording.loss import Start, explained
-from perf_inference.recording.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece
-from perf_inference.recording.recovery import Recovery, read
-from perf_inference.recording.repair import found_topics
-from perf_inference.recording.survey import Part, Survey
-from perf_inference.recording.timings_survey import TimingsSurvey
+from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece
+from perf_inference.recording.recovery import ranges
+from perf_inference.recording.recovery.loss import Start, explained
+from perf_inference.recording.recovery.recovery import Recovery, read
+from perf_inference.recording.recovery.repair import found_topics
+from perf_inference.recording.recovery.survey import Part, Survey
+from perf_inference.recording.recovery.timings_survey import TimingsSurvey
 
 NEEDS_ROS = False
 LOSS = 3  # exit status

@@ -22,10 +22,10 @@ from rosidl_parser.definition import (
 )
 
 from perf_inference.errors import ConfigError
-from perf_inference.recording.declared import DefinitionError, full_name
-from perf_inference.recording.definition import Definition
-from perf_inference.recording.fields import NUMBERS
-from perf_inference.recording.msg_parser import parse_msg
+from perf_inference.recording.cdr.declared import DefinitionError, full_name
+from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.cdr.fields import NUMBERS
+from perf_inference.recording.cdr.msg_parser import parse_msg
 
 _TYPE = re.compile(r"(\w+)/(?:(msg|srv|action)/)?(\w+)", re.ASCII)
 _SEPARATOR = "=" * 80

@@ -28,14 +28,14 @@ from perf_inference.nodes.raw_input import RawInput, RawMessage
 from perf_inference.nodes.recorded_topics import RecordedTopic, RecordedTopics
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS, Report, Reporter
 from perf_inference.recording.bag_file import BagMessage
-from perf_inference.recording.compressor import Compressor
-from perf_inference.recording.free_space import FreeSpace
-from perf_inference.recording.segment import Channel
-from perf_inference.recording.segments import Limits, Segments
-from perf_inference.recording.selection import Encodings, Selection
-from perf_inference.recording.session import Session, replace_json
-from perf_inference.recording.summary import Summary
-from perf_inference.recording.writer import Writer
+from perf_inference.recording.jsonl.segment import Channel
+from perf_inference.recording.recorder.compressor import Compressor
+from perf_inference.recording.recorder.free_space import FreeSpace
+from perf_inference.recording.recorder.segments import Limits, Segments
+from perf_inference.recording.recorder.selection import Encodings, Selection
+from perf_inference.recording.recorder.session import Session, replace_json
+from perf_inference.recording.recorder.summary import Summary
+from perf_inference.recording.recorder.writer import Writer
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from perf_inference.recording.definition import Definition
+from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.qos import Qos
 
 

@@ -1,0 +1,1 @@
+"""What a run's files come to, as figures and as a report."""

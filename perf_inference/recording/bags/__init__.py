@@ -1,0 +1,1 @@
+"""Recordings of any storage: read, written, converted."""

@@ -1,0 +1,46 @@
+"""What writes a recording of one file: JSON lines, MCAP or SQLite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from perf_inference.recording.bag_file import BagMessage, Topic
+
+
+class BagWriter(Protocol):
+    """Writes one file. Who has it hands over every topic before its first message."""
+
+    def add(self, topic: Topic) -> None:
+        """Take a topic, once."""
+
+    def write(self, topic: Topic, message: BagMessage) -> None:
+        """Take a message of a topic that was added."""
+
+    def close(self, about: dict[str, Any]) -> None:
+        """Complete the file and hand it to the disk; `about` is rosbag2's metadata."""
+
+    def abort(self) -> None:
+        """Let go of the file as it is; also after `close`."""
+
+
+def open_writer(path: Path, storage: str) -> BagWriter:
+    """Return the writer of a new file.
+
+    Args:
+        storage: jsonl, mcap or sqlite3.
+
+    Raises:
+        OSError: it cannot be made, or is there already.
+    """
+    if storage == "jsonl":
+        from perf_inference.recording.jsonl.jsonl_writer import JsonlWriter
+
+        return JsonlWriter(path)
+    if storage == "mcap":
+        from perf_inference.recording.bags.mcap_writer import McapWriter
+
+        return McapWriter(path)
+    from perf_inference.recording.bags.sqlite_writer import SqliteWriter
+
+    return SqliteWriter(path)

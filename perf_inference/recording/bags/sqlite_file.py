@@ -1,0 +1,211 @@
+"""A rosbag2 file of the sqlite3 storage, read without a trace."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from perf_inference.errors import RecordingError
+from perf_inference.recording.bag_file import BagMessage, Topic, merged
+from perf_inference.recording.bags.damage import Damage
+from perf_inference.recording.bags.message_packing import unpacked
+from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.qos import parse_qos
+
+PUBLICATIONS = "perf_inference_publications"  # our own table: what rosbag2's messages have no column for
+_SIDE_FILES = ("-wal", "-journal")  # what is in them is not in the file yet
+_LAST_ID = (1 << 63) - 1
+
+
+class SqliteFile:
+    """One `.db3` file.
+
+    A plain open of a file in WAL mode, even a read-only one, leaves `-shm` and `-wal` beside it; `immutable` does not,
+    but does not see what a non-empty `-wal` holds. Such a file is read from a temporary copy.
+    """
+
+    def __init__(self, path: Path, data: Path | None = None, packed: bool | None = None) -> None:
+        """Read the topics.
+
+        Args:
+            data: where the content is, if `path` is packed.
+            packed: whether each message is packed with zstd; None: not known, so they are looked at.
+
+        Raises:
+            RecordingError: it is not a rosbag2 file, or damaged.
+        """
+        self.path = path
+        self._packed = packed
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._topics: dict[int, Topic] = {}
+        data = data or path
+        self._uri = data.as_uri() + "?immutable=1"
+        side_files = [
+            side for suffix in _SIDE_FILES if (side := Path(f"{data}{suffix}")).exists() and side.stat().st_size
+        ]
+        try:
+            if side_files:
+                self._copy = tempfile.TemporaryDirectory(prefix="perf_inference_")
+                for file in (data, *side_files):
+                    shutil.copyfile(file, Path(self._copy.name, file.name))
+                self._uri = Path(self._copy.name, data.name).as_uri()
+            with closing(self._connect()) as database:
+                self._topics = _topics(database)
+                self._publications = bool(_columns(database, PUBLICATIONS))
+                self.start_ns = _start_ns(database)
+        except (sqlite3.Error, OSError) as error:
+            self.close()
+            raise RecordingError(
+                f"{path} must be a rosbag2 sqlite3 file, but cannot be read as one: {error}"
+            ) from error
+        self.topics = merged(self._topics.values())
+
+    def messages(self) -> Iterator[BagMessage]:
+        """Yield the messages in time order, those of one moment as they were written.
+
+        Raises:
+            RecordingError: the file is damaged from here on.
+        """
+        try:
+            with closing(self._connect()) as database:
+                for row in database.execute(f"{self._select()} ORDER BY timestamp, messages.id"):
+                    if row[1] in self._topics:
+                        yield self._message(row)
+        except sqlite3.Error as error:
+            raise RecordingError(f"{self.path} is damaged: {error}") from error
+
+    def stored(self) -> Iterator[BagMessage]:
+        """Yield the messages as they were written.
+
+        Raises:
+            RecordingError: at the end, when parts of it are damaged.
+        """
+        damage = Damage()
+        with closing(self._connect()) as database:
+            start: int | None = -_LAST_ID - 1
+            while start is not None:
+                start = yield from self._stored_from(database, start, damage)
+        damage.check(self.path)
+
+    def close(self) -> None:
+        """Remove the temporary copy, if there is one."""
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
+
+    def _stored_from(
+        self, database: sqlite3.Connection, start: int, damage: Damage
+    ) -> Generator[BagMessage, None, int | None]:
+        """Yield the messages from an id on; return where to go on after damage."""
+        try:
+            for row in database.execute(f"{self._select()} WHERE messages.id >= ? ORDER BY messages.id", (start,)):
+                if row[0] < start:
+                    raise sqlite3.DatabaseError("the ids are not in order")
+                start = row[0] + 1
+                if not isinstance(row[2], int) or isinstance(row[3], (int, float)):
+                    damage.add(f"message {row[0]} has no time, or no contents")
+                elif row[1] in self._topics:
+                    yield self._message(row)
+                else:
+                    damage.add(f"message {row[0]} belongs to topic {row[1]}, which is not described")
+        except sqlite3.Error as error:
+            damage.add(f"message {start}: {error}")
+            return self._readable_after(database, start)
+        return None
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._uri, uri=True)
+        database.execute("PRAGMA writable_schema=ON")  # else a file that was cut off is not opened; nothing is written
+        database.text_factory = lambda text: text.decode(errors="replace")
+        return database
+
+    def _select(self) -> str:
+        if self._publications:
+            return (
+                "SELECT messages.id, topic_id, timestamp, data, publish_time, sequence FROM messages "
+                f"LEFT JOIN {PUBLICATIONS} ON {PUBLICATIONS}.id = messages.id"
+            )
+        return "SELECT messages.id, topic_id, timestamp, data, NULL, NULL FROM messages"
+
+    def _message(self, row: Any) -> BagMessage:
+        _, number, t_ns, data, publish_ns, publish_seq = row
+        topic = self._topics[number]
+        if isinstance(data, str):  # SQLite lets every column hold every type
+            data = data.encode()
+        data = unpacked(data or b"", topic.encoding, self._packed)
+        return BagMessage(t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
+
+    def _readable_after(self, database: sqlite3.Connection, damaged: int) -> int | None:
+        """Return where reading can go on: a page holds the messages of a range of ids, and only some are damaged."""
+
+        def readable(start: int) -> bool:
+            query = f"{self._select()} WHERE messages.id >= ? ORDER BY messages.id LIMIT 1"
+            try:
+                row = database.execute(query, (start,)).fetchone()
+            except sqlite3.Error:
+                return False
+            return row is None or row[0] >= start
+
+        step = 1
+        while not readable(damaged + step):
+            step *= 2
+            if damaged + step > _LAST_ID:
+                return None
+        low, high = damaged + step // 2, damaged + step
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if readable(middle) else (middle, high)
+        return high
+
+
+def _topics(database: sqlite3.Connection) -> dict[int, Topic]:
+    columns = _columns(database, "topics")
+    qos, hashes = (
+        name if name in columns else "''" for name in ("offered_qos_profiles", "type_description_hash")
+    )  # since Foxy, since Iron
+    rows = database.execute(f"SELECT id, name, type, serialization_format, {qos}, {hashes} FROM topics ORDER BY id")
+    counts, definitions = _counts(database), _definitions(database)
+    return {
+        key: Topic(
+            name, kind, counts.get(key, 0), encoding, parse_qos(profiles), type_hash or None, definitions.get(kind)
+        )
+        for key, name, kind, encoding, profiles, type_hash in ((row[0], *map(_text, row[1:])) for row in rows)
+    }
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
+
+
+def _counts(database: sqlite3.Connection) -> dict[int, int]:
+    try:
+        return dict(database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
+    except sqlite3.Error:  # damaged: `stored` reports it
+        database.execute("SELECT topic_id FROM messages LIMIT 0")
+        return {}
+
+
+def _definitions(database: sqlite3.Connection) -> dict[str, Definition]:
+    if not _columns(database, "message_definitions"):
+        return {}
+    rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
+    return {
+        kind: Definition(kind, encoding, text) for kind, encoding, text in (map(_text, row) for row in rows) if text
+    }
+
+
+def _text(value: Any) -> str:
+    """Return what should be a text: SQLite lets every column hold every type."""
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _start_ns(database: sqlite3.Connection) -> int:
+    try:
+        return database.execute("SELECT min(timestamp) FROM messages").fetchone()[0] or 0
+    except sqlite3.DatabaseError:
+        return 0

@@ -1,0 +1,1 @@
+"""Messages: from CDR to fields and back, without loss."""

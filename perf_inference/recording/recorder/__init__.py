@@ -1,0 +1,1 @@
+"""What fills a run's directory while the robot runs."""

@@ -1,0 +1,126 @@
+"""The segments `topics_<n>.jsonl` of one start of a recorder: one after the other, on the writer's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from perf_inference.errors import RecordingError
+from perf_inference.measure.clocks import CLOCKS, Clocks
+from perf_inference.recording.bag_file import BagMessage
+from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.recorder.line_file import LineFile
+from perf_inference.recording.recorder.writer import Writer
+
+_RETRY_NS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When the next segment begins; 0: never."""
+
+    max_bytes: int = 0
+    max_s: float = 0.0
+
+
+@dataclass
+class _Dropped:
+    count: int
+    first_seq: int
+    last_seq: int
+
+
+class Segments:
+    """Fills segments, each with what a reader needs to read it alone."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        next_path: Callable[[], Path],
+        about: Mapping[str, Any],
+        limits: Limits = Limits(),
+        durable: bool = False,
+        closed: Callable[[Path], None] = lambda path: None,
+        clocks: Clocks = CLOCKS,
+    ) -> None:
+        """Open the first one (on any thread, before the writer has work).
+
+        Args:
+            next_path: the path of a segment that is not there yet.
+            about: host, software, parameters.
+            closed: told of each segment that is whole, when its last line has been handed to the kernel.
+
+        Raises:
+            RecordingError: it cannot be written.
+        """
+        self.count = 0
+        self._writer, self._next_path, self._about, self._limits = writer, next_path, about, limits
+        self._durable, self._closed, self._clocks = durable, closed, clocks
+        self._start = uuid4().hex
+        self._dropped: dict[Channel, _Dropped] = {}  # by the disk, not yet told
+        self._retry_ns = 0
+        self._file, self._segment = self._open(first_seq=1)
+
+    @property
+    def path(self) -> Path:
+        """Of the segment that is being filled."""
+        return self._file.path
+
+    def message(self, channel: Channel, seq: int, message: BagMessage) -> None:
+        """Write a message."""
+        if not self._writer.takes():
+            dropped = self._dropped.setdefault(channel, _Dropped(0, seq, seq))
+            dropped.count, dropped.last_seq = dropped.count + 1, seq
+            return
+        if self._dropped:
+            self._tell_dropped()
+        self._writer.add(self._file, self._segment.message(channel, seq, message))
+        if self._full():
+            self.split(seq + 1)
+
+    def drops(self, channel: Channel, count: int, first_seq: int, last_seq: int) -> None:
+        """Write that messages were dropped before they got here."""
+        self._file.add(self._segment.drops(channel.topic, count, first_seq, last_seq, "queue"))
+
+    def split(self, next_seq: int) -> bool:
+        """Close this segment and begin the next one; False where that cannot be: it goes on for a while."""
+        try:
+            file, segment = self._open(next_seq)
+        except (RecordingError, OSError):
+            self._retry_ns = self._clocks.monotonic_ns() + _RETRY_NS
+            return False
+        self._end(self._file, self._segment)
+        self._file, self._segment = file, segment
+        return True
+
+    def close(self) -> None:
+        """End the last segment."""
+        self._end(self._file, self._segment)
+
+    def _open(self, first_seq: int) -> tuple[LineFile, Segment]:
+        file = self._writer.open(self._next_path(), self._durable)
+        self.count += 1
+        segment = Segment(self._start, self.count, first_seq, self._about, self._clocks)
+        self._begun_ns = self._clocks.monotonic_ns()
+        file.add(segment.header())
+        return file, segment
+
+    def _end(self, file: LineFile, segment: Segment) -> None:
+        self._tell_dropped()
+        file.add(segment.footer())
+        self._writer.retire(file, self._closed)
+
+    def _tell_dropped(self) -> None:
+        for channel, dropped in self._dropped.items():
+            line = self._segment.drops(channel.topic, dropped.count, dropped.first_seq, dropped.last_seq, "disk")
+            self._file.add(line)
+        self._dropped.clear()
+
+    def _full(self) -> bool:
+        now_ns = self._clocks.monotonic_ns()
+        limits = self._limits
+        full = 0 < limits.max_bytes <= self._file.size or 0 < limits.max_s * 1e9 <= now_ns - self._begun_ns
+        return full and now_ns >= self._retry_ns

@@ -1,0 +1,102 @@
+"""The directory of one run and the names in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from perf_inference import __version__
+from perf_inference.errors import ConfigError
+from perf_inference.recording.jsonl.line import FORMAT_VERSION
+from perf_inference.telemetry.host import describe_host
+
+TIME_FORMAT = "%Y%m%d_%H%M%S"
+_TOPICS = re.compile(r"topics_(\d+)\.jsonl(\.zst)?$")
+_SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
+
+
+class Session:
+    """`OUTPUT_DIR/SESSION_YYYYmmdd_HHMMSS/`."""
+
+    def __init__(self, output_dir: str, session: str, start_time: str, parameters: Mapping[str, Any]) -> None:
+        """Make the directory, or go on in it.
+
+        Args:
+            start_time: YYYYmmdd_HHMMSS, or nothing for now.
+
+        Raises:
+            ConfigError: a name or time that cannot be one, or a directory that cannot be written.
+        """
+        time_ = start_time or time.strftime(TIME_FORMAT)
+        if not re.fullmatch(r"\d{8}_\d{6}", time_):
+            raise ConfigError(f"start_time must be YYYYmmdd_HHMMSS or empty for now, got '{start_time}'")
+        if not re.fullmatch(r"[\w.-]+", session):
+            raise ConfigError(f"session must be a name of letters, digits, '_', '-' and '.', got '{session}'")
+        self.directory = Path(output_dir).expanduser().absolute() / f"{session}_{time_}"
+        self.timings = self.directory / f"performance_timings_{time_}.jsonl"
+        self.summary = self.directory / f"performance_summary_{time_}.json"
+        self._about = {
+            "format_version": FORMAT_VERSION,
+            "session": session,
+            "start_time": time_,
+            "recorder_started_ns": time.time_ns(),
+            "host": describe_host(),
+            "software": _software(),
+            "gpu": None,
+            "parameters": dict(parameters),
+        }
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self.describe({})
+        except OSError as error:
+            raise ConfigError(
+                f"output_dir must be a directory that can be written, got '{output_dir}': "
+                f"{error.strerror} ({error.filename}); choose another output_dir or make this one writable"
+            ) from error
+
+    def next_topics(self) -> Path:
+        """Return the path of the next `topics_<n>.jsonl`: one that is not there yet."""
+        taken = [int(match[1]) for name in os.listdir(self.directory) if (match := _TOPICS.match(name))]
+        return self.directory / f"topics_{max(taken, default=0) + 1}.jsonl"
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the header of a segment says of the run."""
+        return {key: self._about[key] for key in ("host", "software", "parameters")}
+
+    def describe(self, counts: Mapping[str, Any]) -> None:
+        """Write `session.json` with these counts."""
+        replace_json(self.directory / "session.json", {**self._about, "counts": dict(counts)})
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that a reader sees the old one or the new one, never half."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _software() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {"perf_inference": __version__}
+    versions.update({name: _version(name) for name in _SOFTWARE})
+    versions["ros_distro"] = os.environ.get("ROS_DISTRO")
+    versions["rmw"] = os.environ.get("RMW_IMPLEMENTATION")
+    return versions
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

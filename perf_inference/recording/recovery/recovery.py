@@ -1,0 +1,164 @@
+"""Brings every whole line out of a recording that was cut, or partly overwritten; the source is only read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import zstandard
+
+from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.recording.recovery.loss import Start, starts
+from perf_inference.recording.recovery.repair import Repair
+from perf_inference.recording.recovery.survey import Survey, survey, walk
+from perf_inference.recording.recovery.timings_survey import TimingsSurvey, survey_timings, timing_pieces
+
+_SEGMENT = re.compile(r"(topics_\d+\.jsonl)(\.zst)?$")
+_TIMINGS = re.compile(r"performance_timings_.*\.jsonl$")
+_KEPT = re.compile(r"(session|performance_summary_.*)\.json$")  # of a run's directory, as they are
+_BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What can be had of a file or of a run's directory."""
+
+    source: Path
+    segments: list[Survey]
+    timings: list[TimingsSurvey]
+    kept: list[Path] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[Survey | TimingsSurvey]:
+        return [*self.segments, *self.timings]
+
+    @property
+    def records(self) -> int:
+        return sum(each.records for each in self.files)
+
+    @property
+    def complete(self) -> bool:
+        """Return whether nothing is lost, as far as the files can tell."""
+        whole = not any(each.broken for each in self.files)
+        headed = all(part.header is not None for each in self.segments for part in each.parts if each.lines)
+        gaps = any(start.missing() for start in self.starts()) or any(each.missing() for each in self.timings)
+        return whole and headed and not gaps
+
+    def starts(self) -> list[Start]:
+        """Return the starts of the recorder."""
+        return starts(self.segments, whole_run=self.source.is_dir())
+
+    def write(self, out: Path) -> list[Path]:
+        """Write clean files; return them.
+
+        Raises:
+            ConfigError: there is one already; nothing has been written.
+            RecordingError: the disk refuses; what was written has been removed.
+        """
+        plan = self._plan(out)
+        for path in plan:
+            if path.exists():
+                raise ConfigError(f"--out must name something new, but {path} is there; nothing was written")
+        made: list[Path] = []
+        try:
+            for path, each in plan.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with _created(path, made) as stream:
+                    for line in self._lines(each):
+                        stream.write(line)
+        except BaseException as error:
+            for path in made:
+                path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise RecordingError(f"{out} cannot be written: {error.strerror}; name another place: --out") from error
+            raise
+        return made
+
+    def _plan(self, out: Path) -> dict[Path, Survey | TimingsSurvey | Path]:
+        """Return the files to be made, and of what each."""
+        if not self.source.is_dir():
+            return {(out / self.source.name if out.is_dir() else out): self.files[0]}
+        if out.resolve().is_relative_to(self.source.resolve()):
+            raise ConfigError(f"--out must be outside of the source, which is never changed; {out} is in it")
+        if out.is_file():
+            raise ConfigError(f"--out must name a directory, as the source is one; {out} is a file")
+        plan: dict[Path, Survey | TimingsSurvey | Path] = {
+            out / each.path.name.removesuffix(".zst"): each for each in self.files if each.lines
+        }
+        return plan | {out / path.name: path for path in self.kept}
+
+    def _lines(self, each: Survey | TimingsSurvey | Path) -> Iterator[bytes]:
+        if isinstance(each, Path):
+            with open(each, "rb") as stream:
+                yield from iter(lambda: stream.read(1 << 20), b"")
+        elif isinstance(each, TimingsSurvey):
+            yield from (piece.line for piece, record in timing_pieces(each.path) if record is not None)
+        else:
+            repair = Repair(each, self.segments, self.starts())
+            for number, piece, line in walk(each.path):
+                if not piece.fault:
+                    yield from repair.line(number, piece.line, line)
+            yield from repair.end()
+
+
+def read(source: Path) -> Recovery:
+    """Return what can be had.
+
+    Raises:
+        ConfigError: there is nothing at `source`.
+        RecordingError: there is nothing to recover, or it cannot be read.
+    """
+    if not source.exists():
+        raise ConfigError(f"SRC must be a recording's directory or one file of it; there is nothing at '{source}'")
+    files = [source]
+    if source.is_dir():
+        try:
+            files = sorted(source.iterdir(), key=_natural)
+        except OSError as error:
+            raise RecordingError(f"{source} must be a directory that can be read: {error.strerror}") from error
+    timings = [file for file in files if _TIMINGS.match(file.name)]
+    lines = [file for file in files if _SEGMENT.match(file.name)] if source.is_dir() else files
+    segments = [file for file in lines if file not in timings and not file.name.endswith(_BAGS)]
+    if not segments and not timings:
+        if any(file.name.endswith(_BAGS) for file in files):
+            raise RecordingError(
+                f"{source} is no recording of recorder_node: perf-inference convert reads what is readable of a bag"
+            )
+        raise RecordingError(f"nothing to recover: {source} must have topics_<n>.jsonl or performance_timings_*.jsonl")
+    kept = [file for file in files if _KEPT.match(file.name)] if source.is_dir() else []
+    found = Recovery(source, _surveys(segments), [survey_timings(file) for file in timings], kept)
+    if not any(each.lines for each in found.files):
+        empty = all(file.stat().st_size == 0 for file in (*segments, *timings))
+        what = "is empty" if empty else "has no whole line of recorder_node (each ends with its checksum)"
+        raise RecordingError(f"nothing to recover: {source} {what}")
+    return found
+
+
+def _surveys(files: list[Path]) -> list[Survey]:
+    """Return what there is in each segment; of one that is there twice, in the better file."""
+    best: dict[str, Survey] = {}
+    for file in sorted(files, key=lambda file: (_natural(file), file.suffix)):
+        found = survey(file)
+        name = file.name.removesuffix(".zst")
+        if name not in best or (found.records, found.lines) > (best[name].records, best[name].lines):
+            best[name] = found
+    return list(best.values())
+
+
+def _natural(path: Path) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+@contextmanager
+def _created(path: Path, made: list[Path]) -> Iterator[IO[bytes]]:
+    with open(path, "xb") as file:
+        made.append(path)
+        if path.suffix == ".zst":
+            with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
+                yield stream
+        else:
+            yield file
