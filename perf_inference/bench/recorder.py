@@ -35,9 +35,9 @@ from perf_inference.recording.recorder.writer import Writer
 COUNTS = (100, 500, 1000, 100_000)
 INTERVALS = (1, 5, 10, 20)
 JOINTS = 7
+ROUND = 20_000
 _TYPE = "sensor_msgs/msg/JointState"
 _T0_NS = 1_700_000_000_000_000_000
-_ROUND = 20_000
 _BURST = 10
 
 
@@ -189,7 +189,7 @@ def print_hand_over(folder: Path) -> None:
     message = BagMessage(_T0_NS, "/joint_states", _TYPE, data)
     put, clock = bench.writer.put, time.perf_counter_ns
     taken: list[int] = []
-    for seq in range(_ROUND):
+    for seq in range(ROUND):
         start = clock()
         put(bench.segments.message, how, seq, message, size_bytes=len(data))
         taken.append(clock() - start)
@@ -207,7 +207,7 @@ def print_rates(folder: Path, rounds: int) -> None:
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
     try:
-        datas = [joint_state(number) for number in range(_ROUND)]
+        datas = [joint_state(number) for number in range(ROUND)]
         how = channel()
         rates: dict[str, list[float]] = {"recorder": [], "mcap, undecoded": [], "mcap, undecoded, zstd": []}
         for number in range(rounds):
@@ -217,7 +217,7 @@ def print_rates(folder: Path, rounds: int) -> None:
             rates["mcap, undecoded, zstd"].append(_mcap_rate(path, datas, CompressionType.ZSTD))
     finally:
         os.sched_setaffinity(0, cores)
-    print(f"\n{JOINTS}-joint JointState, messages/s on one core, {rounds} interleaved rounds of {_ROUND}")
+    print(f"\n{JOINTS}-joint JointState, messages/s on one core, {rounds} interleaved rounds of {ROUND}")
     print(f"{'':<24}{'min':>10}{'median':>10}{'max':>10}")
     for name, values in rates.items():
         print(f"{name:<24}{min(values):>10.0f}{np.median(values):>10.0f}{max(values):>10.0f}")
