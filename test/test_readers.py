@@ -16,7 +16,7 @@ from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.segment import Channel, Segment
 
 DEFINITION = Definition("x/msg/Sample", "ros2msg", "int64 count\nfloat64 value\nfloat32[100] scan\n")
-VALUES = [0.1, math.nan, -math.inf, 5e-324]
+VALUES = [0.1, math.nan, -math.inf, 1e-300]
 LARGE = 2**63 - 1
 
 
@@ -67,4 +67,4 @@ def test_jq(segment: Path) -> None:
         pytest.skip("jq is not installed")
     query = 'select(.record == null and .topic == "/samples") | [.seq, .message.value]'
     printed = subprocess.run(["jq", "-c", query, str(segment)], check=True, capture_output=True, text=True).stdout
-    assert printed.splitlines() == ["[1,0.1]", '[2,"NaN"]', '[3,"-Infinity"]', "[4,5e-324]"]
+    assert printed.splitlines() == ["[1,0.1]", '[2,"NaN"]', '[3,"-Infinity"]', "[4,1e-300]"]
