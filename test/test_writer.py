@@ -86,6 +86,15 @@ def test_a_full_queue_drops_the_newest_and_counts(tmp_path: Path, bounds: dict[s
     assert called
 
 
+def test_what_is_written_makes_room_in_the_queue(tmp_path: Path) -> None:
+    writer = Writer(save_every=1, queue_bytes=350)
+    put = adder(writer, tmp_path / "a.jsonl")
+    for number in range(9):
+        assert wait_until(lambda: writer.counts().records == number)  # noqa: B023
+        assert put(number)
+    assert writer.close().dropped == 0
+
+
 def test_one_record_larger_than_the_queue_is_written(tmp_path: Path) -> None:
     writer = Writer(queue_bytes=10)
     assert adder(writer, tmp_path / "a.jsonl")(1)
