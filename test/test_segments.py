@@ -300,3 +300,14 @@ def test_a_line_that_is_not_as_it_was_written_is_refused(line: bytes, why: str) 
 def test_the_checksum_is_the_crc_32_of_what_stands_before_it() -> None:
     assert sealed({"seq": 1}) == b'{"seq":1,"crc":"8c63767c"}\n'
     assert unsealed(sealed({"seq": 1})) == {"seq": 1, "crc": "8c63767c"}
+
+
+def test_what_is_not_compressed_at_the_end_stays_as_it_is(tmp_path: Path) -> None:
+    path, partial = tmp_path / "topics_1.jsonl", tmp_path / ".topics_1.jsonl.zst.part"
+    with open(path, "wb") as file:
+        file.truncate(4 << 30)  # a hole: takes no room
+    compressor = Compressor()
+    compressor.add(path)
+    assert wait_until(partial.exists)
+    compressor.close()
+    assert list(tmp_path.iterdir()) == [path]
