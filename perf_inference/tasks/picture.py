@@ -82,9 +82,26 @@ def stretch(picture: Image, width_px: int, height_px: int) -> tuple[Image, Place
     placement = Placement(width_px / width, height_px / height, 0.0, 0.0, width, height)
     if (width, height) == (width_px, height_px):
         return picture, placement
-    shrinks = width_px < width or height_px < height
-    resized = cv2.resize(picture, (width_px, height_px), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.uint8), placement
+    return _resized(picture, width_px, height_px), placement
+
+
+def _resized(picture: Image, width_px: int, height_px: int) -> Image:
+    """Return the picture at this size, every pixel of it having its part in the result.
+
+    OpenCV averages areas quickly where one pixel comes of k x k whole ones and slowly otherwise (0.65 ms from 640x480
+    to 256x192, 4.4 from 1920x1080); so it is first shrunk by a whole number, and what is left, under 2, leaves no pixel
+    out when interpolated. The embedded models' scores are the same (models/README.md).
+    """
+    height, width = picture.shape[:2]
+    most = min(width // width_px, height // height_px)
+    k = next((k for k in range(most, 1, -1) if width % k == height % k == 0), 1)
+    if k > 1:
+        width, height = width // k, height // k
+        picture = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if (width, height) == (width_px, height_px):
+        return picture
+    how = cv2.INTER_LINEAR if width < 2 * width_px and height < 2 * height_px else cv2.INTER_AREA
+    return np.asarray(cv2.resize(picture, (width_px, height_px), interpolation=how), np.uint8)
 
 
 def letterbox(
