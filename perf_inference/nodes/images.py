@@ -1,89 +1,115 @@
-"""Between sensor_msgs/Image and BGR arrays: views where the encoding allows, one conversion otherwise."""
+"""Between image messages and BGR arrays: views where the encoding allows, else one conversion into reused memory."""
 
 from __future__ import annotations
 
-import sys
-from array import array
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.errors import InputError
+from perf_inference.nodes import compressed
+from perf_inference.nodes.encodings import Encoding, convert, encoding_of, pixels
+from perf_inference.nodes.raw_image import RawImage
 
-# encoding: (channels, dtype, cv2 conversion to BGR; None: it is BGR)
-_ENCODINGS: dict[str, tuple[int, type[Any], int | None]] = {
-    "bgr8": (3, np.uint8, None),
-    "8UC3": (3, np.uint8, None),
-    "rgb8": (3, np.uint8, cv2.COLOR_RGB2BGR),
-    "bgra8": (4, np.uint8, cv2.COLOR_BGRA2BGR),
-    "8UC4": (4, np.uint8, cv2.COLOR_BGRA2BGR),
-    "rgba8": (4, np.uint8, cv2.COLOR_RGBA2BGR),
-    "mono8": (1, np.uint8, cv2.COLOR_GRAY2BGR),
-    "8UC1": (1, np.uint8, cv2.COLOR_GRAY2BGR),
-    "mono16": (1, np.uint16, cv2.COLOR_GRAY2BGR),
-    "16UC1": (1, np.uint16, cv2.COLOR_GRAY2BGR),
-    "bayer_rggb8": (1, np.uint8, cv2.COLOR_BAYER_BG2BGR),  # OpenCV names the second row's second pixel
-    "bayer_bggr8": (1, np.uint8, cv2.COLOR_BAYER_RG2BGR),
-    "bayer_gbrg8": (1, np.uint8, cv2.COLOR_BAYER_GR2BGR),
-    "bayer_grbg8": (1, np.uint8, cv2.COLOR_BAYER_GB2BGR),
-    "yuv422": (2, np.uint8, cv2.COLOR_YUV2BGR_UYVY),
-    "uyvy": (2, np.uint8, cv2.COLOR_YUV2BGR_UYVY),
-    "yuv422_yuy2": (2, np.uint8, cv2.COLOR_YUV2BGR_YUY2),
-    "yuyv": (2, np.uint8, cv2.COLOR_YUV2BGR_YUY2),
-}
+Picture = NDArray[np.uint8]
+_OF_SHAPE = {1: "mono", 3: "bgr", 4: "bgra"}
 
 
-def to_bgr(message: Image) -> NDArray[np.uint8]:
-    """Return the picture as BGR uint8 [height, width, 3]: a view of the message's data for `bgr8`, else a copy.
+class Converter:
+    """Makes the messages of one input BGR, in memory that it keeps: for one thread.
 
-    Raises:
-        InputError: an unknown encoding, or a `step` or size that does not fit the data.
+    The picture that it returned last is never written to: two buffers take turns, and a turn that fails is taken again.
+    So a picture is good until the second that is made after it, which is what a worker with one frame in work, and
+    one that looks at the newest picture again and again, need.
     """
-    known = _ENCODINGS.get(message.encoding)
-    if known is None:
-        raise InputError(f"image encoding must be one of {', '.join(_ENCODINGS)}, got '{message.encoding}'")
-    channels, dtype, conversion = known
-    height, width, step = message.height, message.width, message.step
-    row_bytes = width * channels * np.dtype(dtype).itemsize
-    if not (height and width):
-        raise InputError(f"an image must have pixels, got {width}x{height}")
-    if step < row_bytes:
-        raise InputError(
-            f"image step must be at least {row_bytes} bytes for {width} px of {message.encoding}, got {step}"
-        )
-    if len(message.data) < step * (height - 1) + row_bytes:
-        raise InputError(
-            f"image data must have {step * height} bytes for {width}x{height} {message.encoding} with step {step}, "
-            f"got {len(message.data)}"
-        )
-    raw = np.frombuffer(message.data, np.uint8)
-    if len(raw) >= step * height:
-        rows = raw[: step * height].reshape(height, step)[:, :row_bytes]
-    else:  # the last row may come without its padding
-        rows = np.lib.stride_tricks.as_strided(raw, (height, row_bytes), (step, 1), writeable=False)
-    if dtype is np.uint16:
-        wide = np.ascontiguousarray(rows).view(np.uint16)
-        if bool(message.is_bigendian) != (sys.byteorder == "big"):
-            wide = wide.byteswap()
-        rows = (wide >> 8).astype(np.uint8)
-        pixels = rows.reshape(height, width)
-    else:
-        shape = (height, width) if channels == 1 else (height, width, channels)
-        pixels = rows.reshape(shape) if step == row_bytes else np.ascontiguousarray(rows).reshape(shape)
-    if conversion is None:
-        return pixels
-    try:
-        return np.asarray(cv2.cvtColor(pixels, conversion), np.uint8)
-    except cv2.error as error:
-        raise InputError(f"a {width}x{height} image cannot be {message.encoding}: {error.err}") from error
+
+    def __init__(self) -> None:
+        self._buffers: dict[str, NDArray[Any]] = {}  # by use
+        self._out: Picture = np.empty((0, 0, 3), np.uint8)
+        self._spare: Picture = self._out
+
+    def bgr(self, message: Image | CompressedImage | RawImage | InputError) -> Picture:
+        """Return the picture as BGR uint8 [height, width, 3]: a view of the message's data where that is BGR.
+
+        Rows that end in padding stay as they are: the view is not contiguous then. An InputError is what has become
+        of a message that could not be read; it is raised.
+
+        Raises:
+            InputError: an unknown encoding, or a `step` or size that does not fit the data; a broken JPEG or PNG.
+        """
+        if isinstance(message, InputError):
+            raise message
+        if isinstance(message, CompressedImage):
+            return self._decompressed(message)
+        known = encoding_of(message.encoding)
+        picture, chroma = pixels(message, known)
+        if known.code is None and chroma is None and picture.dtype == np.uint8:
+            return picture
+        return self._converted(picture, chroma, known, message.encoding)
+
+    def _decompressed(self, message: CompressedImage) -> Picture:
+        picture = compressed.decode(message)
+        name = _OF_SHAPE[1 if picture.ndim == 2 else picture.shape[2]]
+        if compressed.is_rgb(message.format):
+            name = name.replace("bgr", "rgb")
+        name += str(picture.dtype.itemsize * 8)
+        return picture if name == "bgr8" else self._converted(picture, None, encoding_of(name), name)
+
+    def _converted(self, picture: NDArray[Any], chroma: NDArray[Any] | None, known: Encoding, name: str) -> Picture:
+        height = picture.shape[0] * 2 // 3 if known.semi_planar == 1 else picture.shape[0]
+        shape = (height, picture.shape[1], 3)
+        if self._spare.shape != shape:
+            self._spare = np.empty(shape, np.uint8)
+        try:
+            made = convert(picture, chroma, known, self._spare, self._buffer)
+        except cv2.error as error:
+            raise InputError(f"a {shape[1]}x{height} image cannot be {name}: {error.err}") from error
+        if made is not self._spare:  # OpenCV has not written where it was asked to
+            return made
+        self._out, self._spare = self._spare, self._out
+        return self._out
+
+    def _buffer(self, use: str, shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
+        """Return memory for what lies between message and picture."""
+        kept = self._buffers.get(use)
+        if kept is None or kept.shape != shape:
+            kept = self._buffers[use] = np.empty(shape, dtype)
+        return kept
 
 
-def from_bgr(picture: NDArray[np.uint8], header: Any) -> Image:
+def to_bgr(message: Image | CompressedImage | RawImage) -> Picture:
+    """Return one message's picture as `Converter.bgr` does, in memory of its own."""
+    return Converter().bgr(message)
+
+
+class Canvas:
+    """A `bgr8` message whose memory is drawn to, and reused for the next picture.
+
+    `publish` has serialized a message when it returns, so that the next picture may be put into the same one.
+    """
+
+    def __init__(self) -> None:
+        self.message = Image(encoding="bgr8", is_bigendian=0)
+        self._picture: Picture = np.empty((0, 0, 3), np.uint8)
+
+    def put(self, picture: Picture, header: Any) -> Picture:
+        """Copy a BGR picture [height, width, 3] into the message; return the message's own, to be drawn to."""
+        if self._picture.shape == picture.shape:
+            np.copyto(self._picture, picture)
+        else:
+            height, width = picture.shape[:2]
+            self.message = Image(height=height, width=width, encoding="bgr8", is_bigendian=0, step=width * 3)
+            self.message.data.frombytes(np.ascontiguousarray(picture).data.cast("B"))  # a setter copies once more
+            self._picture = np.frombuffer(self.message.data, np.uint8).reshape(picture.shape)
+        self.message.header = header
+        return self._picture
+
+
+def from_bgr(picture: Picture, header: Any) -> Image:
     """Return a `bgr8` message of a BGR picture [height, width, 3], with a copy of its pixels."""
-    height, width = picture.shape[:2]
-    data = array("B", bytes(0))
-    data.frombytes(np.ascontiguousarray(picture).data.cast("B"))
-    return Image(header=header, height=height, width=width, encoding="bgr8", is_bigendian=0, step=width * 3, data=data)
+    canvas = Canvas()
+    canvas.put(picture, header)
+    return canvas.message
