@@ -19,13 +19,13 @@ from perf_inference.nodes import runner
 from perf_inference.nodes.inference import Inference, load_engine
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import EngineParameters, declare, parameter
+from perf_inference.nodes.parameters import ImageParameters, declare, parameter
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.caption import Caption, CaptionTask
 
 
 @dataclass(frozen=True)
-class CaptionParameters(EngineParameters):
+class CaptionParameters(ImageParameters):
     """Parameters of caption_node."""
 
     model: str = parameter("captioner", "path of a captioner, or the embedded one: captioner")
@@ -46,7 +46,7 @@ class CaptionNode(runner.RunnableNode):
         self._lock = threading.Lock()
         self._asked: list[Future] = []  # answered by the next inference that begins
         self._serving: list[Future] = []
-        self._image = LatestImage(self)
+        self._image = LatestImage(self, p.image_transport)
         self._inference = Inference(
             self,
             engine,

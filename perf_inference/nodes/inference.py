@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from sensor_msgs.msg import Image
 
 from perf_inference import engines
 from perf_inference.engines import Engine
@@ -217,8 +216,3 @@ def _warm_up(engine: Engine, task: Task, blank: Any, runs: int = 2) -> None:
 
 def _flat(name: str, ledger: Ledger) -> dict[str, Scalar]:
     return {f"ledger.{name}.{key}": value for key, value in ledger.snapshot().as_dict().items()}
-
-
-def image_input(node: Node, inference: Inference, expected_hz: float) -> Input:
-    """Subscribe to `image`; each picture is offered to the pipeline."""
-    return Input(node, Image, "image", inference.pipeline.offer, inference.ledger, expected_hz=expected_hz)

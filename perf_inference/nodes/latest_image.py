@@ -7,14 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
-from sensor_msgs.msg import Image
 
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger, Mailbox
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes.images import to_bgr
-from perf_inference.nodes.subscription import Input
+from perf_inference.nodes.image_input import image_input
+from perf_inference.nodes.images import Converter
 
 
 class Picture(NamedTuple):
@@ -31,11 +30,12 @@ class Picture(NamedTuple):
 class LatestImage:
     """A subscription to `image` of which only the newest picture is kept; each look counts in its ledger."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, transport: str) -> None:
         self.ledger = Ledger()
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: Picture | None = None
-        self.input = Input(node, Image, "image", self._mailbox.put, self.ledger)
+        self._converter = Converter()  # it leaves the last picture as it is
+        self.input = image_input(node, transport, self._mailbox.put, self.ledger)
 
     def look(self) -> Picture:
         """Return the newest picture, the same as last time if none has come since (worker thread).
@@ -47,7 +47,7 @@ class LatestImage:
         if taken is not None:
             arrival = taken[0]
             try:
-                self._last = Picture(to_bgr(arrival.message), arrival)
+                self._last = Picture(self._converter.bgr(arrival.message), arrival)
             except Exception:
                 self._mailbox.done("rejected")
                 raise

@@ -62,8 +62,16 @@ class EngineParameters:
 
 
 @dataclass(frozen=True)
-class ImageEngineParameters(EngineParameters):
-    """What every node with an engine and a camera has."""
+class ImageParameters(EngineParameters):
+    """What every node with an engine has that looks at `image`."""
+
+    image_transport: str = parameter("raw", "raw: image (sensor_msgs/Image); compressed: image/compressed, JPEG or PNG",
+                                     choices=("raw", "compressed"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImageEngineParameters(ImageParameters):
+    """What every node with an engine that runs for each picture has."""
 
     queue_size: int = parameter(1, "frames that wait for the engine; the newest wins", at_least=1, at_most=10_000)
     expected_frequency: float = parameter(0.0, "rate of the camera [Hz], for the due time; 0: not promised", at_least=0)

@@ -21,7 +21,7 @@ from perf_inference.nodes.inference import Inference, load_engine
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import EngineParameters, declare, parameter
+from perf_inference.nodes.parameters import ImageParameters, declare, parameter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.policy import Action, JointLimits, Observation, PolicyTask, Window
@@ -30,7 +30,7 @@ _PI = 3.141592653589793
 
 
 @dataclass(frozen=True)
-class PolicyParameters(EngineParameters):
+class PolicyParameters(ImageParameters):
     """Parameters of policy_node."""
 
     model: str = parameter("policy", "path of a policy, or the embedded one: policy")
@@ -76,7 +76,7 @@ class PolicyNode(runner.RunnableNode):
         self._max_age_ns = round(p.max_observation_age_s * 1e9)
         self._windows_lock = threading.Lock()
         self._force, self._joints = Window(6), Window(2 * len(limits.names))
-        self._image = LatestImage(self)
+        self._image = LatestImage(self, p.image_transport)
         self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())
         self._joint_input = Input(self, JointState, "joint_states", self._on_joints, Ledger())
         self._inference = Inference(

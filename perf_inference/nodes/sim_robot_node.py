@@ -23,7 +23,7 @@ from std_msgs.msg import Float64MultiArray, Header, String
 from perf_inference.demo.arm import JOINT_NAMES, Arm, tip
 from perf_inference.demo.world import EPISODE_S, Camera, Judge, World, contact_force
 from perf_inference.nodes import runner
-from perf_inference.nodes.images import from_bgr
+from perf_inference.nodes.images import Canvas
 from perf_inference.nodes.parameters import declare, parameter
 
 EPISODE_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -177,6 +177,7 @@ class CameraPart:
         self._next = self._builder.submit(self._build, 1)
         self._position_rad = self._world.episode(0).start_position_rad
         self._frozen: Image | None = None
+        self._canvas = Canvas()
         self._images = node.create_publisher(
             Image, "camera/image_raw", qos_profile_sensor_data, qos_overriding_options=_options()
         )
@@ -211,10 +212,10 @@ class CameraPart:
             return
         running = self._state is not None and self._state.state == "running"
         t_s = max(0.0, (time.time_ns() - self._state.started_ns) / 1e9) if self._state and running else 0.0
-        image = from_bgr(self._camera.picture(t_s, self._position_rad), header)
+        self._canvas.put(self._camera.picture(t_s, self._position_rad), header)
         if self._p.frozen == "camera" and running:
-            self._frozen = image
-        self._images.publish(image)
+            self._frozen = self._canvas.message  # which no later picture is put into
+        self._images.publish(self._canvas.message)
 
 
 def _options() -> QoSOverridingOptions:

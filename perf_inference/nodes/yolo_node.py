@@ -16,8 +16,9 @@ from std_msgs.msg import String
 
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes import runner
-from perf_inference.nodes.images import from_bgr, to_bgr
-from perf_inference.nodes.inference import Inference, image_input, load_engine
+from perf_inference.nodes.image_input import image_input
+from perf_inference.nodes.images import Canvas, Converter
+from perf_inference.nodes.inference import Inference, load_engine
 from perf_inference.nodes.messages import detections_dict, detections_message
 from perf_inference.nodes.parameters import ImageEngineParameters, declare, parameter
 from perf_inference.pipeline import Frame
@@ -53,6 +54,8 @@ class YoloNode(runner.RunnableNode):
         task = YoloTask(
             engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size, p.class_agnostic
         )
+        self._converter, self._canvas = Converter(), Canvas()
+        self._picture = np.zeros((480, 640, 3), np.uint8)  # in work
         options = QoSOverridingOptions.with_default_policies()
         self._json = self.create_publisher(String, "detections_json", _RESULT_QOS, qos_overriding_options=options)
         self._annotated = self.create_publisher(Image, "annotated", 1, qos_overriding_options=options)
@@ -69,11 +72,14 @@ class YoloNode(runner.RunnableNode):
             task,
             self._decode,
             self._publish,
-            blank=np.zeros((480, 640, 3), np.uint8),
+            blank=self._picture,
             queue_size=p.queue_size,
             rate_hz=p.expected_frequency or None,
         )
-        self._inference.watch("image", image_input(self, self._inference, p.expected_frequency))
+        pipeline = self._inference.pipeline
+        self._inference.watch(
+            "image", image_input(self, p.image_transport, pipeline.offer, pipeline.ledger, p.expected_frequency)
+        )
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}, "
             f"{task.layout} layout, {len(task.names)} classes) waits for {self._inference.inputs['image'].topic}"
@@ -83,7 +89,8 @@ class YoloNode(runner.RunnableNode):
         self._inference.finish()
 
     def _decode(self, arrival: Arrival) -> Frame:
-        return Frame(to_bgr(arrival.message), arrival.stamp_ns)
+        self._picture = self._converter.bgr(arrival.message)
+        return Frame(self._picture, arrival.stamp_ns)
 
     def _publish(self, result: list[Detection], arrival: Arrival) -> None:
         header = arrival.message.header
@@ -91,20 +98,19 @@ class YoloNode(runner.RunnableNode):
         if self._array is not None:
             self._array.publish(detections_message(header, result))
         if self._annotated.get_subscription_count():
-            self._annotated.publish(from_bgr(annotate(to_bgr(arrival.message), result), header))
+            annotate(self._canvas.put(self._picture, header), result)
+            self._annotated.publish(self._canvas.message)
 
 
-def annotate(picture: NDArray[np.uint8], detections: list[Detection]) -> NDArray[np.uint8]:
-    """Return a copy of the BGR picture with the boxes and their names drawn in."""
-    drawn = picture.copy()
+def annotate(picture: NDArray[np.uint8], detections: list[Detection]) -> None:
+    """Draw the boxes and their names into the BGR picture."""
     for d in detections:
         corner = (round(d.x0_px), round(d.y0_px))
-        cv2.rectangle(drawn, corner, (round(d.x1_px), round(d.y1_px)), (0, 255, 255), 2)
+        cv2.rectangle(picture, corner, (round(d.x1_px), round(d.y1_px)), (0, 255, 255), 2)
         label = f"{d.name} {d.score:.2f}"
         origin = (corner[0], max(12, corner[1] - 5))
-        cv2.putText(drawn, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(drawn, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 255), 1, cv2.LINE_AA)
-    return drawn
+        cv2.putText(picture, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(picture, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 255), 1, cv2.LINE_AA)
 
 
 def main() -> None:
