@@ -1,0 +1,233 @@
+"""A detector node's own share of the latency: `python -m perf_inference.bench.share`.
+
+A camera process sends a 640x480 picture of the demo at 30 Hz. A frame's share is the time from its stamp, taken just
+before the camera publishes it, to the end of the node's publishing of its detections, less the engine's time: it holds
+the camera's sending and the transport too. Beside `yolo_node` runs a plain rclpy node (`nodes/plain_detector.py`) with
+the same model, threads and answers. The setups take turns, round after round, each with fresh processes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from perf_inference import environment
+from perf_inference.demo.scenes import Item, Scene, render
+from perf_inference.domain import free_domain
+from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.measure.statistics import Distribution
+
+LIMIT_MS = 3.0  # of the tuned node's share at p50
+WARM_UP = 30  # frames of each round that count only as received or lost
+_HERE = Path(environment.__file__).parent
+_READY_S, _SETTLE_S, _STOP_S = 20.0, 3.0, 5.0
+_PARTS = ("transport", "queue", "decode", "preprocess", "infer", "postprocess", "publish")
+_SETTINGS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE",
+             "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # fmt: skip
+SCENE = Scene(
+    (
+        Item("circle", "red", 200, 240, 48.0),
+        Item("square", "blue", 460, 250, 37.0),
+        Item("star", "green", 330, 120, 28.5),
+    ),
+    seed=5,
+)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Who detects, and with which settings on both sides."""
+
+    name: str
+    plain: bool
+    tuned: bool
+    reliable: bool
+
+
+SETUPS = (
+    Setup("yolo_node, tuned, best effort", plain=False, tuned=True, reliable=False),
+    Setup("plain node, stock, reliable", plain=True, tuned=False, reliable=True),
+    Setup("plain node, tuned, best effort", plain=True, tuned=True, reliable=False),
+    Setup("plain node, stock, best effort", plain=True, tuned=False, reliable=False),
+)
+
+
+@dataclass
+class Outcome:
+    """All rounds of one setup; raw values are kept."""
+
+    sent: int = 0
+    answered: int = 0
+    parts_ms: list[Mapping[str, float]] = field(default_factory=list)  # of the frames after the warm-up
+    names: set[tuple[str, ...]] = field(default_factory=set)  # of what was seen, frame by frame
+    boxes_px: list[list[tuple[float, ...]]] = field(default_factory=list)  # x, y, width, height of each
+
+    @property
+    def share_ms(self) -> list[float]:
+        return [sum(parts.values()) - parts["infer"] for parts in self.parts_ms]
+
+    @property
+    def lost_pct(self) -> float:
+        return 100.0 * (self.sent - self.answered) / self.sent if self.sent else 0.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's arguments."""
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of all setups, in turn (default: 3)")
+    parser.add_argument("--frames", type=int, default=300, help="frames of each round of a setup (default: 300)")
+    parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz] (default: 30)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of one inference (default: 1)")
+    parser.add_argument("--setup", default="", help="only setups whose name contains this")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run all rounds and print the table; 0 where the node's share is under the limit at p50."""
+    setups = [setup for setup in SETUPS if options.setup in setup.name]
+    if not setups:
+        raise ConfigError(f"--setup must be part of one of {', '.join(s.name for s in SETUPS)}; got '{options.setup}'")
+    if options.frames <= WARM_UP:
+        raise ConfigError(f"--frames must be more than the {WARM_UP} of the warm-up, got {options.frames}")
+    outcomes = {setup.name: Outcome() for setup in setups}
+    loads = [os.getloadavg()[0]]
+    with TemporaryDirectory() as folder:
+        picture = Path(folder) / "picture.npy"
+        np.save(picture, render(SCENE))
+        for _ in range(options.rounds):
+            for setup in setups:
+                one_round(setup, picture, outcomes[setup.name], options)
+                loads.append(os.getloadavg()[0])
+    print_table(outcomes, loads, options)
+    if options.json:
+        options.json.write_text(json.dumps({name: figures(outcome) for name, outcome in outcomes.items()}, indent=1))
+    share = percentiles(outcomes[setups[0].name].share_ms)["p50"]
+    if setups[0].plain or share is None:
+        return 0
+    print(
+        f"share of {setups[0].name} at p50: {share:.2f} ms ({'under' if share < LIMIT_MS else 'OVER'} {LIMIT_MS:g} ms)"
+    )
+    return int(share >= LIMIT_MS)
+
+
+def one_round(setup: Setup, picture: Path, outcome: Outcome, options: argparse.Namespace) -> None:
+    """Start detector and camera in a domain of their own, and take what comes of it."""
+    from perf_inference.nodes.share_collector import ShareCollector
+
+    domain = free_domain()
+    environ = {**settings(setup.tuned), "ROS_DOMAIN_ID": str(domain), "PYTHONSAFEPATH": "1"}
+    said = picture.with_suffix(".json")
+    collector = ShareCollector(domain)
+    processes = [subprocess.Popen(detector_command(setup, options), env=environ, stdout=subprocess.DEVNULL)]
+    try:
+        heard = collector.spin_until(lambda: collector.hears() or processes[0].poll() is not None, _READY_S)
+        with said.open("w") as file:
+            processes.append(
+                subprocess.Popen(camera_command(setup, picture, options), env=environ, stdout=file)
+            )  # fmt: skip
+        ended = collector.spin_until(lambda: processes[1].poll() is not None, _READY_S + options.frames / options.rate)
+        if not (heard and ended) or processes[1].returncode or processes[0].poll() is not None:
+            raise PerfInferenceError(f"camera or detector of '{setup.name}' did not end well; what they said is above")
+        stamps = json.loads(said.read_text())
+        collector.spin_until(lambda: len(collector.parts_ms) >= len(stamps), _SETTLE_S)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait(_STOP_S)
+        collector.close()
+    outcome.sent += len(stamps)
+    outcome.answered += sum(stamp in collector.parts_ms for stamp in stamps)
+    outcome.parts_ms += [collector.parts_ms[s] for s in stamps[WARM_UP:] if s in collector.parts_ms]
+    outcome.names |= {tuple(name for name, *_ in seen) for seen in collector.objects.values()}
+    outcome.boxes_px += [[tuple(box) for _, *box in seen] for seen in collector.objects.values()]
+
+
+def detector_command(setup: Setup, options: argparse.Namespace) -> list[str]:
+    """Return the command line of our node or of the plain one."""
+    if setup.plain:
+        command = [sys.executable, str(_HERE / "nodes" / "plain_detector.py"), str(_HERE / "models" / "detector.onnx"),
+                   "--threads", str(options.threads)]  # fmt: skip
+        return [*command, "--reliable"] if setup.reliable else command
+    return [sys.executable, "-m", "perf_inference.nodes.yolo_node", "--ros-args", "-p", "class_agnostic:=true", "-p",
+            f"threads:={options.threads}", "-p", f"expected_frequency:={options.rate}"]  # fmt: skip
+
+
+def camera_command(setup: Setup, picture: Path, options: argparse.Namespace) -> list[str]:
+    """Return the command line of the camera."""
+    command = [sys.executable, str(_HERE / "nodes" / "bench_camera.py"), str(picture), "--rate", str(options.rate),
+               "--frames", str(options.frames)]  # fmt: skip
+    return [*command, "--reliable"] if setup.reliable else command
+
+
+def settings(tuned: bool) -> dict[str, str]:
+    """Return this process' environment with the stock transport and allocator, or with the package's."""
+    stock = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
+    return environment.tuned(stock) if tuned else stock
+
+
+def percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:
+    """Return p50, p90, p99 and max [ms]; None where there are too few samples."""
+    return Distribution.of(round(v * 1e6) for v in values_ms).summary_ms()
+
+
+def figures(outcome: Outcome) -> dict[str, Any]:
+    """Return what is known of a setup."""
+    parts = {part: percentiles([p[part] for p in outcome.parts_ms])["p50"] for part in _PARTS}
+    return {
+        "sent": outcome.sent,
+        "answered": outcome.answered,
+        "lost_pct": round(outcome.lost_pct, 2),
+        "share_ms": percentiles(outcome.share_ms),
+        "parts_p50_ms": parts,
+    }
+
+
+def print_table(outcomes: Mapping[str, Outcome], loads: Sequence[float], options: argparse.Namespace) -> None:
+    """Print share and parts of all setups."""
+    print(f"640x480 bgr8 at {options.rate:g} Hz, embedded detector with {options.threads} thread(s), {options.rounds} "
+          f"rounds of {options.frames} frames, the first {WARM_UP} of each left out of the times; {os.cpu_count()} "
+          f"cores, load {min(loads):.2f} to {max(loads):.2f}")  # fmt: skip
+    print("share [ms]: image stamp to the end of publishing the detections, less the engine's time")
+    print(f"{'':<34}{'n':>6}{'lost %':>8}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
+    for name, outcome in outcomes.items():
+        share = percentiles(outcome.share_ms)
+        cells = "".join(f"{_number(share[key]):>8}" for key in ("p50", "p90", "p99", "max"))
+        print(f"{name:<34}{len(outcome.parts_ms):>6}{outcome.lost_pct:>8.1f}{cells}")
+    print("parts at p50 [ms] (transport: from the stamp to the callback, the camera's publish() in it)")
+    print(f"{'':<34}" + "".join(f"{part:>12}" for part in _PARTS))
+    for name, outcome in outcomes.items():
+        if outcome.parts_ms:
+            print(f"{name:<34}" + "".join(f"{_number(p):>12}" for p in figures(outcome)["parts_p50_ms"].values()))
+    print(f"answers: {_agreement(outcomes.values())}")
+
+
+def _agreement(outcomes: Collection[Outcome]) -> str:
+    names = set().union(*(outcome.names for outcome in outcomes))
+    if len(names) != 1:
+        return f"{len(names)} different sets of objects"
+    boxes = np.array([boxes for outcome in outcomes for boxes in outcome.boxes_px])
+    return f"the same objects in all ({', '.join(*names)}), boxes at most {np.ptp(boxes, axis=0).max():.1f} px apart"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="A detector node's own share of the latency, beside a plain node's.")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The node's own share is what it is said to be, and the benchmarks say all that they promise."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from perf_inference.bench import images, share
+
+pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
+
+from std_msgs.msg import String
+
+from perf_inference.nodes.share_collector import ShareCollector
+
+
+def test_the_share_is_all_but_the_engine() -> None:
+    # stamp  callback  picture  input  output  objects  published     [ms]
+    #   0       4         5       7     17       18        20
+    ms = 1_000_000
+    collector = ShareCollector.__new__(ShareCollector)
+    collector.parts_ms = {}
+    marks = [t * ms for t in (104, 105, 107, 117, 118, 120)]
+    collector._on_plain(String(data=json.dumps({"stamp_ns": 100 * ms, "marks_ns": marks})))
+    parts = collector.parts_ms[100 * ms]
+    assert parts == {
+        "transport": 4, "queue": 0, "decode": 1, "preprocess": 2, "infer": 10, "postprocess": 1, "publish": 2,
+    }  # fmt: skip
+    assert share.Outcome(sent=4, answered=1, parts_ms=[parts]).share_ms == [10]
+    assert share.Outcome(sent=4, answered=1).lost_pct == 75
+
+
+def test_stock_means_without_any_setting_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "DEFAULT?sockets_size=8MB")
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "134217728")
+    stock, tuned = share.settings(tuned=False), share.settings(tuned=True)
+    assert not [name for name in stock if name.startswith(("FASTDDS", "MALLOC"))]
+    assert {"FASTDDS_BUILTIN_TRANSPORTS", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} <= set(tuned)
+
+
+def test_the_share_of_our_node(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    status = share.main(["--rounds", "1", "--frames", "60", "--setup", "yolo", "--json", str(tmp_path / "share.json")])
+    printed = capsys.readouterr().out
+    found = re.search(r"share of yolo_node, tuned, best effort at p50: ([0-9.]+) ms \((under|OVER) 3 ms\)", printed)
+    assert found, printed
+    assert (found[2] == "under") == (status == 0)
+    assert "the same objects in all (blue square, green star, red circle)" in printed
+    figures = json.loads((tmp_path / "share.json").read_text())["yolo_node, tuned, best effort"]
+    assert figures["sent"] == 60
+    assert figures["share_ms"]["n"] > 20
+    assert 0 < figures["share_ms"]["p50"] < 100
+
+
+@pytest.mark.long
+def test_the_share_is_under_3_ms_beside_a_plain_node(tmp_path: Path) -> None:
+    status = share.main(["--json", str(tmp_path / "share.json")])
+    figures = json.loads((tmp_path / "share.json").read_text())
+    ours, stock = figures["yolo_node, tuned, best effort"], figures["plain node, stock, reliable"]
+    assert status == 0
+    assert ours["share_ms"]["p50"] < share.LIMIT_MS
+    assert ours["share_ms"]["p50"] < stock["share_ms"]["p50"] / 2
+    assert ours["lost_pct"] < 1
+
+
+def test_every_conversion_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert images.main(["--times", "11"]) == 0
+    printed = capsys.readouterr().out
+    for name in ("bgr8", "rgb16", "bayer_rggb16", "yuyv", "mono16 big endian", "rgb8 padded", "bgr8 serialized"):
+        for size in ("640x480", "1920x1080"):
+            assert re.search(rf"^{size} {name} +[0-9.]+ ", printed, re.MULTILINE), printed
