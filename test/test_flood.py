@@ -39,7 +39,7 @@ from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 from perf_inference.nodes.subscription import HAS_MESSAGE_INFO, Input
 
 WIDTH_PX, HEIGHT_PX = 128, 96
-FLOOD, STOPPED_S = 360, 0.25
+FLOOD_S, STOPPED_S = 3.0, 0.25  # seconds: several heartbeats must fall into it
 PIXELS = np.full((HEIGHT_PX, WIDTH_PX, 3), 50, np.uint8)
 FUTURE_S = 4_000_000_000  # a stamp in the year 2096
 
@@ -172,9 +172,12 @@ def test_every_picture_of_a_flood_is_accounted_for(
     capacity_hz = probe(flood)
     before = len(flood.ledgers)
 
-    kinds = list(itertools.islice(itertools.cycle(FLOOD_KINDS), FLOOD))
-    working = sum(kind not in MALFORMED for kind in kinds) / FLOOD  # the others cost the engine nothing
-    rate_hz, third = 3 * capacity_hz / working, FLOOD // 3
+    working = sum(kind not in MALFORMED for kind in FLOOD_KINDS) / len(
+        FLOOD_KINDS
+    )  # the others cost the engine nothing
+    rate_hz = 3 * capacity_hz / working
+    kinds = list(itertools.islice(itertools.cycle(FLOOD_KINDS), round(FLOOD_S * rate_hz)))
+    third = len(kinds) // 3
     flood.send_at(rate_hz, kinds[:third])
     for part in (kinds[third : 2 * third], kinds[2 * third :]):  # the reader's five places overflow while it stands
         os.kill(node.pid, signal.SIGSTOP)
