@@ -1,0 +1,115 @@
+"""Fast DDS' files in shared memory: what a process has mapped, and what dead processes have left behind.
+
+A participant that is killed outright leaves its segment (17 MB where it publishes pictures) and its ports in /dev/shm
+until the machine restarts. Each of its files stands beside a lock file (`_el`: held by its owner alone, `_sl`: shared)
+whose lock the kernel drops when the process ends; what nobody has locked belongs to nobody (the rule of eProsima's own
+`fastdds shm clean`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+SHM = Path("/dev/shm")
+_LOCK = re.compile(r"(fastdds_(?:[0-9a-z]{16}|port\d{1,5}))_(?:el|sl)")
+_MAKING_S = 1.0  # a lock file so young may be about to be locked by who has just made it
+_MAPPED = re.compile(r"/(fastdds_[0-9a-f]{16})(?: \(deleted\))?$")
+
+
+class Segment(NamedTuple):
+    """A participant's segment that a process has mapped."""
+
+    name: str
+    size_bytes: int
+
+
+class Leftover(NamedTuple):
+    """A segment or port whose process is gone."""
+
+    name: str  # fastdds_0123456789abcdef, fastdds_port7411
+    files: tuple[Path, ...]
+    size_bytes: int  # that they occupy
+
+
+def mapped_segments(pid: int | str = "self") -> list[Segment]:
+    """Return the segments that the process has mapped: its own, and those of the participants that it reads from.
+
+    Raises:
+        OSError: there is no such process, or it is another user's.
+    """
+    sizes: dict[str, int] = {}
+    for line in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        found = _MAPPED.search(line)
+        if found:
+            start, _, end = line.split(maxsplit=1)[0].partition("-")
+            sizes[found[1]] = sizes.get(found[1], 0) + int(end, 16) - int(start, 16)
+    return [Segment(name, size) for name, size in sizes.items()]
+
+
+def own_segments(pid: int | str = "self") -> list[Segment]:
+    """Return the segments of the process's own participants, which it holds the locks of.
+
+    Raises:
+        OSError: there is no such process, or it is another user's.
+    """
+    locks = {Path(os.readlink(entry)).name.removesuffix(" (deleted)") for entry in _descriptors(pid)}
+    return [segment for segment in mapped_segments(pid) if f"{segment.name}_el" in locks]
+
+
+def leftovers(shm: Path = SHM) -> list[Leftover]:
+    """Return what dead processes have left, and leave it there."""
+    return _dead(shm, remove=False)
+
+
+def clean(shm: Path = SHM) -> list[Leftover]:
+    """Remove what dead processes have left; return what is gone. What is in use is never touched."""
+    return _dead(shm, remove=True)
+
+
+def describe(removed: list[Leftover]) -> str:
+    """Return one line on what was removed; empty if nothing was."""
+    if not removed:
+        return ""
+    files, size_bytes = sum(len(left.files) for left in removed), sum(left.size_bytes for left in removed)
+    return f"removed {size_bytes / 1e6:.1f} MB of shared memory that dead processes had left behind ({files} files)"
+
+
+def _dead(shm: Path, remove: bool) -> list[Leftover]:
+    found = []
+    try:
+        names = sorted(os.listdir(shm))
+    except OSError:
+        return []
+    for name in names:
+        match = _LOCK.fullmatch(name)
+        left = _look(shm, match[1], shm / name, remove) if match else None
+        if left is not None:
+            found.append(left)
+    return found
+
+
+def _look(shm: Path, name: str, lock: Path, remove: bool) -> Leftover | None:
+    """Return what belongs to the lock if nobody holds it; remove it while this process does."""
+    try:
+        with open(lock, "rb") as stream:
+            if time.time() - os.fstat(stream.fileno()).st_mtime < _MAKING_S:
+                return None
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The lock file goes last: whoever opens it meanwhile finds it taken, and makes another one.
+            files = [file for file in (shm / name, shm / f"sem.{name}_mutex", lock) if file.exists()]
+            size_bytes = sum(file.stat().st_blocks * 512 for file in files)
+            if remove:
+                for file in files:
+                    file.unlink(missing_ok=True)
+    except OSError:  # in use, or another user's
+        return None
+    return Leftover(name, tuple(files), size_bytes)
+
+
+def _descriptors(pid: int | str) -> list[Path]:
+    return [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
