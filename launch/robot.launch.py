@@ -1,7 +1,7 @@
 """Start the nodes of a parameters file: a process per node, or all in one with container:=true.
 
 ros2 launch perf_inference robot.launch.py sim:=true
-ros2 launch perf_inference robot.launch.py config:=/path/to/robot.yaml namespace:=robot1 record:=false
+ros2 launch perf_inference robot.launch.py config:=/path/to/robot.yaml namespace:=robot1 record:=false tuning:=false
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from perf_inference import environment
+from perf_inference import environment, shared_memory
 from perf_inference.errors import EX_CONFIG, ConfigError
 from perf_inference.graph import Graph, NodeSpec, absolute, default_config, read_graph
 from perf_inference.supervisor import BACK_OFF_S, HEALTHY_S
@@ -43,6 +44,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("container", default_value="false", choices=_BOOLEAN,
                                   description="all nodes in one process"),
             DeclareLaunchArgument("record", default_value="true", choices=_BOOLEAN, description="start the recorder"),
+            DeclareLaunchArgument("tuning", default_value="true", choices=_BOOLEAN,
+                                  description="set transport and allocator for pictures, where you have not"),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
             OpaqueFunction(function=_start),
         ]
@@ -59,21 +62,35 @@ def _start(context: LaunchContext) -> list[Any]:
     except ConfigError as error:
         raise RuntimeError(f"bad configuration: {error}") from error
     namespace = argument("namespace")
-    actions: list[Any] = [LogInfo(msg=environment.describe(os.environ))]
-    tuned = environment.tuned(os.environ)
-    actions += [SetEnvironmentVariable(name, tuned[name]) for name in tuned if name not in os.environ]
-    if argument("container") == "true":
-        actions += Restarted("container", lambda again: _container(graph, namespace, again)).actions()
+    container = argument("container") == "true"
+    actions, tuning = _prepared(graph, container, argument("tuning") == "true")
+    if container:
+        more = tuning.of(images=bool(graph.image_publishers()))
+        actions += Restarted("container", lambda again: _container(graph, namespace, {**more, **again})).actions()
     else:
         for node in graph.nodes:
-            actions += Restarted(node.name, lambda again, node=node: _node(graph, node, namespace, again)).actions()
+            more = tuning.of(node.images)
+            actions += Restarted(node.name, partial(_node, graph, node, namespace, more)).actions()
     if graph.run_directory is not None:
         where = LogInfo(msg=f"recorded in {graph.run_directory}")
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
     return actions
 
 
-def _node(graph: Graph, node: NodeSpec, namespace: str, again: dict[str, str]) -> Node:
+def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], environment.Tuning]:
+    """Return what is said of transport and allocator, and what the processes get."""
+    values = dict(os.environ)
+    if not wanted:
+        environment.switch_off(values)
+    removed = "" if environment.is_off(values) else shared_memory.describe(shared_memory.clean())
+    tuning = environment.tuning(values, graph.image_publishers(container))
+    actions: list[Any] = [LogInfo(msg=line) for line in (removed, tuning.line) if line]
+    if not wanted:
+        actions.append(SetEnvironmentVariable(environment.TUNING, values[environment.TUNING]))
+    return actions, tuning
+
+
+def _node(graph: Graph, node: NodeSpec, namespace: str, own: dict[str, str], again: dict[str, str]) -> Node:
     return Node(
         package="perf_inference",
         executable=node.executable,
@@ -81,7 +98,7 @@ def _node(graph: Graph, node: NodeSpec, namespace: str, again: dict[str, str]) -
         namespace=absolute(namespace) if namespace else "",
         parameters=[str(file) for file in graph.files],
         remappings=[tuple(remapping.split(":=", 1)) for remapping in node.remappings],
-        additional_env=again,
+        additional_env={**own, **again},
         output="screen",
         emulate_tty=True,
     )

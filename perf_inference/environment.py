@@ -1,55 +1,115 @@
-"""Settings of a process that large messages need: Fast DDS' shared-memory segment and glibc's allocator.
+"""Settings of a process that large messages need: the middleware's transport and glibc's allocator.
 
 A stock shared-memory segment (512 kB) cannot hold a camera picture, and a stock allocator maps and unmaps every picture
 anew. Both are read when a process starts, hence set here for child processes, and by `tune_this_process` before rclpy
-is imported. What the user has set is never changed.
+is imported. The transport takes memory, and only publishers of pictures need it; the allocator serves all. What the
+user has set is never changed, and PERF_INFERENCE_TUNING=off leaves all as it is. docs/transport.md has the figures.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import NamedTuple
 
-TRANSPORT = {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=8MB"}
+from perf_inference import middleware
+
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+TUNING = "PERF_INFERENCE_TUNING"  # off: nothing is set; by_starter: a starter has decided already
 SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # the starter's process: end when it ends, even by kill -9
 RESTARTED = "PERF_INFERENCE_RESTARTED"  # set for a process that is started again after it died
+IMAGE_PUBLISHERS = ("camera_node", "replay_node", "sim_robot_node", "yolo_node")
+_OTHER_EXECUTABLES = ("caption_node", "monitor_node", "policy_node", "recorder_node", "perf-inference")
+_STARTED = re.compile(r"(?:.*/|perf_inference\.nodes\.)?(\w+_node|container|perf-inference)(?:=.*)?")
+_OFF = ("off", "0", "false", "no")
+_BY_STARTER = "by_starter"
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
-_OWN_TRANSPORT = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+
+said = ""  # what `tune_this_process` has set, for a node to say
 
 
-def tuned(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the settings added for which the user has none."""
-    return {**environment, **_missing(environment)}
+class Tuning(NamedTuple):
+    """What a starter adds to the environment of its processes."""
+
+    all: Mapping[str, str]
+    images: Mapping[str, str]  # publishers of pictures, besides
+    others: Mapping[str, str]  # the others, besides
+    line: str  # what it is, for the user
+
+    def of(self, images: bool) -> dict[str, str]:
+        """Return what a process gets that does, or does not, publish pictures."""
+        return {**self.all, **(self.images if images else self.others)}
 
 
-def describe(environment: Mapping[str, str]) -> str:
+def is_off(environment: Mapping[str, str]) -> bool:
+    """Return whether the user wants nothing set."""
+    return environment.get(TUNING, "").lower() in _OFF
+
+
+def switch_off(environment: MutableMapping[str, str]) -> None:
+    """Leave all as it is, here and in the processes that are started from here."""
+    environment[TUNING] = _OFF[0]
+
+
+def tuning(
+    environment: Mapping[str, str], image_publishers: Sequence[str] = (), limits: middleware.Limits | None = None
+) -> Tuning:
+    """Return what to add for processes of which these publish pictures (none named: one that may)."""
+    if is_off(environment):
+        return Tuning({}, {}, {}, f"transport and allocator: stock ({TUNING}={environment[TUNING]})")
+    setting = middleware.transport(environment, max(1, len(image_publishers)), limits)
+    allocator = {} if any(name in environment for name in ALLOCATOR) else ALLOCATOR
+    named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of pictures"
+    parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
+    if setting.others not in ({}, setting.variables):
+        parts.append(f"{_assignments(setting.others)} for the others")
+    parts = [*(parts if setting.variables else []), *([setting.remark] if setting.remark else [])]
+    parts.append(_assignments(allocator) or "allocator as you have set it")
+    line = f"transport and allocator: {', '.join(parts)} ({TUNING}=off: stock)"
+    return Tuning({**allocator, TUNING: _BY_STARTER}, setting.variables, setting.others, line)
+
+
+def tuned(environment: Mapping[str, str], images: bool = True) -> dict[str, str]:
+    """Return the environment with the settings added for which the user has none.
+
+    Args:
+        images: for a process that publishes pictures.
+    """
+    return {**environment, **tuning(environment).of(images)}
+
+
+def describe(environment: Mapping[str, str], image_publishers: Sequence[str] = ()) -> str:
     """Return one line on what `tuned` adds."""
-    added = _missing(environment)
-    if not added:
-        return "transport and allocator: as you have set them"
-    return "transport and allocator: " + " ".join(f"{name}={value}" for name, value in added.items())
+    return tuning(environment, image_publishers).line
 
 
 def tune_this_process() -> None:
     """Set the same for the process itself; call it before rclpy is imported."""
-    missing = _missing(os.environ)
-    for name in TRANSPORT:
-        if name in missing:
-            os.environ[name] = missing[name]
+    global said
+    if is_off(os.environ) or os.environ.get(TUNING) == _BY_STARTER:
+        return
+    images = may_publish_images(sys.orig_argv)
+    chosen = tuning(os.environ)
+    added = chosen.of(images)
+    os.environ.update({name: value for name, value in added.items() if name not in ALLOCATOR and name != TUNING})
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" in missing:
+    if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" in added:
         mallopt(_M_MMAP_THRESHOLD, int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]))
         mallopt(_M_TRIM_THRESHOLD, int(ALLOCATOR["MALLOC_TRIM_THRESHOLD_"]))
+    said = chosen.line
 
 
-def _missing(environment: Mapping[str, str]) -> dict[str, str]:
-    missing = {}
-    fast_dds = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps")
-    # Humble's Fast DDS reads the variable but knows no options in it.
-    if fast_dds and environment.get("ROS_DISTRO") != "humble" and not any(n in environment for n in _OWN_TRANSPORT):
-        missing.update(TRANSPORT)
-    if not any(name in environment for name in ALLOCATOR):
-        missing.update(ALLOCATOR)
-    return missing
+def may_publish_images(command: Sequence[str]) -> bool:
+    """Return whether a process with this command line may publish pictures; a program of others may."""
+    names = {found[1] for found in map(_STARTED.fullmatch, command) if found}
+    if "perf_inference.cli" in command:
+        names.add("perf-inference")
+    known = names & {*IMAGE_PUBLISHERS, *_OTHER_EXECUTABLES}
+    return not known or any(name in IMAGE_PUBLISHERS for name in names)
+
+
+def _assignments(variables: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in variables.items())

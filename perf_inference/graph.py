@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
 
 EXECUTABLES = (
@@ -30,6 +31,7 @@ class NodeSpec:
     executable: str
     remappings: tuple[str, ...] = ()  # `image:=camera/image_raw`
     parameters: Mapping[str, Any] = field(default_factory=dict)  # set by the starter, over the file's
+    images: bool = False  # it publishes pictures
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,11 @@ class Graph:
             for remapping in node.remappings:
                 arguments += ["-r", f"{node.name}:{remapping}"]
         return arguments
+
+    def image_publishers(self, container: bool = False) -> list[str]:
+        """Return the names of the processes that publish pictures."""
+        names = [node.name for node in self.nodes if node.images]
+        return ["container"] if container and names else names
 
     def _common(self, namespace: str) -> list[str]:
         arguments = []
@@ -117,7 +124,8 @@ def read_graph(
         settings.update((overrides or {}).get(executable, {}))
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
-        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings))
+        images = executable in IMAGE_PUBLISHERS and {**parameters, **settings}.get("part") != "arm"
+        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images))
     return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory)
 
 

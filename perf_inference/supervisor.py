@@ -45,6 +45,7 @@ class Supervisor:
         environment: Mapping[str, str],
         say: Callable[[str], None],
         output: Callable[[str, str], None] | None = None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         """Prepare; nothing runs yet.
 
@@ -52,9 +53,11 @@ class Supervisor:
             commands: command line by name.
             say: takes one line about a start, a death, a stop.
             output: takes (name, line) of what the processes print (own threads); None: they print on this terminal.
+            own: what single processes have in their environment besides, by name.
         """
         self.children = [Child(name, command) for name, command in commands.items()]
         self._environment = dict(environment)
+        self._own = own or {}
         self._say, self._output = say, output
         self._stopped = False
 
@@ -123,7 +126,7 @@ class Supervisor:
         again = {RESTARTED: "1"} if child.restarts else {}
         child.process = subprocess.Popen(
             child.command,
-            env={**self._environment, **again},
+            env={**self._environment, **self._own.get(child.name, {}), **again},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if piped else None,
             stderr=subprocess.STDOUT if piped else None,

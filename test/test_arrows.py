@@ -18,7 +18,9 @@ ROS = {
 ALLOWED = {
     "errors": set(),
     "domain": set(),
-    "environment": set(),
+    "middleware": set(),
+    "shared_memory": set(),
+    "environment": {"middleware"},
     "measure": {"errors"},
     "engines": {"errors", "measure"},
     "tasks": {"errors", "measure", "engines"},
@@ -26,13 +28,13 @@ ALLOWED = {
     "recording": {"errors", "measure", "telemetry"},
     "demo": {"errors", "measure", "engines", "tasks"},
     "pipeline": {"errors", "measure", "engines"},
-    "graph": {"errors"},
+    "graph": {"errors", "environment"},
     "supervisor": {"environment", "errors"},
     "testing": {"errors", "measure", "engines"},
     "models": set(),
     "nodes": {
         "errors", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment", "graph",
-        "domain",
+        "domain", "shared_memory",
     },
 }  # fmt: skip
 # within recording: what a room may import of the others; "": the modules beside the rooms

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perf_inference import environment
-from perf_inference.commands.run import child_environment, commands, say
+from perf_inference.commands.run import NO_TUNING, child_environment, commands, prepare, say
 from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
@@ -37,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--zero-actions", action="store_true", help="leave the policy disabled: zero actions only")
     parser.add_argument("--frozen", choices=("none", "camera", "joint_states"), default="none",
                         help="let the robot repeat its first picture or joint state: the policy must fail")  # fmt: skip
+    parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
 
 
@@ -47,10 +47,9 @@ def run(options: argparse.Namespace) -> int:
     view = LiveView() if sys.stdout.isatty() else PlainView()
     graph = _graph(options)
     _choose_domain()
-    say(environment.describe(os.environ))
-    os.environ.update(environment.tuned(os.environ))
+    own = prepare(graph, container=False, wanted=options.tuning)
     log = _Log(graph.run_directory, view.note)
-    supervisor = Supervisor(commands(graph, "", container=False), child_environment(), view.note, log.write)
+    supervisor = Supervisor(commands(graph, "", container=False), child_environment(), view.note, log.write, own)
     observer, ended = None, ""
     supervisor.start()
     try:

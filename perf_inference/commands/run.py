@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from perf_inference import environment
+from perf_inference import environment, shared_memory
 from perf_inference.commands.stopping import StopFlag
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
@@ -16,12 +16,16 @@ from perf_inference.supervisor import Supervisor
 NEEDS_ROS = True
 
 
+NO_TUNING = "leave transport and allocator as they are (as does PERF_INFERENCE_TUNING=off)"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument("--sim", action="store_true", help="start the simulated robot too, and enable the policy")
     parser.add_argument("--container", action="store_true", help="all nodes in one process")
+    parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--no-record", dest="record", action="store_false", help="leave the recorder out")
 
 
@@ -30,8 +34,8 @@ def run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     graph = read_graph(options.config or default_config(), options.sim, options.record)
     say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.name for node in graph.nodes)}")
-    say(environment.describe(os.environ))
-    supervisor = Supervisor(commands(graph, options.namespace, options.container), child_environment(), say)
+    own = prepare(graph, options.container, options.tuning)
+    supervisor = Supervisor(commands(graph, options.namespace, options.container), child_environment(), say, own=own)
     supervisor.start()
     while not stop and supervisor.running and not supervisor.misconfigured:
         supervisor.poll()
@@ -57,9 +61,26 @@ def commands(graph: Graph, namespace: str, container: bool) -> dict[str, list[st
     return {node.name: graph.command(node, namespace) for node in graph.nodes}
 
 
+def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, str]]:
+    """Set the transport and the allocator, say so, and return what single processes get of it.
+
+    Args:
+        wanted: false leaves all as it is.
+    """
+    if not wanted:
+        environment.switch_off(os.environ)
+    if not environment.is_off(os.environ) and (removed := shared_memory.describe(shared_memory.clean())):
+        say(removed)
+    publishers = graph.image_publishers(container)
+    tuning = environment.tuning(os.environ, publishers)
+    say(tuning.line)
+    names = ["container"] if container else [node.name for node in graph.nodes]
+    return {name: tuning.of(images=name in publishers) for name in names}
+
+
 def child_environment() -> dict[str, str]:
     """Return the environment of the nodes' processes."""
-    return {**environment.tuned(os.environ), environment.SUPERVISED: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, environment.SUPERVISED: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
 
 
 def say(line: str) -> None:

@@ -22,11 +22,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from perf_inference import environment
 from perf_inference.environment import SUPERVISED
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1
 _DRAIN_S = 0.5
 
 
@@ -64,7 +65,7 @@ def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | N
 
 def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
     if SUPERVISED in os.environ:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
         if os.getppid() != int(os.environ[SUPERVISED]):
             return 0  # it has gone already
     try:
@@ -74,6 +75,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             return 0
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
+    if environment.said:
+        rclpy.logging.get_logger("perf_inference").info(environment.said)
     executor = SingleThreadedExecutor()
     nodes: list[RunnableNode] = []
     status = 0
@@ -99,7 +102,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         nodes.clear()
         executor.shutdown()
         try:
-            _leave_the_graph()
+            leave_the_graph()
         except Exception:  # a node that a signal left half made
             if not stop.interrupted:
                 raise
@@ -149,7 +152,7 @@ class _Stop:
             raise _Stopped
 
 
-def _leave_the_graph() -> None:
+def leave_the_graph() -> None:
     """Destroy the context: only then do others hear that this participant is gone, and is its shared memory freed."""
     context = rclpy.utilities.get_default_context()
     rclpy.try_shutdown()

@@ -1,0 +1,201 @@
+"""What a ROS middleware (RMW) needs to carry pictures: environment variables, and for some a profile in a file.
+
+Fast DDS: a stock segment of shared memory (512 kB) cannot hold a picture; its publishers need a larger one. From 2.14
+on a variable says so. Before, and wherever rmw_fastrtps replaces the built-in transports by its own (discovery on this
+host only), a profile does: rmw_fastrtps appends its transports to those of the default profile, and of two for shared
+memory the first one sends. From another host a picture comes in one burst, which a stock socket of the receiver cannot
+hold: a profile with a larger one. Only what was measured is called so: Fast DDS 3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+SEGMENT_PER_SOCKET = 2.1  # Fast DDS makes the segment twice as large as the sockets, plus its book-keeping
+_MB = 1 << 20
+_SIZES_MB = (16, 8)  # 3840x2160 fits into what 16 makes, 1920x1080 into 8
+_SPARE = 3  # publishers that a large segment must leave room for
+_LEAST_SOCKET_BYTES = 65_500  # a fragment: below, no transport over UDP comes up at all
+_PROFILE_ONLY = ("humble", "iron")  # Fast DDS 2.6 and 2.10: the variable is unknown, or has no options
+_FAST_DDS_2 = (*_PROFILE_ONLY, "jazzy")
+_OWN_FAST_DDS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+_OWN_PROFILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")  # read from the working directory
+CYCLONE = (
+    '<CycloneDDS><Domain><Internal><SocketReceiveBufferSize max="8MB"/></Internal></Domain></CycloneDDS>'  # no minimum
+)
+ZENOH = "transport/shared_memory/enabled=true"
+
+
+class Setting(NamedTuple):
+    """What a process is given for its middleware."""
+
+    variables: Mapping[str, str]  # of publishers of pictures
+    others: Mapping[str, str]  # of all other processes
+    remark: str = ""  # what the user has to know of it, or why there is none
+
+
+class Limits(NamedTuple):
+    """What the machine allows; None: it does not say."""
+
+    shared_free_bytes: int | None
+    socket_bytes: int | None
+
+    @classmethod
+    def read(cls, shm: Path = Path("/dev/shm"), net: Path = Path("/proc/sys/net/core")) -> Limits:
+        """Return this machine's."""
+        free = sockets = None
+        with contextlib.suppress(OSError):
+            space = os.statvfs(shm)
+            free = space.f_bavail * space.f_frsize
+        with contextlib.suppress(OSError, ValueError):
+            sockets = min(int((net / name).read_text()) for name in ("rmem_max", "wmem_max"))
+        return cls(free, sockets)
+
+
+def transport(environment: Mapping[str, str], publishers: int = 1, limits: Limits | None = None) -> Setting:
+    """Return what publishers of pictures need in this environment; nothing where the user has set it.
+
+    Args:
+        publishers: how many will be started with it.
+        limits: of the machine; None: read them.
+    """
+    rmw = environment.get("RMW_IMPLEMENTATION") or "rmw_fastrtps_cpp"
+    if rmw.startswith("rmw_fastrtps"):
+        return _fast_dds(environment, publishers, limits or Limits.read())
+    if rmw == "rmw_cyclonedds_cpp":
+        return _everyone(environment, "CYCLONEDDS_URI", CYCLONE)
+    if rmw == "rmw_zenoh_cpp":
+        return _everyone(environment, "ZENOH_CONFIG_OVERRIDE", ZENOH, "ZENOH_SESSION_CONFIG_URI")
+    return Setting({}, {}, f"nothing is known to help {rmw}")
+
+
+def _everyone(environment: Mapping[str, str], name: str, value: str, *others: str) -> Setting:
+    own = next((n for n in (name, *others) if n in environment), None)
+    if own:
+        return Setting({}, {}, f"{own} as you have set it")
+    return Setting({name: value}, {name: value}, "from its documentation, not measured")
+
+
+def _fast_dds(environment: Mapping[str, str], publishers: int, limits: Limits) -> Setting:
+    own = next((name for name in _OWN_FAST_DDS if name in environment), None)
+    if own:
+        return Setting({}, {}, f"{own} as you have set it")
+    files = [name for name in _OWN_PROFILES if Path(name).is_file()]
+    if files and environment.get("SKIP_DEFAULT_XML") != "1":
+        return Setting({}, {}, f"as your {files[0]} has it")
+    if limits.socket_bytes is not None and limits.socket_bytes < _LEAST_SOCKET_BYTES:
+        return Setting(
+            {}, {}, f"stock, because a fragment of {_LEAST_SOCKET_BYTES} bytes does not fit into a socket of "
+            f"{limits.socket_bytes}: sudo sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608",
+        )  # fmt: skip
+    size_mb = _affordable_mb(publishers, limits.shared_free_bytes)
+    if size_mb is None:
+        needed_mb = round(publishers * _SIZES_MB[-1] * SEGMENT_PER_SOCKET)
+        free_mb = (limits.shared_free_bytes or 0) // _MB
+        return Setting(
+            {}, {}, f"stock, because {publishers} publishers of pictures need {needed_mb} MB of /dev/shm and {free_mb} "
+            "are free: mount -o remount,size=256M /dev/shm (docker run --shm-size=256m)",
+        )  # fmt: skip
+    return _sized(environment, size_mb)
+
+
+def _sized(environment: Mapping[str, str], size_mb: int) -> Setting:
+    distribution = environment.get("ROS_DISTRO", "")
+    here = this_host_only(environment)
+    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if distribution in _FAST_DDS_2 else "FASTDDS_DEFAULT_PROFILES_FILE"
+    remark = "not measured with Fast DDS 2" if distribution in _FAST_DDS_2 else ""
+    try:
+        others = {} if here else {name: str(write_profile(environment, "receiver", size_mb))}
+        if not here and distribution not in _PROFILE_ONLY:
+            return Setting({"FASTDDS_BUILTIN_TRANSPORTS": f"DEFAULT?sockets_size={size_mb}MB"}, others, remark)
+        kind = "this_host" if here else "publisher"
+        return Setting({name: str(write_profile(environment, kind, size_mb))}, others, remark)
+    except OSError as error:
+        return Setting({}, {}, f"stock, because its profile cannot be written: {error}")
+
+
+def _affordable_mb(publishers: int, free_bytes: int | None) -> int | None:
+    if free_bytes is None:
+        return _SIZES_MB[-1]
+    for size_mb in _SIZES_MB:
+        count = max(publishers, _SPARE) if size_mb > _SIZES_MB[-1] else publishers
+        if count * size_mb * SEGMENT_PER_SOCKET * _MB <= free_bytes:
+            return size_mb
+    return None
+
+
+def this_host_only(environment: Mapping[str, str]) -> bool:
+    """Return whether discovery is confined to this host, where rmw_fastrtps makes transports of its own."""
+    if environment.get("ROS_DISTRO") == "humble" or "ROS_AUTOMATIC_DISCOVERY_RANGE" not in environment:
+        return environment.get("ROS_LOCALHOST_ONLY") == "1"
+    return environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST" or environment.get("ROS_LOCALHOST_ONLY") == "1"
+
+
+def profile(kind: str, size_mb: int) -> str:
+    """Return a default profile of Fast DDS.
+
+    Args:
+        kind: `publisher` has a shared memory of twice `size_mb` and UDP sockets of `size_mb` in place of the built-in
+            transports; `receiver` has such sockets only, and stock shared memory; `this_host` has the shared memory
+            before what rmw_fastrtps adds.
+    """
+    size_bytes = size_mb * _MB
+    segment = "" if kind == "receiver" else f"<segment_size>{2 * size_bytes}</segment_size>"
+    udp, used, builtin = "", "<transport_id>perf_inference_shm</transport_id>", ""
+    if kind != "this_host":
+        udp = f"""
+  <transport_descriptor>
+   <transport_id>perf_inference_udp</transport_id><type>UDPv4</type>
+   <sendBufferSize>{size_bytes}</sendBufferSize><receiveBufferSize>{size_bytes}</receiveBufferSize>
+  </transport_descriptor>"""
+        used += "<transport_id>perf_inference_udp</transport_id>"
+        builtin = "\n   <useBuiltinTransports>false</useBuiltinTransports>"
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<!-- Written by perf_inference: room for pictures. PERF_INFERENCE_TUNING=off leaves it out. -->
+<dds xmlns="http://www.eprosima.com"><profiles>
+ <transport_descriptors>
+  <transport_descriptor>
+   <transport_id>perf_inference_shm</transport_id><type>SHM</type>{segment}
+  </transport_descriptor>{udp}
+ </transport_descriptors>
+ <participant profile_name="perf_inference" is_default_profile="true">
+  <rtps>
+   <userTransports>{used}</userTransports>{builtin}
+  </rtps>
+ </participant>
+</profiles></dds>
+"""
+
+
+def write_profile(environment: Mapping[str, str], kind: str, size_mb: int) -> Path:
+    """Write a profile into the user's cache, or where that cannot be into a folder of the user's in /tmp; return it.
+
+    Raises:
+        OSError: neither can be written.
+    """
+    name, text = f"fastdds_{kind}_{size_mb}MB.xml", profile(kind, size_mb)
+    cache = environment.get("XDG_CACHE_HOME") or (Path(environment["HOME"]) / ".cache" if "HOME" in environment else "")
+    if cache:
+        with contextlib.suppress(OSError):
+            return _written(Path(cache) / "perf_inference", name, text)
+    return _written(Path(tempfile.gettempdir()) / f"perf_inference_{os.getuid()}", name, text)
+
+
+def _written(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():  # anybody can make folders in /tmp
+        raise PermissionError(f"{folder} belongs to another user")
+    file = folder / name
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if file.read_text(encoding="utf-8") == text:
+            return file
+    handle, temporary = tempfile.mkstemp(dir=folder)
+    with open(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(temporary, file)  # whole or not at all: another start may be reading it
+    return file
