@@ -8,6 +8,7 @@ import importlib
 NEEDS_ROS = False
 BENCHES = {
     "overhead": "what the measurement itself costs per frame",
+    "transport": "pictures from process to process, stock and tuned, against the machine's floor",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
 }
 

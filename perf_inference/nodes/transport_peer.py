@@ -1,0 +1,159 @@
+"""One end of a measurement of the transport: a process that publishes pictures, or one that receives them.
+
+Started by `perf-inference bench transport`, two at a time, and told by lines on its standard input what to do next. It
+answers with one JSON object a line: `{"matched": true}` when it has found its peer, and what it has counted at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import resource
+import signal
+import sys
+import threading
+import time
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from perf_inference.nodes import runner
+from perf_inference.shared_memory import own_segments
+
+TOPIC = "bench_transport"
+QOS = {
+    "reliable": QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE),
+    "best_effort": QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+}
+_ACKNOWLEDGED_S = 5.0
+
+
+class Usage:
+    """What the process uses from here on."""
+
+    def __init__(self) -> None:
+        self._cpu_ns, self._faults = time.process_time_ns(), _faults()
+
+    def since(self) -> dict[str, int]:
+        """Return {cpu_ns, faults, segment_bytes}."""
+        return {
+            "cpu_ns": time.process_time_ns() - self._cpu_ns,
+            "faults": _faults() - self._faults,
+            "segment_bytes": max((segment.size_bytes for segment in own_segments()), default=0),
+        }
+
+
+def publish(node: Node, options: argparse.Namespace) -> dict[str, Any]:
+    """Publish `frames` pictures at `rate` once told to; return what it took."""
+    publisher = node.create_publisher(Image, TOPIC, QOS[options.qos])
+    size = options.width * options.height * options.channels
+    encoding = "bgr8" if options.channels == 3 else "mono8"
+    message = Image(height=options.height, width=options.width, step=options.width * options.channels,
+                    encoding=encoding, data=array("B", bytes(range(256)) * (size // 256 + 1))[:size])  # fmt: skip
+    _matched(lambda: publisher.get_subscription_count() > 0)
+    sys.stdin.readline()
+    usage = Usage()
+    sent, period_ns = 0, round(1e9 / options.rate)
+    started_ns = time.monotonic_ns()
+    for number in range(options.frames):
+        if not rclpy.ok():
+            break
+        left_ns = started_ns + number * period_ns - time.monotonic_ns()
+        if left_ns > 0:
+            time.sleep(left_ns / 1e9)
+        message.header.frame_id = str(number)
+        message.header.stamp = stamp(time.monotonic_ns())
+        publisher.publish(message)
+        sent += 1
+    elapsed_ns = time.monotonic_ns() - started_ns
+    used = usage.since()
+    if options.qos == "reliable":
+        publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGED_S))
+    return {"sent": sent, "elapsed_ns": elapsed_ns, **used}
+
+
+def subscribe(node: Node, options: argparse.Namespace) -> dict[str, Any]:
+    """Receive until told to end; return the latencies [ns] and what it took."""
+    latencies_ns: list[int] = []
+    numbers: set[int] = set()
+    size = options.width * options.height * options.channels
+    wrong = 0
+
+    def on_image(message: Image) -> None:
+        nonlocal wrong
+        latencies_ns.append(time.monotonic_ns() - message.header.stamp.sec * 10**9 - message.header.stamp.nanosec)
+        numbers.add(int(message.header.frame_id))
+        wrong += len(message.data) != size
+
+    subscription = node.create_subscription(Image, TOPIC, on_image, QOS[options.qos])
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    count = getattr(subscription, "get_publisher_count", lambda: node.count_publishers(TOPIC))  # not in Humble
+    _matched(lambda: count() > 0)
+    ended = threading.Event()
+    usage = Usage()
+
+    def wait_for_the_end() -> None:
+        sys.stdin.readline()
+        ended.set()
+        executor.wake()
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
+    while not ended.is_set() and rclpy.ok():
+        executor.spin_once(timeout_sec=1.0)
+    used = usage.since()
+    before = -1
+    while before < len(latencies_ns):  # what has arrived already
+        before = len(latencies_ns)
+        executor.spin_once(timeout_sec=0.2)
+    executor.shutdown()
+    return {"received": len(numbers), "wrong": wrong, "latencies_ns": latencies_ns, **used}
+
+
+def stamp(t_ns: int) -> Time:
+    """Return a time [ns] as a message has it."""
+    return Time(sec=t_ns // 10**9, nanosec=t_ns % 10**9)
+
+
+def _matched(found: Callable[[], bool]) -> None:
+    """Wait for the peer and say so."""
+    while not found() and rclpy.ok():
+        time.sleep(0.01)
+    print(json.dumps({"matched": True}), flush=True)
+
+
+def _faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Be one end until the work is done."""
+    parser = argparse.ArgumentParser(prog="python -m perf_inference.nodes.transport_peer", description=__doc__)
+    parser.add_argument("role", choices=["publish", "subscribe"])
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--height", type=int, required=True)
+    parser.add_argument("--channels", type=int, default=3)
+    parser.add_argument("--qos", choices=list(QOS), default="reliable")
+    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--frames", type=int, default=120)
+    options = parser.parse_args(arguments)
+    ctypes.CDLL(None).prctl(runner.PR_SET_PDEATHSIG, signal.SIGTERM)  # it ends with who has started it
+    rclpy.init()
+    node = rclpy.create_node(f"transport_{options.role}er")
+    result = (publish if options.role == "publish" else subscribe)(node, options)
+    node.destroy_node()
+    runner.leave_the_graph()
+    print(json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()
