@@ -64,7 +64,7 @@ def tuning(
     allocator = {} if any(name in environment for name in ALLOCATOR) else ALLOCATOR
     named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of pictures"
     parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
-    if setting.others not in ({}, setting.variables):
+    if setting.others not in ({}, setting.variables) and list(image_publishers) != ["container"]:
         parts.append(f"{_assignments(setting.others)} for the others")
     parts = [*(parts if setting.variables else []), *([setting.remark] if setting.remark else [])]
     parts.append(_assignments(allocator) or "allocator as you have set it")

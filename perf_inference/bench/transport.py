@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=2, help="how often all is repeated (2)")
     parser.add_argument("--at-most", type=float, default=450.0, metavar="SECONDS",
                         help="begin no round that would end later (450)")  # fmt: skip
+    parser.add_argument("--raw", action="store_true",
+                        help="subscribe to the serialised message, and look at its data through NumPy")  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
 
 
@@ -80,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError("--rate, --frames, --seconds and --rounds must be above 0")
     sizes = [Size.of(text) for text in options.sizes]
     frames = round(options.seconds * options.rate) if options.seconds else options.frames
-    traffics = [Traffic(size, qos, options.rate, max(1, frames)) for size in sizes for qos in options.qos]
+    traffics = [Traffic(size, qos, options.rate, max(1, frames), options.raw) for size in sizes for qos in options.qos]
     machine: dict[str, Any] = {"cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
     print(
         f"{machine['cores']} cores, load {machine['load_before']:.2f}; {options.rounds} rounds of {frames} frames a row"

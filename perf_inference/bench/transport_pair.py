@@ -55,6 +55,7 @@ class Traffic(NamedTuple):
     qos: str  # reliable | best_effort
     rate_hz: float
     frames: int
+    raw: bool = False  # the subscriber takes the serialised message
 
 
 class Outcome(NamedTuple):
@@ -82,6 +83,7 @@ class Peer:
         command = [*prefix, sys.executable, "-m", "perf_inference.nodes.transport_peer", role]
         command += ["--width", str(size.width), "--height", str(size.height), "--channels", str(size.channels)]
         command += ["--qos", traffic.qos, "--rate", str(traffic.rate_hz), "--frames", str(traffic.frames)]
+        command += ["--raw"] if traffic.raw else []
         self._role = role
         self._answers: queue.Queue[str] = queue.Queue()
         self._process = subprocess.Popen(

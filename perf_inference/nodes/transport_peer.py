@@ -11,6 +11,7 @@ import ctypes
 import json
 import resource
 import signal
+import struct
 import sys
 import threading
 import time
@@ -18,6 +19,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
@@ -35,6 +37,8 @@ QOS = {
     "best_effort": QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
 }
 _ACKNOWLEDGED_S = 5.0
+_QUIET_NS = 300_000_000
+_CDR_HEADER = struct.Struct("<4xiII")  # encapsulation; stamp: sec, nanosec; length of frame_id
 
 
 class Usage:
@@ -89,16 +93,25 @@ def subscribe(node: Node, options: argparse.Namespace) -> dict[str, Any]:
     wrong = 0
 
     def on_image(message: Image) -> None:
-        nonlocal wrong
-        latencies_ns.append(time.monotonic_ns() - message.header.stamp.sec * 10**9 - message.header.stamp.nanosec)
-        numbers.add(int(message.header.frame_id))
-        wrong += len(message.data) != size
+        count(message.header.stamp.sec, message.header.stamp.nanosec, message.header.frame_id, len(message.data))
 
-    subscription = node.create_subscription(Image, TOPIC, on_image, QOS[options.qos])
+    def on_cdr(message: bytes) -> None:
+        sec, nanosec, length = _CDR_HEADER.unpack_from(message)
+        pixels = np.frombuffer(message, np.uint8)[-size:]  # what follows the header has a fixed length
+        count(sec, nanosec, message[_CDR_HEADER.size : _CDR_HEADER.size + length - 1].decode(), len(pixels))
+
+    def count(sec: int, nanosec: int, number: str, data_bytes: int) -> None:
+        nonlocal wrong
+        latencies_ns.append(time.monotonic_ns() - sec * 10**9 - nanosec)
+        numbers.add(int(number))
+        wrong += data_bytes != size
+
+    callback = on_cdr if options.raw else on_image
+    subscription = node.create_subscription(Image, TOPIC, callback, QOS[options.qos], raw=options.raw)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    count = getattr(subscription, "get_publisher_count", lambda: node.count_publishers(TOPIC))  # not in Humble
-    _matched(lambda: count() > 0)
+    publishers = getattr(subscription, "get_publisher_count", lambda: node.count_publishers(TOPIC))  # not in Humble
+    _matched(lambda: publishers() > 0)
     ended = threading.Event()
     usage = Usage()
 
@@ -111,10 +124,11 @@ def subscribe(node: Node, options: argparse.Namespace) -> dict[str, Any]:
     while not ended.is_set() and rclpy.ok():
         executor.spin_once(timeout_sec=1.0)
     used = usage.since()
-    before = -1
-    while before < len(latencies_ns):  # what has arrived already
-        before = len(latencies_ns)
-        executor.spin_once(timeout_sec=0.2)
+    arrived, quiet_ns = len(latencies_ns), time.monotonic_ns()
+    while time.monotonic_ns() - quiet_ns < _QUIET_NS:  # what is on its way
+        executor.spin_once(timeout_sec=0.05)
+        if len(latencies_ns) > arrived:
+            arrived, quiet_ns = len(latencies_ns), time.monotonic_ns()
     executor.shutdown()
     return {"received": len(numbers), "wrong": wrong, "latencies_ns": latencies_ns, **used}
 
@@ -145,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--qos", choices=list(QOS), default="reliable")
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--raw", action="store_true", help="receive the serialised message, and look at its data only")
     options = parser.parse_args(arguments)
     ctypes.CDLL(None).prctl(runner.PR_SET_PDEATHSIG, signal.SIGTERM)  # it ends with who has started it
     rclpy.init()
