@@ -18,6 +18,9 @@ from typing import NamedTuple
 from perf_inference import middleware
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+PAGES = {
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
+}  # copies of 6 MB are a fifth faster; read at a process's start only
 TUNING = "PERF_INFERENCE_TUNING"  # off: nothing is set; by_starter: a starter has decided already
 SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # the starter's process: end when it ends, even by kill -9
 RESTARTED = "PERF_INFERENCE_RESTARTED"  # set for a process that is started again after it died
@@ -61,7 +64,8 @@ def tuning(
     if is_off(environment):
         return Tuning({}, {}, {}, f"transport and allocator: stock ({TUNING}={environment[TUNING]})")
     setting = middleware.transport(environment, max(1, len(image_publishers)), limits)
-    allocator = {} if any(name in environment for name in ALLOCATOR) else ALLOCATOR
+    own = any(name in environment for name in ALLOCATOR)
+    allocator = {} if own else ALLOCATOR if environment.keys() & PAGES.keys() else {**ALLOCATOR, **PAGES}
     named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of pictures"
     parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
     if setting.others not in ({}, setting.variables) and list(image_publishers) != ["container"]:
@@ -94,7 +98,7 @@ def tune_this_process() -> None:
     images = may_publish_images(sys.orig_argv)
     chosen = tuning(os.environ)
     added = chosen.of(images)
-    os.environ.update({name: value for name, value in added.items() if name not in ALLOCATOR and name != TUNING})
+    os.environ.update({name: value for name, value in added.items() if name not in {*ALLOCATOR, *PAGES, TUNING}})
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" in added:
         mallopt(_M_MMAP_THRESHOLD, int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]))

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from perf_inference import environment
-from perf_inference.environment import ALLOCATOR, describe, may_publish_images, tuned, tuning
+from perf_inference.environment import ALLOCATOR, PAGES, describe, may_publish_images, tuned, tuning
 from perf_inference.middleware import CYCLONE, ZENOH, Limits, Setting, transport
 
 MB = 1 << 20
@@ -25,16 +25,16 @@ def variables(environment: dict[str, str], publishers: int = 1, limits: Limits =
 def test_publishers_of_pictures_get_shared_memory_the_others_larger_sockets(tmp_path: Path) -> None:
     chosen = tuning({"XDG_CACHE_HOME": str(tmp_path)}, ["camera", "yolo_node"], ROOMY)
     assert chosen.of(images=True) == {
-        FAST_DDS: "DEFAULT?sockets_size=16MB", **ALLOCATOR, "PERF_INFERENCE_TUNING": "by_starter"
+        FAST_DDS: "DEFAULT?sockets_size=16MB", **ALLOCATOR, **PAGES, "PERF_INFERENCE_TUNING": "by_starter"
     }  # fmt: skip
     file = str(tmp_path / "perf_inference" / "fastdds_receiver_16MB.xml")
     assert chosen.of(images=False) == {
-        PROFILE: file, **ALLOCATOR, "PERF_INFERENCE_TUNING": "by_starter"
+        PROFILE: file, **ALLOCATOR, **PAGES, "PERF_INFERENCE_TUNING": "by_starter"
     }  # fmt: skip
     assert (
         f"transport and allocator: {FAST_DDS}=DEFAULT?sockets_size=16MB for camera, yolo_node, {PROFILE}={file} for "
         "the others, MALLOC_MMAP_THRESHOLD_=33554432 "
-        "MALLOC_TRIM_THRESHOLD_=134217728 (PERF_INFERENCE_TUNING=off: stock)"
+        "MALLOC_TRIM_THRESHOLD_=134217728 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (PERF_INFERENCE_TUNING=off: stock)"
     ) == chosen.line
 
 
@@ -129,6 +129,11 @@ def test_a_profile_that_cannot_be_cached_goes_to_the_temporary_folder(
     assert Path(file).is_file()
 
 
+def test_tunables_of_the_user_stay() -> None:
+    own = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}
+    assert tuning(own, limits=ROOMY).of(images=True).keys() & {*ALLOCATOR, *PAGES} == {*ALLOCATOR}
+
+
 def test_other_middleware_is_served_from_its_documentation() -> None:
     cyclone, zenoh = ({"RMW_IMPLEMENTATION": f"rmw_{name}_cpp"} for name in ("cyclonedds", "zenoh"))
     assert tuning(cyclone).of(images=False)["CYCLONEDDS_URI"] == CYCLONE
@@ -165,5 +170,5 @@ def test_a_process_that_a_starter_has_tuned_adds_nothing() -> None:
 def _clean(own: dict[str, str]) -> dict[str, str]:
     import os
 
-    ours = {environment.TUNING, FAST_DDS, PROFILE, *ALLOCATOR}
+    ours = {environment.TUNING, FAST_DDS, PROFILE, *ALLOCATOR, *PAGES}
     return {**{name: value for name, value in os.environ.items() if name not in ours}, **own}

@@ -30,7 +30,8 @@ LARGE, STOCK = 16_000_000, 600_000  # segments [bytes]: at least, at most
 
 def environments(publisher: str, subscriber: str, **own: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the environments of a publisher and a subscriber that are each stock or tuned."""
-    ours = {environment.TUNING, "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", *environment.ALLOCATOR}
+    ours = {environment.TUNING, "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE"}
+    ours |= {*environment.ALLOCATOR, *environment.PAGES}
     user = {**{name: value for name, value in os.environ.items() if name not in ours}, **own}
 
     def made(setup: str, images: bool) -> dict[str, str]:

@@ -3,8 +3,8 @@
 A publisher and a subscriber are started for each row, once with stock settings (what you have set yourself stays) and
 once with those that this package gives its nodes, in turns, so that whatever else the machine does hits both. Latency
 counts from the call of publish() to the callback that has the message, on the steady clock. The floor is what the
-machine itself takes for the copies on the way: one copy of the data from memory into mapped pages, times seven (C, CDR,
-shared memory; payload, CDR, C, Python).
+machine itself takes for the copies on the way: one copy of the data from memory into mapped pages, at the pace of the
+frames, times seven (C, CDR, shared memory; payload, CDR, C, Python).
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class Bench:
                     print(f"round {number + 1} is left out: it would end later than {at_most_s:g} s after the start")
                     break
                 for traffic in self._traffics:
-                    self._floors_ns.setdefault(traffic.size, []).extend(copies_ns(traffic.size.size_bytes))
+                    self._floors_ns.setdefault(traffic.size, []).extend(
+                        copies_ns(traffic.size.size_bytes, traffic.rate_hz)
+                    )
                     for setup in SETUPS:
                         status.update(f"round {number + 1}: {traffic.size.name} {traffic.qos} {setup}")
                         outcome = exchange(traffic, *self._environments[setup])
@@ -137,17 +139,18 @@ class Bench:
         ]
 
 
-def copies_ns(size_bytes: int, count: int = 40) -> list[int]:
-    """Return what single copies from memory into mapped pages take [ns]."""
+def copies_ns(size_bytes: int, rate_hz: float, count: int = 20) -> list[int]:
+    """Return what single copies from memory into mapped pages take, at the pace of the frames [ns]."""
     buffers = max(4, min(4096, _POOL_BYTES // size_bytes))
     pool = [np.full(size_bytes, 1, np.uint8) for _ in range(buffers)]
     taken = []
-    for number in range(max(count, buffers // 2)):
+    for number in range(count):
+        time.sleep(1 / rate_hz)  # a core that was idle is slower, and its caches are cold: as for a frame
         source, target = pool[(2 * number) % buffers], pool[(2 * number + 1) % buffers]
         started_ns = time.perf_counter_ns()
         np.copyto(target, source)
         taken.append(time.perf_counter_ns() - started_ns)
-    return taken[-count:]
+    return taken
 
 
 def _user_environment() -> dict[str, str]:
