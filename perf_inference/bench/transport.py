@@ -216,7 +216,7 @@ def gains(rows: Sequence[Row]) -> list[str]:
         stock = by_key.get((size, qos, "stock"))
         if setup == "stock" or stock is None or tuned.p50_ms is None:
             continue
-        if stock.p50_ms is None or stock.lost_pct > 1:
+        if stock.p50_ms is None or (qos == "best_effort" and stock.lost_pct > 1):
             gain = f"{tuned.received} of {tuned.sent} arrive, stock {stock.received}"
         else:
             gain = f"p50 {stock.p50_ms / tuned.p50_ms:.1f} times lower than stock"
