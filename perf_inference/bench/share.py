@@ -33,7 +33,7 @@ _HERE = Path(environment.__file__).parent
 _READY_S, _SETTLE_S, _STOP_S = 20.0, 3.0, 5.0
 _PARTS = ("transport", "queue", "decode", "preprocess", "infer", "postprocess", "publish")
 _SETTINGS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE",
-             "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # fmt: skip
+             *environment.ALLOCATOR, *environment.PAGES, environment.TUNING)  # fmt: skip
 SCENE = Scene(
     (
         Item("circle", "red", 200, 240, 48.0),
@@ -171,7 +171,10 @@ def camera_command(setup: Setup, picture: Path, options: argparse.Namespace) -> 
 def settings(tuned: bool) -> dict[str, str]:
     """Return this process' environment with the stock transport and allocator, or with the package's."""
     stock = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
-    return environment.tuned(stock) if tuned else stock
+    if tuned:
+        return environment.tuned(stock)
+    environment.switch_off(stock)
+    return stock
 
 
 def percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:
