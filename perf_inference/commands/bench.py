@@ -12,7 +12,6 @@ BENCHES = {
     "transport": "pictures from process to process, stock and tuned, against the machine's floor",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",
-    "transport": "messages between two processes, with stock settings and with ours",
 }
 
 
