@@ -9,9 +9,9 @@ NEEDS_ROS = False
 BENCHES = {
     "images": "conversion of pictures, beside the steps that cv_bridge takes",
     "overhead": "what the measurement itself costs per frame",
-    "transport": "pictures from process to process, stock and tuned, against the machine's floor",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",
+    "transport": "pictures from process to process, stock and tuned, against the machine's floor",
 }
 
 
