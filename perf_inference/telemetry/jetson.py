@@ -51,6 +51,11 @@ class Jetson:
             self._follow_nvpmodel()
         return JetsonSettings(self._mode, clocks_fixed(self._sys) if self._clocks_here else None)
 
+    @property
+    def asking(self) -> bool:
+        """Whether `nvpmodel` has been asked and has not answered yet."""
+        return self._child is not None
+
     def close(self) -> None:
         """End a question that is still open; a second call does nothing."""
         if self._child is not None:
