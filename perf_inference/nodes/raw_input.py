@@ -50,17 +50,21 @@ class RawInput:
 
     def take(self) -> Iterator[RawMessage]:
         """Yield what has come."""
+        for data, info in self.take_with_info():
+            gid = info.get("publisher_gid")
+            sequence = info.get("publication_sequence_number")
+            if gid is not None:
+                gap = self._gaps.lost(gid["data"], sequence)
+                self.lost = (self.lost or 0) + (gap or 0)
+            t_ns = info["received_timestamp"] or CLOCKS.system_ns()
+            yield RawMessage(data, t_ns, info["source_timestamp"] or None, sequence)
+
+    def take_with_info(self) -> Iterator[tuple[bytes, Any]]:
+        """Yield what has come as the middleware has it, with its message info; nothing is counted."""
         handle = self._subscription.handle
         with handle:
             while (taken := handle.take_message(self._type, True)) is not None:
-                data, info = taken
-                gid = info.get("publisher_gid")
-                sequence = info.get("publication_sequence_number")
-                if gid is not None:
-                    gap = self._gaps.lost(gid["data"], sequence)
-                    self.lost = (self.lost or 0) + (gap or 0)
-                t_ns = info["received_timestamp"] or CLOCKS.system_ns()
-                yield RawMessage(data, t_ns, info["source_timestamp"] or None, sequence)
+                yield taken
 
     def close(self) -> None:
         """Unsubscribe."""
