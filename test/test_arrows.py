@@ -32,9 +32,10 @@ ALLOWED = {
     "supervisor": {"environment", "errors"},
     "testing": {"errors", "measure", "engines"},
     "models": set(),
+    "doctor": {"errors", "measure", "telemetry", "environment", "shared_memory"},
     "nodes": {
         "errors", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment", "graph",
-        "domain", "shared_memory",
+        "domain", "shared_memory", "doctor",
     },
 }  # fmt: skip
 # within recording: what a room may import of the others; "": the modules beside the rooms

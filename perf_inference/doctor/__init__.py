@@ -1,0 +1,1 @@
+"""What `perf-inference doctor` judges without ROS; one module per subject."""

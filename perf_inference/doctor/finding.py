@@ -1,0 +1,54 @@
+"""What a check has found."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["ok", "warning", "error", "skipped"]
+
+CHECKS = {
+    "shared_memory": "machine",
+    "leftovers": "machine",
+    "udp": "machine",
+    "governor": "machine",
+    "cores": "machine",
+    "gpu": "machine",
+    "jetson": "machine",
+    "disk": "machine",
+    "cv_bridge": "software",
+    "torch": "software",
+    "engine_cache": "software",
+    "transport": "running nodes",
+    "allocator": "running nodes",
+    "qos": "running nodes",
+    "topics": "running nodes",
+    "inputs": "running nodes",
+    "clocks": "running nodes",
+}
+"""Every check, in the order in which they are told, and its group."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    check: str
+    level: Level
+    value: str  # what was read or measured
+    why: str = ""  # it matters; empty where all is well
+    mend: str = ""  # how it is mended; a line that begins with "$ " is a command
+
+
+def counted(findings: Iterable[Finding]) -> dict[Level, int]:
+    """Return how many there are of each level."""
+    found = Counter(finding.level for finding in findings)
+    return {"ok": found["ok"], "warning": found["warning"], "error": found["error"], "skipped": found["skipped"]}
+
+
+def exit_status(findings: Iterable[Finding]) -> int:
+    """Return 0, 1 (warnings) or 2 (errors)."""
+    levels = {finding.level for finding in findings}
+    return 2 if "error" in levels else 1 if "warning" in levels else 0

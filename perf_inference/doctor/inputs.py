@@ -1,0 +1,136 @@
+"""What the nodes of this package say of their inputs, and which other nodes have no time left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.graph import Beats, GraphFacts
+from perf_inference.doctor.processes import Participants
+from perf_inference.doctor.snapshot import Window
+
+_DROPPED_PCT, _DROPPED = 5.0, 3  # share, and messages, that a node may drop
+_SATURATED_PCT = 95.0
+_SLOW = 0.9  # of the expected rate
+_LISTED = 3
+_LEDGER = "ledger."
+
+
+def inputs(facts: GraphFacts, found: Participants, window: Window) -> list[Finding]:
+    """Judge what the nodes of this package say of their inputs, and look for others that are always busy."""
+    findings = []
+    for node, beats in sorted(facts.beats.items()):
+        findings += _node_inputs(node, beats)
+    ours = {name.rpartition("/")[2] for name in facts.beats}
+    foreign: dict[int, set[str]] = {}
+    for flow in facts.flows:
+        for end in flow.subscribers:
+            one = found.of_pid(end.pid_low)
+            if one is not None and end.node.rpartition("/")[2] not in ours:
+                foreign.setdefault(one.pid, set()).add(end.node)
+    for pid, nodes in foreign.items():
+        share = window.busiest_thread_pct(pid)
+        if share is not None and share >= _SATURATED_PCT:
+            findings.append(_saturated(", ".join(sorted(nodes)), pid, share))
+    if findings:
+        return findings
+    silent = sorted({name for nodes in foreign.values() for name in nodes})
+    some = ", ".join(silent[:_LISTED]) + (", ..." if len(silent) > _LISTED else "")
+    note = f"; what nodes without a heartbeat drop inside cannot be seen ({some})" if silent else ""
+    if not facts.beats:
+        return [Finding("inputs", "skipped", f"no node of this package runs{note}")]
+    return [Finding("inputs", "ok", f"{len(facts.beats)} nodes keep up with their inputs{note}")]
+
+
+def _node_inputs(node: str, beats: Beats) -> list[Finding]:
+    findings = []
+    values = beats.last.values
+    for name in _ledgers(values):
+        lost = {counter: beats.grown(f"{_LEDGER}{name}.{counter}") for counter in _counted(name, values)}
+        dropped = sum(lost.values())
+        total = beats.grown(f"{_LEDGER}{name}.received") + lost["lost_before"]
+        if dropped >= _DROPPED and 100 * dropped >= _DROPPED_PCT * total:
+            findings.append(_slow(node, name, {key: count for key, count in lost.items() if count}, total, beats))
+        findings += _slow_source(node, name, values)
+        problem = values.get(f"input.{name}.problem")
+        if problem:
+            why = "the node waits for what does not come"
+            findings.append(
+                Finding("inputs", "warning", f"{node}: {problem}", why, f"$ ros2 topic info -v {_topic(name, values)}")
+            )
+    dropped = beats.grown("dropped") + beats.grown("failed") if "records" in values else 0
+    if dropped:
+        value = f"{node}: {dropped} records dropped or not readable within {beats.span_s:.1f} s"
+        findings.append(Finding("inputs", "warning", value, "the recording has gaps", "see disk and cores"))
+    return findings
+
+
+def _counted(name: str, values: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the counters of what was lost; where nobody waits for each message, being replaced is no loss."""
+    lost = ("lost_before", "rejected", "failed")
+    return (*lost, "replaced") if name == values.get("driven_by") else lost
+
+
+def _slow(node: str, name: str, lost: Mapping[str, int], total: int, beats: Beats) -> Finding:
+    values = beats.last.values
+    reasons = ", ".join(f"{count} {_WORDS[counter]}" for counter, count in lost.items())
+    what = "ticks" if name == "tick" else f"messages of {_topic(name, values)}"
+    value = f"{node}: of {total} {what} within {beats.span_s:.1f} s {reasons}"
+    took = values.get("total_p50_ms")
+    why = "the node is slower than its input" + (f": one message takes {took} ms (p50)" if took is not None else "")
+    worst = max(lost, key=lambda counter: lost[counter])
+    return Finding("inputs", "warning", value, why, _CURES[worst].format(name=name))
+
+
+def _slow_source(node: str, name: str, values: Mapping[str, object]) -> list[Finding]:
+    """Compare the rate of an input with what the user has told the node to expect."""
+    rate, expected = (values.get(f"input.{name}.{key}") for key in ("frame_rate_node", "expected_frequency"))
+    if not isinstance(rate, int | float) or not isinstance(expected, int | float) or rate >= _SLOW * expected:
+        return []
+    value = f"{node}: {rate:.1f} Hz come of {_topic(name, values)} where expected_frequency is {expected:g}"
+    why = "the source is slower than promised, or what it sends does not arrive (then topics or transport says so)"
+    return [Finding("inputs", "warning", value, why, "the source's rate, or the parameter expected_frequency")]
+
+
+_WORDS = {
+    "lost_before": "lost before the callback",
+    "rejected": "rejected as bad",
+    "failed": "failed in the engine",
+    "replaced": "replaced by a newer one",
+}
+_CURES = {
+    "replaced": "a smaller model, another device or more threads (parameters model, device, threads), or a lower rate "
+    "at the source",
+    "lost_before": "processor time (see cores), or a deeper history of the reader:\n"
+    "$ ros2 run PACKAGE EXECUTABLE --ros-args -p qos_overrides./TOPIC.subscription.depth:=20",
+    "rejected": "what is wrong is in the node's log and in:\n$ ros2 topic echo --once /inference/status",
+    "failed": "what is wrong is in the node's log and in:\n$ ros2 topic echo --once /inference/status",
+}
+
+
+def _saturated(nodes: str, pid: int, share: float) -> Finding:
+    value = f"{nodes}: a thread of pid {pid} has work {share:.0f} % of the time"
+    why = "where it is the executor's, no time is left: messages wait, or fall out of the readers' histories unseen"
+    return Finding(
+        "inputs", "warning", value, why, f"see where its time goes:\n$ py-spy top --pid {pid}   (or: perf top -p {pid})"
+    )
+
+
+def recorder(facts: GraphFacts, host: str) -> tuple[float | None, Sequence[str]]:
+    """Return what the recorders of this host write [bytes/s] (None: none runs), and where."""
+    rate, directories = None, []
+    for beats in facts.beats.values():
+        values = beats.last.values
+        if "records" in values and beats.last.host == host:
+            rate = (rate or 0.0) + (beats.grown("bytes") / beats.span_s if beats.span_s > 0 else 0.0)
+            directories.append(str(values.get("directory", "")))
+    return rate, directories
+
+
+def _ledgers(values: Mapping[str, object]) -> list[str]:
+    names = (key[len(_LEDGER) :].rpartition(".")[0] for key in values if key.startswith(_LEDGER))
+    return list(dict.fromkeys(names))
+
+
+def _topic(name: str, values: Mapping[str, object]) -> str:
+    return str(values.get(f"input.{name}.topic") or name)
