@@ -32,7 +32,7 @@ test: setup ## build the package with colcon and test what was built
 	@rm -rf build/perf_inference install/perf_inference
 	@env -u PYTHONDONTWRITEBYTECODE $(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
 	@echo "test: 2/3 testing what was built ..."
-	@PYTHONSAFEPATH=1 $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
+	@PYTHONSAFEPATH=1 PYTEST_ADDOPTS="-n 2 --dist loadfile $$PYTEST_ADDOPTS" $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
 	    --event-handlers console_direct+ console_start_end- summary-; tested=$$?; \
 	echo "test: 3/3 colcon test-result"; \
 	$(COLCON) test-result --test-result-base build/perf_inference; counted=$$?; \

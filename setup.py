@@ -50,7 +50,15 @@ EXTRAS = {
     ],
     "torch": ["safetensors>=0.4", "torch>=2.2"],
     "gpu": ["nvidia-ml-py>=12"],
-    "test": ["duckdb>=1.0", "hypothesis>=6.80", "nvidia-ml-py>=12", "onnx>=1.15", "pandas>=1.3", "pytest>=6.2.5"],
+    "test": [
+        "duckdb>=1.0",
+        "hypothesis>=6.80",
+        "nvidia-ml-py>=12",
+        "onnx>=1.15",
+        "pandas>=1.3",
+        "pytest>=6.2.5",
+        "pytest-xdist>=2.5",
+    ],
     "dev": [
         "colcon-common-extensions>=0.3",
         "mypy>=1.15",

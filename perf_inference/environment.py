@@ -58,14 +58,22 @@ def switch_off(environment: MutableMapping[str, str]) -> None:
 
 
 def tuning(
-    environment: Mapping[str, str], image_publishers: Sequence[str] = (), limits: middleware.Limits | None = None
+    environment: Mapping[str, str],
+    image_publishers: Sequence[str] = (),
+    limits: middleware.Limits | None = None,
+    started: bool = True,
 ) -> Tuning:
-    """Return what to add for processes of which these publish pictures (none named: one that may)."""
+    """Return what to add for processes of which these publish pictures (none named: one that may).
+
+    Args:
+        started: for processes that will be started; False: for one that runs, which is too late for some of it.
+    """
     if is_off(environment):
         return Tuning({}, {}, {}, f"transport and allocator: stock ({TUNING}={environment[TUNING]})")
     setting = middleware.transport(environment, max(1, len(image_publishers)), limits)
     own = any(name in environment for name in ALLOCATOR)
-    allocator = {} if own else ALLOCATOR if environment.keys() & PAGES.keys() else {**ALLOCATOR, **PAGES}
+    pages = PAGES if started and not environment.keys() & PAGES.keys() else {}
+    allocator = {} if own else {**ALLOCATOR, **pages}
     named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of pictures"
     parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
     if setting.others not in ({}, setting.variables) and list(image_publishers) != ["container"]:
@@ -96,9 +104,9 @@ def tune_this_process() -> None:
     if is_off(os.environ) or os.environ.get(TUNING) == _BY_STARTER:
         return
     images = may_publish_images(sys.orig_argv)
-    chosen = tuning(os.environ)
+    chosen = tuning(os.environ, started=False)
     added = chosen.of(images)
-    os.environ.update({name: value for name, value in added.items() if name not in {*ALLOCATOR, *PAGES, TUNING}})
+    os.environ.update({name: value for name, value in added.items() if name not in {*ALLOCATOR, TUNING}})
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" in added:
         mallopt(_M_MMAP_THRESHOLD, int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]))

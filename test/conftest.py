@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from perf_inference import environment
 from perf_inference.domain import free_domain
 
 SHARED_DATA = Path(os.environ.get("PERF_INFERENCE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -25,6 +26,22 @@ def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0) -> bool:
     while not (result := predicate()) and time.monotonic() < deadline:
         threading.Event().wait(0.02)
     return bool(result)
+
+
+_TRANSPORT = (
+    "FASTDDS_BUILTIN_TRANSPORTS",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "CYCLONEDDS_URI",
+    "ZENOH_CONFIG_OVERRIDE",
+)
+_SET_BY_THE_USER = frozenset(os.environ)
+
+
+def inherited() -> dict[str, str]:
+    """Return this process' environment without what importing the package's nodes has set in it."""
+    ours = {*environment.ALLOCATOR, environment.TUNING, *_TRANSPORT} - _SET_BY_THE_USER
+    return {name: value for name, value in os.environ.items() if name not in ours}
 
 
 class Process:
@@ -141,7 +158,7 @@ def start_node(domain: int) -> Iterator[Callable[..., Process]]:
 
     def start(name: str, *ros_args: str, env: dict[str, str] | None = None) -> Process:
         command = [sys.executable, "-m", f"perf_inference.nodes.{name}", "--ros-args", *ros_args]
-        process = Process(command, {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})})
+        process = Process(command, {**inherited(), "PYTHONUNBUFFERED": "1", **(env or {})})
         started.append(process)
         return process
 
@@ -165,7 +182,7 @@ def start_command(domain: int) -> Iterator[Callable[..., Process]]:
 
     def start(*arguments: str, env: dict[str, str] | None = None) -> Process:
         command = [sys.executable, "-m", "perf_inference.cli", *arguments]
-        process = Process(command, {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})})
+        process = Process(command, {**inherited(), "PYTHONUNBUFFERED": "1", **(env or {})})
         started.append(process)
         return process
 

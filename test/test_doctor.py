@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import Process, Ros, _end, wait_until
+from onnx_models import slow_detector
 
 from perf_inference import environment, shared_memory
 from perf_inference.doctor.finding import CHECKS
@@ -179,10 +180,11 @@ def test_best_effort_pictures_that_never_arrive_are_explained(start_peer: Callab
 
 
 def test_slow_subscribers_are_found_and_named(
-    start_node: Callable[..., Process], start_peer: Callable[..., Process]
+    start_node: Callable[..., Process], start_peer: Callable[..., Process], tmp_path: Path
 ) -> None:
+    model = slow_detector(tmp_path / "slow.onnx", 512, 4)
     detector = start_node(
-        "yolo_node", "-p", "model:=detector", "-p", "threads:=1", "-r", "image:=picture", env={"OMP_NUM_THREADS": "1"}
+        "yolo_node", "-p", f"model:={model}", "-p", "threads:=1", "-r", "image:=picture", env={"OMP_NUM_THREADS": "1"}
     )
     camera = start_peer("publish", "camera", 64, 48, 400, "BEST_EFFORT", tuned=True)
     foreign = start_peer("subscribe", "viewer", 64, 48, 400, "BEST_EFFORT", 100, tuned=True)
@@ -191,6 +193,7 @@ def test_slow_subscribers_are_found_and_named(
     seen = Diagnosis(*only("inputs"), "--seconds", "2")
     assert seen.status == 1, str(seen)
     told = [finding for finding in seen.findings if finding["level"] == "warning"]
+    assert told, str(seen)
     ours = next(finding for finding in told if finding["value"].startswith("yolo_node: of "))
     assert "messages of /picture" in ours["value"]
     assert "replaced by a newer one" in ours["value"]

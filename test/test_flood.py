@@ -39,7 +39,7 @@ from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 from perf_inference.nodes.subscription import HAS_MESSAGE_INFO, Input
 
 WIDTH_PX, HEIGHT_PX = 128, 96
-FLOOD_S, STOPPED_S = 3.0, 0.25  # seconds: several heartbeats must fall into it
+FLOOD_S, STOPPED_S = 2.0, 0.25  # seconds: several heartbeats must fall into it
 PIXELS = np.full((HEIGHT_PX, WIDTH_PX, 3), 50, np.uint8)
 FUTURE_S = 4_000_000_000  # a stamp in the year 2096
 

@@ -75,8 +75,6 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             return 0
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
-    if environment.said:
-        rclpy.logging.get_logger("perf_inference").info(environment.said)
     executor = SingleThreadedExecutor()
     nodes: list[RunnableNode] = []
     status = 0
@@ -84,6 +82,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         for factory in factories:
             nodes.append(factory())
             executor.add_node(nodes[-1])
+        if environment.said:
+            rclpy.logging.get_logger("perf_inference").info(environment.said)
         stop.wakes(executor)
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
