@@ -18,7 +18,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from perf_inference.errors import InputError
-from perf_inference.nodes.bridge_way import imgmsg_to_bgr8
+from perf_inference.nodes.bench.bridge_way import imgmsg_to_bgr8
 from perf_inference.nodes.encodings import ENCODINGS
 from perf_inference.nodes.images import Canvas, Converter, from_bgr, to_bgr
 from perf_inference.nodes.raw_image import RawImage, read_image

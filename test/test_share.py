@@ -14,7 +14,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from std_msgs.msg import String
 
-from perf_inference.nodes.share_collector import ShareCollector
+from perf_inference.nodes.bench.share_collector import ShareCollector
 
 
 def test_the_share_is_all_but_the_engine() -> None:

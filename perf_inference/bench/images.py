@@ -1,8 +1,8 @@
 """Conversions between image messages and BGR arrays: `python -m perf_inference.bench.images`.
 
-Each row has the conversion here beside cv_bridge's way (`nodes/bridge_way.py`: its steps and copies, the same pixels),
-taken in turns. `padded` has 64 bytes behind each row of pixels; `serialized` begins with the bytes that the middleware
-delivers, and `annotated` is a picture to be drawn to, put into a message.
+Each row has the conversion here beside cv_bridge's way (`nodes/bench/bridge_way.py`: its steps and copies, the same
+pixels), taken in turns. `padded` has 64 bytes behind each row of pixels; `serialized` begins with the bytes that the
+middleware delivers, and `annotated` is a picture to be drawn to, put into a message.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
-    from perf_inference.nodes.bridge_way import rows
+    from perf_inference.nodes.bench.bridge_way import rows
 
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, {options.times} times each, in turns; [ms]")
     print(f"{'':<34}{'here':>16}{'cv_bridge':>18}{'':>8}")

@@ -2,8 +2,8 @@
 
 A camera process sends a 640x480 picture of the demo at 30 Hz. A frame's share is the time from its stamp, taken just
 before the camera publishes it, to the end of the node's publishing of its detections, less the engine's time: it holds
-the camera's sending and the transport too. Beside `yolo_node` runs a plain rclpy node (`nodes/plain_detector.py`) with
-the same model, threads and answers. The setups take turns, round after round, each with fresh processes.
+the camera's sending and the transport too. Beside `yolo_node` runs a plain rclpy node (`nodes/bench/plain_detector.py`)
+with the same model, threads and answers. The setups take turns, round after round, each with fresh processes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from perf_inference.measure.statistics import Distribution
 LIMIT_MS = 3.0  # of the tuned node's share at p50
 WARM_UP = 30  # frames of each round that count only as received or lost
 _HERE = Path(environment.__file__).parent
+_PEERS = _HERE / "nodes" / "bench"
 _READY_S, _SETTLE_S, _STOP_S = 20.0, 3.0, 5.0
 _PARTS = ("transport", "queue", "decode", "preprocess", "infer", "postprocess", "publish")
 _SETTINGS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE",
@@ -121,7 +122,7 @@ def run(options: argparse.Namespace) -> int:
 
 def one_round(setup: Setup, picture: Path, outcome: Outcome, options: argparse.Namespace) -> None:
     """Start detector and camera in a domain of their own, and take what comes of it."""
-    from perf_inference.nodes.share_collector import ShareCollector
+    from perf_inference.nodes.bench.share_collector import ShareCollector
 
     domain = free_domain()
     environ = {**settings(setup.tuned), "ROS_DOMAIN_ID": str(domain), "PYTHONSAFEPATH": "1"}
@@ -154,7 +155,7 @@ def one_round(setup: Setup, picture: Path, outcome: Outcome, options: argparse.N
 def detector_command(setup: Setup, options: argparse.Namespace) -> list[str]:
     """Return the command line of our node or of the plain one."""
     if setup.plain:
-        command = [sys.executable, str(_HERE / "nodes" / "plain_detector.py"), str(_HERE / "models" / "detector.onnx"),
+        command = [sys.executable, str(_PEERS / "plain_detector.py"), str(_HERE / "models" / "detector.onnx"),
                    "--threads", str(options.threads)]  # fmt: skip
         return [*command, "--reliable"] if setup.reliable else command
     return [sys.executable, "-m", "perf_inference.nodes.yolo_node", "--ros-args", "-p", "class_agnostic:=true", "-p",
@@ -163,7 +164,7 @@ def detector_command(setup: Setup, options: argparse.Namespace) -> list[str]:
 
 def camera_command(setup: Setup, picture: Path, options: argparse.Namespace) -> list[str]:
     """Return the command line of the camera."""
-    command = [sys.executable, str(_HERE / "nodes" / "bench_camera.py"), str(picture), "--rate", str(options.rate),
+    command = [sys.executable, str(_PEERS / "camera.py"), str(picture), "--rate", str(options.rate),
                "--frames", str(options.frames)]  # fmt: skip
     return [*command, "--reliable"] if setup.reliable else command
 

@@ -80,7 +80,7 @@ class Peer:
             prefix: what to run it with: `ip netns exec NAME`.
         """
         size = traffic.size
-        command = [*prefix, sys.executable, "-m", "perf_inference.nodes.transport_peer", role]
+        command = [*prefix, sys.executable, "-m", "perf_inference.nodes.bench.transport_peer", role]
         command += ["--width", str(size.width), "--height", str(size.height), "--channels", str(size.channels)]
         command += ["--qos", traffic.qos, "--rate", str(traffic.rate_hz), "--frames", str(traffic.frames)]
         command += ["--raw"] if traffic.raw else []

@@ -151,7 +151,7 @@ def _faults() -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Be one end until the work is done."""
-    parser = argparse.ArgumentParser(prog="python -m perf_inference.nodes.transport_peer", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m perf_inference.nodes.bench.transport_peer", description=__doc__)
     parser.add_argument("role", choices=["publish", "subscribe"])
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--height", type=int, required=True)
