@@ -178,12 +178,9 @@ def test_two_robots_in_one_graph_do_not_hear_each_other(
     config.write_text(f"/**/sim:\n  {sim}\n/**/monitor_node:\n  ros__parameters: {{}}\n")
     second = start_command("run", "--sim", "--no-record", "--namespace", "robot2", "--config", str(config))
     assert ros.spin_until(lambda: len(seen["robot1"]) > 2 and sentences["robot1"], 30)
-    names = {name for message in diagnostics for name in statuses(message)}
-    assert ros.spin_until(
-        lambda: any(s.name == "monitor_node: robot2/monitor_node/host" for m in diagnostics for s in m.status), 20
-    )
+    both = {"monitor_node: robot2/monitor_node/host", "monitor_node: robot1/policy_node/engine"}
+    assert ros.spin_until(lambda: both <= {s.name for m in diagnostics for s in m.status}, 20)
     names = {status.name for message in diagnostics for status in message.status}
-    assert "monitor_node: robot1/policy_node/engine" in names
     assert not any("robot2/policy_node" in name for name in names)
     assert {json.loads(state)["state"] for state in seen["robot2"]} <= {"waiting"}
     assert not sentences["robot2"]
