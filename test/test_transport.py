@@ -130,7 +130,7 @@ def test_the_container_gets_one_segment_and_no_tuning_gets_none(start_command: C
 
 def test_a_node_started_bare_says_what_it_has_set(start_node: Callable[..., Process]) -> None:
     bare = start_node("sim_robot_node", "-p", "part:=camera")
-    bare.wait_for("simulating")
+    bare.wait_for("transport and allocator: ")
     assert bare.output().count("transport and allocator: FASTDDS_BUILTIN_TRANSPORTS=DEFAULT?sockets_size=") == 1
     assert own_segments(bare.pid)[0].size_bytes > LARGE
 
