@@ -248,12 +248,16 @@ def test_a_tiny_shared_memory_is_told(tmp_path: Path, size: str, status: int, le
 
 def test_a_process_that_takes_a_core_is_named() -> None:
     spinner = Process([sys.executable, "-c", "while True: pass"], dict(os.environ))
+    told: list[dict[str, Any]] = []
     try:
-        seen = Diagnosis(*only("cores"), "--seconds", "1")
+        for _ in range(5):  # where other tests take the cores too, it may get less than half of one for a while
+            seen = Diagnosis(*only("cores"), "--seconds", "1")
+            told = [finding for finding in seen.findings if f"(pid {spinner.pid})" in finding["value"]]
+            if told:
+                break
     finally:
         spinner.stop(signal.SIGKILL)
     assert seen.status == 1, str(seen)
-    told = [finding for finding in seen.findings if f"(pid {spinner.pid})" in finding["value"]]
     assert len(told) == 1, str(seen)
     assert told[0]["value"].startswith("python -c (pid")
     assert told[0]["mend"].endswith(f"$ renice -n 19 -p {spinner.pid}")
