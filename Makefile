@@ -33,7 +33,7 @@ test: setup ## build the package with colcon and test what was built
 	@env -u PYTHONDONTWRITEBYTECODE $(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
 	@echo "test: 2/3 testing what was built ..."
 	@PYTHONSAFEPATH=1 $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
-	    --event-handlers console_direct+ console_start_end- summary- --pytest-args " -n2" " --dist=loadfile"; tested=$$?; \
+	    --event-handlers console_direct+ console_start_end- summary-; tested=$$?; \
 	echo "test: 3/3 colcon test-result"; \
 	$(COLCON) test-result --test-result-base build/perf_inference; counted=$$?; \
 	grep -hE '^=+ .*(passed|failed|error|no tests ran).* in [0-9.]+' log/latest_test/perf_inference/stdout.log | tail -n 1; \
