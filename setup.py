@@ -57,7 +57,6 @@ EXTRAS = {
         "onnx>=1.15",
         "pandas>=1.3",
         "pytest>=6.2.5",
-        "pytest-xdist>=2.5",
     ],
     "dev": [
         "colcon-common-extensions>=0.3",

@@ -223,6 +223,7 @@ class Seen:
         return words in self.text
 
 
+@pytest.mark.long
 def test_a_real_run_while_and_after_it_is_written(
     start_command: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

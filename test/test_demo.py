@@ -162,6 +162,7 @@ def test_it_ends_within_a_second_whenever_it_is_asked(
             json.loads(line)
 
 
+@pytest.mark.long
 def test_two_robots_in_one_graph_do_not_hear_each_other(
     ros: Ros, start_command: Callable[..., Process], in_tmp: Path, diagnostics: list[DiagnosticArray]
 ) -> None:

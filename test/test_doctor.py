@@ -169,6 +169,7 @@ def test_a_stock_allocator_is_found_and_named(start_peer: Callable[..., Process]
     assert "$ export MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=134217728" in finding["mend"]
 
 
+@pytest.mark.long
 def test_best_effort_pictures_that_never_arrive_are_explained(start_peer: Callable[..., Process]) -> None:
     camera = start_peer("publish", "camera", 1920, 1080, 10, "BEST_EFFORT", tuned=False)
     viewer = start_peer("subscribe", "viewer", 1920, 1080, 10, "BEST_EFFORT", tuned=False)

@@ -159,7 +159,7 @@ def probe(flood: Flood) -> float:
 
 
 @pytest.mark.skipif(not HAS_MESSAGE_INFO, reason="this ROS 2 gives no sequence numbers")
-@pytest.mark.parametrize("queue_size", [1, 64])
+@pytest.mark.parametrize("queue_size", [1, pytest.param(64, marks=pytest.mark.long)])
 def test_every_picture_of_a_flood_is_accounted_for(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path, queue_size: int
 ) -> None:

@@ -246,6 +246,7 @@ def test_a_killed_node_is_stale_within_7_s(
     diagnostics.wait("yolo_node/engine", OK, "running", 30)
 
 
+@pytest.mark.long
 def test_a_camera_that_falls_silent_is_a_warning_of_its_input(
     diagnostics: Diagnostics, camera: Camera, start_node: Callable[..., Process]
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_camera_slower_than_promised_is_a_warning_of_its_input(
     diagnostics.wait("yolo_node/image", WARN, "Hz where 30 Hz are expected", 30)
 
 
+@pytest.mark.long
 def test_an_engine_slower_than_its_rate_is_a_warning(
     diagnostics: Diagnostics, camera: Camera, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:

@@ -279,6 +279,7 @@ def test_only_what_is_asked_for(ros: Ros, start_node: Start, tmp_path: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # rclpy reports a mismatch with a call of its own
+@pytest.mark.long
 def test_a_weaker_publisher_that_comes_later_is_heard_too(ros: Ros, start_node: Start, tmp_path: Path) -> None:
     kept = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     strong = ros.node.create_publisher(Int32, "x", kept)
@@ -318,6 +319,7 @@ def test_a_type_that_is_not_installed_and_two_types_on_a_topic_are_named(
     assert run.process.output().count("is not installed here") == 1, "warned about once"
 
 
+@pytest.mark.long
 def test_a_disk_that_refuses_is_an_error_in_the_heartbeat_and_the_node_lives(
     ros: Ros, start_node: Start, tmp_path: Path
 ) -> None:

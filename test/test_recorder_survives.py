@@ -187,6 +187,7 @@ def test_a_full_disk_stops_the_recording_and_it_goes_on_when_there_is_room(
     assert about["counts"]["topics"]["/joint_states"]["records"] == len(found)
 
 
+@pytest.mark.long
 def test_recording_stops_while_less_than_min_free_bytes_is_free(ros: Ros, start_node: Start, small_disk: Path) -> None:
     beats = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
     process = start_node("recorder_node", "-p", f"output_dir:={small_disk}", "-p", "min_free_bytes:=500000")

@@ -122,6 +122,7 @@ def test_a_recorders_directory_arrives_like_the_bag_that_it_was_made_of(
     assert fingerprint(tmp_path) == before
 
 
+@pytest.mark.long
 def test_a_burst_faster_than_any_reader_loses_nothing(ros: Ros, start_node: Start, tmp_path: Path) -> None:
     messages = ros.collect(Int32, "x", QoSProfile(history=HistoryPolicy.KEEP_ALL))
     process = replay(start_node, numbers(tmp_path / "a.db3", 6000, 0.0), "exit_when_done:=true")

@@ -217,6 +217,7 @@ def test_any_text_is_read_without_an_exception(lines: list[str]) -> None:
             json.dumps(sample.as_dict(), allow_nan=False)
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_damaged_lines_raise_nothing() -> None:
     source = random.Random(20261120)
     lines = list(LINES)

@@ -54,8 +54,8 @@ RANGE, ONLY = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, {"ROS_LOCALHOST_ON
     ("setups", "own"),
     [
         (("tuned", "tuned"), RANGE),
-        (("tuned", "stock"), ONLY),
-        (("stock", "tuned"), RANGE),
+        pytest.param(("tuned", "stock"), ONLY, marks=pytest.mark.long),
+        pytest.param(("stock", "tuned"), RANGE, marks=pytest.mark.long),
         pytest.param(("tuned", "tuned"), ONLY, marks=pytest.mark.long),
         pytest.param(("tuned", "stock"), RANGE, marks=pytest.mark.long),
         pytest.param(("stock", "tuned"), ONLY, marks=pytest.mark.long),
@@ -69,6 +69,7 @@ def test_tuned_where_discovery_is_confined_to_this_host(
     assert (outcome.segment_bytes > LARGE) == (setups[0] == "tuned"), outcome.segment_bytes
 
 
+@pytest.mark.long
 def test_best_effort_pictures_arrive_where_discovery_is_confined_to_this_host(domain: int, tmp_path: Path) -> None:
     own = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "XDG_CACHE_HOME": str(tmp_path)}
     traffic = PICTURES._replace(qos="best_effort")
@@ -77,6 +78,7 @@ def test_best_effort_pictures_arrive_where_discovery_is_confined_to_this_host(do
 
 
 @pytest.mark.parametrize("localhost", [False, True])
+@pytest.mark.long
 def test_the_profile_for_fast_dds_2_is_read_by_fast_dds_3_too(domain: int, localhost: bool, tmp_path: Path) -> None:
     own = {
         "ROS_DISTRO": "humble",
