@@ -199,7 +199,10 @@ def test_the_bench_prints_and_writes_what_it_measured(
         "cpu_ms_pub", "faults_sub",
     ]  # fmt: skip
     tuned = [row for row in rows if row["setup"] == "tuned"]
-    assert all((row["sent"], row["received"], row["lost_pct"], row["rate_hz"]) == (40, 40, 0, 30) for row in tuned)
+    assert [(row["sent"], row["rate_hz"]) for row in tuned] == [(40, 30)] * 2
+    reliable, best_effort = tuned
+    assert (reliable["received"], reliable["lost_pct"]) == (40, 0)
+    assert best_effort["received"] >= 38, "it may lose one now and then, where stock loses all"
     assert all(row["p50_ms"] > 0 and row["p90_ms"] is None and row["p99_ms"] is None for row in tuned)  # 40 samples
     assert rows[0]["p50_ms"] > 2 * rows[1]["p50_ms"]  # 6 and more on an idle machine
     assert rows[1]["floor_ms"] < rows[1]["p50_ms"]
