@@ -48,8 +48,7 @@ class Folder:
             assert self.writer.put(self.segments.message, channel, seq, message(seq))
 
     def close(self) -> None:
-        self.writer.call(self.segments.close)
-        self.writer.close()
+        self.writer.close(self.segments.close)
 
     def records(self, number: int = 1) -> list[dict[str, Any]]:
         return [unsealed(line) for line in (self.path / f"topics_{number}.jsonl").read_bytes().splitlines(True)]

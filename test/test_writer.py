@@ -173,6 +173,30 @@ def test_free_space_is_named_with_what_is_kept(tmp_path: Path) -> None:
     assert "min_free_bytes keeps 1000000000000.0 MB" in FreeSpace(tmp_path, 10**18).problem()
 
 
+def test_a_directory_that_is_taken_away_is_a_problem_and_not_the_end_of_the_writer(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    writer = Writer(save_every=100, save_period_s=0.02, problem=FreeSpace(run, 1).problem)
+    put = adder(writer, run / "a.jsonl")
+    run.rename(tmp_path / "elsewhere")
+    put(1)
+    assert wait_until(lambda: "run cannot be looked at: No such file" in writer.counts().error)
+    (tmp_path / "elsewhere").rename(run)
+    assert wait_until(lambda: writer.counts().records == 1)
+    assert writer.close().error == ""
+
+
+def test_what_finds_no_room_even_so_is_counted_and_the_last_thing_is_always_done() -> None:
+    writer = Writer(queue_size=1)
+    done: list[int] = []
+    release = held(writer)
+    taken = [writer.call(done.append, number) for number in range(1100)]
+    assert taken.count(True) == 1001
+    release.set()
+    counts = writer.close(lambda: done.append(-1))
+    assert (counts.dropped, len(done), done[-1]) == (99, 1002, -1)
+
+
 def test_a_retired_file_is_complete_and_closed_while_the_next_one_grows(tmp_path: Path) -> None:
     writer = Writer(save_every=100, save_period_s=60.0)
     first, second = writer.open(tmp_path / "1.jsonl"), writer.open(tmp_path / "2.jsonl")

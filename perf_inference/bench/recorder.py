@@ -117,8 +117,7 @@ class Run:
     def close(self) -> int:
         """End as recorder_node does; return how long it took [ns]."""
         start = time.perf_counter_ns()
-        self.writer.call(self.segments.close)
-        self.writer.close()
+        self.writer.close(self.segments.close)
         self._session.summary.write_bytes(orjson.dumps(self.summary.as_dict()))
         return time.perf_counter_ns() - start
 
@@ -231,8 +230,7 @@ def _recorder_rate(folder: Path, how: Channel, datas: Sequence[bytes]) -> float:
         message = BagMessage(_T0_NS + seq, "/joint_states", _TYPE, data, _T0_NS + seq - 1000, seq)
         while not bench.writer.put(bench.segments.message, how, seq, message, size_bytes=len(data)):
             time.sleep(0.001)
-    bench.writer.call(bench.segments.close)
-    bench.writer.close()
+    bench.writer.close(bench.segments.close)
     return len(datas) / ((time.perf_counter_ns() - start) / 1e9)
 
 

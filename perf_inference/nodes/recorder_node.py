@@ -151,8 +151,7 @@ class RecorderNode(runner.RunnableNode):
         self._machine.tick()  # the window of the last timings ends here
         self.get_logger().info(f"Saving final {self._writer.counts().waiting} records")
         self._tell_dropped()
-        self._writer.call(self._segments.close)
-        counts = self._writer.close()
+        counts = self._writer.close(self._segments.close)
         if self._compressor:
             self._compressor.close()
         if counts.error:
@@ -215,9 +214,9 @@ class RecorderNode(runner.RunnableNode):
         self.get_logger().error("the disk is too slow: records are dropped", throttle_duration_sec=5.0)
 
     def _tell_dropped(self) -> None:
-        for dropped in self._dropped.values():
-            self._writer.call(self._segments.drops, dropped.channel, dropped.count, dropped.first_seq, dropped.last_seq)
-        self._dropped.clear()
+        for name, one in list(self._dropped.items()):
+            if self._writer.call(self._segments.drops, one.channel, one.count, one.first_seq, one.last_seq):
+                del self._dropped[name]
 
     def _add_timings(self, data: bytes) -> None:
         for status in deserialize_message(data, DiagnosticArray).status:

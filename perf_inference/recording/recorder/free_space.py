@@ -17,7 +17,10 @@ class FreeSpace:
         """Return what is wrong, or nothing."""
         if not self._min_free_bytes:
             return ""
-        found = os.statvfs(self._directory)
+        try:
+            found = os.statvfs(self._directory)
+        except OSError as error:  # taken away, or a server that does not answer
+            return f"recording has stopped: {self._directory} cannot be looked at: {error.strerror}"
         free_bytes = found.f_bavail * found.f_frsize
         if free_bytes >= self._min_free_bytes:
             return ""

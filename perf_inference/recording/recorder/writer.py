@@ -19,7 +19,7 @@ from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.recording.recorder.line_file import LineFile
 
 _MAX_UNSAVED_BYTES = 8 << 20  # kept while the disk refuses them
-_ALWAYS = 1000  # places in the queue for what is no record
+_ALWAYS = 1000  # places in the queue for what is no message
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ class Writer:
         return True
 
     def call(self, work: Callable[..., Any], *args: Any) -> bool:
-        """Queue what is no record, in order with the records; it finds room where they do not."""
+        """Queue what is no message, in order with the messages; it finds room where they do not."""
         if len(self._queue) >= self._size + _ALWAYS or self._closing:
+            self._refused += 1
             return False
         self._queue.append((work, args, 0))
         if len(self._queue) >= self._save_every:
@@ -108,8 +109,9 @@ class Writer:
             last_error=self._last_error,
         )
 
-    def close(self) -> WriterCounts:
-        """Write everything that was put, close the files and end the thread; return the final counts."""
+    def close(self, last: Callable[[], Any] = lambda: None) -> WriterCounts:
+        """Write everything that was put and what `last` adds, close the files, end the thread; return the counts."""
+        self._queue.append((last, (), 0))
         self._closing = True
         self._wake.set()
         self._thread.join()
