@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from perf_inference import environment
+from perf_inference import domain, environment
 from perf_inference.environment import ALLOCATOR, PAGES, describe, may_publish_images, tuned, tuning
 from perf_inference.middleware import CYCLONE, ZENOH, Limits, Setting, transport
 
@@ -172,3 +172,13 @@ def _clean(own: dict[str, str]) -> dict[str, str]:
 
     ours = {environment.TUNING, FAST_DDS, PROFILE, *ALLOCATOR, *PAGES}
     return {**{name: value for name, value in os.environ.items() if name not in ours}, **own}
+
+
+def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "_HIGHEST", 2)
+    script = "from perf_inference import domain; domain._HIGHEST = 2; print(domain.free_domain(), flush=True); input()"
+    process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    theirs = int(process.stdout.readline())
+    assert {domain.free_domain() for _ in range(10)} == {3 - theirs}, "ours again and again, never theirs"
+    process.communicate("\n")

@@ -51,7 +51,7 @@ class Segments:
         Args:
             next_path: the path of a segment that is not there yet.
             about: host, software, parameters.
-            closed: told of each segment that is whole, when its last line has been handed to the kernel.
+            closed: told of each segment but the last, when its last line has been handed to the kernel.
 
         Raises:
             RecordingError: it cannot be written.
@@ -92,13 +92,15 @@ class Segments:
         except (RecordingError, OSError):
             self._retry_ns = self._clocks.monotonic_ns() + _RETRY_NS
             return False
-        self._end(self._file, self._segment)
+        self._end()
+        self._writer.retire(self._file, self._closed)
         self._file, self._segment = file, segment
         return True
 
     def close(self) -> None:
         """End the last segment."""
-        self._end(self._file, self._segment)
+        self._end()
+        self._writer.retire(self._file)
 
     def _open(self, first_seq: int) -> tuple[LineFile, Segment]:
         file = self._writer.open(self._next_path(), self._durable)
@@ -108,10 +110,9 @@ class Segments:
         file.add(segment.header())
         return file, segment
 
-    def _end(self, file: LineFile, segment: Segment) -> None:
+    def _end(self) -> None:
         self._tell_dropped()
-        file.add(segment.footer())
-        self._writer.retire(file, self._closed)
+        self._file.add(self._segment.footer())
 
     def _tell_dropped(self) -> None:
         for channel, dropped in self._dropped.items():
