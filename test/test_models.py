@@ -8,13 +8,13 @@ import pytest
 from perf_inference import engines
 from perf_inference.demo import training
 from perf_inference.demo.score import caption_exact, detector_map50
-from perf_inference.engines import MODELS
+from perf_inference.engines import MODELS, Options
 
 
 @pytest.mark.parametrize("name", ["detector", "captioner", "policy"])
 def test_each_is_small_and_runs(name: str) -> None:
     assert (MODELS / f"{name}.onnx").stat().st_size < 2_000_000
-    engine = engines.load(name, threads=1)
+    engine = engines.load(name, options=Options(threads=1))
     zeros = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in engine.inputs}
     outputs = engine.infer(zeros)
     assert {spec.name for spec in engine.outputs} == set(outputs)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from perf_inference import engines
 from perf_inference.demo.scenes import CLASS_NAMES, Scene, render, sentence
 from perf_inference.demo.training import test_scenes
-from perf_inference.engines import MODELS
+from perf_inference.engines import MODELS, Options
 from perf_inference.tasks.caption import Caption, CaptionTask
 from perf_inference.tasks.yolo import YoloTask
 
@@ -45,7 +45,7 @@ def iou(box: Floats, boxes: Floats) -> Floats:
 
 def detections(model_path: Path, scenes: Sequence[Scene], threshold: float) -> Iterator[Detections]:
     """Yield what the detector finds in each scene, by the way that yolo_node goes."""
-    engine = engines.load(str(model_path), threads=1)
+    engine = engines.load(str(model_path), options=Options(threads=1))
     task = YoloTask(engine, confidence=threshold, iou=NMS_IOU, max_detections=300)
     for scene in scenes:
         inputs, placement = task.preprocess(render(scene))
@@ -120,7 +120,7 @@ def detector_at(model_path: Path, scenes: Sequence[Scene], threshold: float = 0.
 
 def captions(model_path: Path, scenes: Sequence[Scene]) -> Iterator[Caption]:
     """Yield each scene's sentence, by the way that caption_node goes."""
-    engine = engines.load(str(model_path), threads=1)
+    engine = engines.load(str(model_path), options=Options(threads=1))
     task = CaptionTask(engine)
     for scene in scenes:
         inputs, placement = task.preprocess(render(scene))

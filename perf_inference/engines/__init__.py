@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
 
-from perf_inference.engines.engine import ArraySpec, Engine, EngineInfo
+from perf_inference.engines.engine import ArraySpec, Engine, EngineInfo, Options
+from perf_inference.engines.model_file import MODELS, find_model
+from perf_inference.engines.runtimes import AUTO, RUNTIMES, runtime_of
 from perf_inference.errors import ConfigError
 
-__all__ = ["RUNTIMES", "ArraySpec", "Engine", "EngineInfo", "load"]
-
-RUNTIMES = ("auto", "onnx")
-MODELS = Path(__file__).parent.parent / "models"
+__all__ = ["AUTO", "MODELS", "RUNTIMES", "ArraySpec", "Engine", "EngineInfo", "Options", "find_model", "load"]
 
 
-def load(model: str, runtime: str = "auto", precision: str = "auto", device: str = "auto", threads: int = 0) -> Engine:
-    """Return an engine for `model`, a path or the name of an embedded model.
+def load(model: str, runtime: str = AUTO, options: Options = Options()) -> Engine:  # noqa: B008 (frozen)
+    """Return an engine for `model` as it is: a path, the name of an embedded model or a remote model's address.
+
+    What must be built first (another format, another precision) is `perf_inference.building`'s.
 
     Raises:
-        ConfigError: no such model, or one that this runtime, precision or device cannot run.
+        ConfigError: no such model, one that this runtime, precision or device cannot run, or a damaged file.
     """
-    path = find_model(model)
-    if runtime not in RUNTIMES:
-        raise ConfigError(f"runtime must be one of {', '.join(RUNTIMES)}, got '{runtime}'")
-    if path.suffix != ".onnx":
-        raise ConfigError(
-            f"'{path}' must be an .onnx file, got '{path.suffix or 'no suffix'}'; export the model to ONNX"
-        )
-    from perf_inference.engines.onnx import OnnxEngine  # the runtime's library loads only when it is used
-
-    engine = OnnxEngine(path, device, threads)
-    if precision not in ("auto", engine.info.precision):
+    found = find_model(model, runtime)
+    chosen = runtime_of(found, runtime)
+    if not chosen.installed:
+        raise ConfigError(f"runtime '{chosen.name}' needs {chosen.library}, which is not installed: {chosen.install}")
+    module = importlib.import_module(f"perf_inference.engines.{chosen.name}")  # its library loads only when it is used
+    engine: Engine = module.open_engine(found, options)
+    if options.precision not in (AUTO, engine.info.precision):
         had = engine.info.precision
         engine.close()
-        raise ConfigError(f"'{path.name}' is {had}, but precision '{precision}' was asked for; give a file of that one")
+        raise ConfigError(f"'{found}' is {had}, but precision '{options.precision}' was asked for; build it first: "
+                          f"perf-inference build {model} --runtime {chosen.name} --precision {options.precision}")  # fmt: skip
     return engine
-
-
-def find_model(model: str) -> Path:
-    """Return the file of an embedded model's name or of a path.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    embedded = MODELS / f"{model}.onnx"
-    if embedded.is_file():
-        return embedded
-    path = Path(model).expanduser()
-    if path.is_file():
-        return path
-    names = ", ".join(sorted(p.stem for p in MODELS.glob("*.onnx"))) or "none"
-    raise ConfigError(f"model '{model}' is neither a file nor an embedded model (embedded: {names})")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.errors import InputError
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+NO_PARTS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,30 @@ class ArraySpec:
             )
 
 
+def check_inputs(specs: Sequence[ArraySpec], inputs: Mapping[str, NDArray[Any]]) -> None:
+    """Raise InputError unless each spec's array is there and fits it; every engine's `infer` begins with this."""
+    for spec in specs:
+        if spec.name not in inputs:
+            raise InputError(f"input '{spec.name}' is missing; got {sorted(inputs)}")
+        spec.check(inputs[spec.name])
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a model is to be run; a runtime leaves alone what it does not have."""
+
+    precision: str = "auto"  # one of PRECISIONS; auto: as the file is
+    device: str = "auto"  # cpu, cuda:N; openvino: gpu:N, npu
+    threads: int = 0  # of one inference on a CPU; 0 = one per core
+    providers: tuple[str, ...] = ()  # onnx: execution providers, best first; empty: those present, best first
+    architecture: str = ""  # torch: of a checkpoint that does not name its own
+    allow_pickle: bool = False  # torch: the file may run code when it is read
+    compile: bool = False  # torch: torch.compile
+    cuda_graph: bool = True  # torch, tensorrt: on a GPU, for fixed shapes
+    deadline_ms: float = 1000.0  # remote: of one request
+    certificates: str = ""  # remote: PEM file of who is trusted to sign the server's
+
+
 @dataclass(frozen=True)
 class EngineInfo:
     """What runs: for the timings and the diagnostics."""
@@ -44,11 +72,14 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Runs one model."""
+    """Runs one model; used by one thread at a time, not always that which made it."""
 
     inputs: tuple[ArraySpec, ...]
     outputs: tuple[ArraySpec, ...]
     info: EngineInfo
+    parts_ns: Mapping[str, int]
+    """Where the last `infer` spent its time, as far as the engine knows (durations [ns]; NO_PARTS: it does not):
+    `host_to_device`, `compute`, `device_to_host` on a GPU; `server`, `network` of a remote one."""
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Return the outputs, complete and in host memory (device work is waited for); valid until the next `infer`.

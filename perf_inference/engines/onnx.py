@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from perf_inference.engines.engine import ArraySpec, EngineInfo
-from perf_inference.errors import ConfigError, EngineError, InputError
+from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
+from perf_inference.errors import ConfigError, EngineError
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -23,6 +23,15 @@ _DTYPES = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
+
+
+def open_engine(model: str, options: Options) -> OnnxEngine:
+    """Return an engine for an .onnx file.
+
+    Raises:
+        ConfigError: the file is no ONNX model that this runtime takes, or the device is not here.
+    """
+    return OnnxEngine(Path(model), options.device, options.threads)
 
 
 class OnnxEngine:
@@ -37,6 +46,7 @@ class OnnxEngine:
         Raises:
             ConfigError: the file is no ONNX model that this runtime takes, or the device is not here.
         """
+        self.parts_ns = NO_PARTS
         providers = _providers(device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -61,10 +71,7 @@ class OnnxEngine:
         )
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        for spec in self.inputs:
-            if spec.name not in inputs:
-                raise InputError(f"input '{spec.name}' is missing; got {sorted(inputs)}")
-            spec.check(inputs[spec.name])
+        check_inputs(self.inputs, inputs)
         try:
             outputs = self._session.run(self._names, dict(inputs))  # returns host arrays, hence after the device
         except Exception as error:

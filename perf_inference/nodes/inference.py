@@ -32,9 +32,8 @@ _TYPE_CHECK_EVERY = 4  # heartbeats
 
 def load_engine(parameters: EngineParameters) -> Engine:
     """Return the engine that the parameters name."""
-    return engines.load(
-        parameters.model, parameters.runtime, parameters.precision, parameters.device, parameters.threads
-    )
+    options = engines.Options(precision=parameters.precision, device=parameters.device, threads=parameters.threads)
+    return engines.load(parameters.model, parameters.runtime, options)
 
 
 class Inference:

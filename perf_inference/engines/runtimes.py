@@ -1,0 +1,83 @@
+"""The runtimes: which files each takes, what installs it, and which one a file is for."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from perf_inference.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One file of this room; `perf_inference.engines.NAME` has `open_engine(model, options)`."""
+
+    name: str
+    suffixes: tuple[str, ...]  # of the files that it takes as they are
+    library: str  # what it imports
+    install: str  # the command that brings it
+
+    @property
+    def installed(self) -> bool:
+        """Whether its library can be imported here (it is not)."""
+        try:
+            return find_spec(self.library) is not None
+        except ModuleNotFoundError:  # of a parent package
+            return False
+
+
+_TORCH = "pip install 'perf_inference[torch]'"
+RUNTIMES = {
+    runtime.name: runtime
+    for runtime in (
+        Runtime("onnx", (".onnx",), "onnxruntime", "pip install onnxruntime"),
+        Runtime("torch", (".safetensors", ".pt", ".pth"), "torch", _TORCH),
+        Runtime("torchscript", (".torchscript", ".ts"), "torch", _TORCH),
+        Runtime("torch_export", (".pt2",), "torch", _TORCH),
+        Runtime("tensorrt", (".engine", ".plan", ".trt"), "tensorrt", "pip install tensorrt"),
+        Runtime("openvino", (".xml", ".onnx"), "openvino", "pip install 'perf_inference[openvino]'"),
+        Runtime("remote", (), "tritonclient", "pip install 'perf_inference[remote]'"),
+    )
+}
+AUTO = "auto"
+SCHEMES = ("grpc://", "grpcs://", "http://", "https://")  # of a remote model: grpc://host:8081/MODEL
+
+
+def is_remote(model: str) -> bool:
+    """Return whether the model is one that a server runs."""
+    return model.startswith(SCHEMES)
+
+
+def runtime_of(model: str | Path, wanted: str = AUTO) -> Runtime:
+    """Return the runtime of this name, or with `auto` that which the model's file is for.
+
+    Raises:
+        ConfigError: no such runtime, or a file that none is for.
+    """
+    if wanted != AUTO:
+        if wanted not in RUNTIMES:
+            raise ConfigError(f"runtime must be one of {', '.join((AUTO, *RUNTIMES))}, got '{wanted}'")
+        return RUNTIMES[wanted]
+    if is_remote(str(model)):
+        return RUNTIMES["remote"]
+    path = Path(model)
+    if path.suffix in (".pt", ".pth") and _is_torchscript(path):
+        return RUNTIMES["torchscript"]
+    for runtime in RUNTIMES.values():
+        if path.suffix in runtime.suffixes:
+            return runtime
+    known = ", ".join(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
+    raise ConfigError(
+        f"'{path}' must end in one of {known}, got '{path.suffix or 'no suffix'}'; rename it, or set runtime"
+    )
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Return whether a .pt file was written by torch.jit.save: an archive that has code in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
