@@ -50,13 +50,19 @@ EXTRAS = {
     ],
     "torch": ["safetensors>=0.4", "torch>=2.2"],
     "gpu": ["nvidia-ml-py>=12"],
+    "openvino": ["openvino>=2024.4"],
+    "remote": ["tritonclient[grpc,http]>=2.40"],
+    "build": ["onnx>=1.15"],
     "test": [
         "duckdb>=1.0",
         "hypothesis>=6.80",
         "nvidia-ml-py>=12",
+        "mlserver>=1.6",
         "onnx>=1.15",
+        "openvino>=2024.4",
         "pandas>=1.3",
         "pytest>=6.2.5",
+        "tritonclient[grpc,http]>=2.40",
     ],
     "dev": [
         "colcon-common-extensions>=0.3",
@@ -77,13 +83,19 @@ setup(
     maintainer_email="perf-inference@users.noreply.github.com",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*.onnx", "models/*.json"]},
+    package_data={NAME: ["py.typed", "models/*.onnx", "models/*.safetensors", "models/*.pt"]},
     data_files=DATA_FILES,
     python_requires=">=3.10",
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     zip_safe=False,
     entry_points={
+        # Networks whose checkpoints the runtime `torch` takes; other packages add theirs to the same group.
+        "perf_inference.architectures": [
+            f"captioner = {NAME}.demo.captioner_net:architecture",
+            f"detector = {NAME}.demo.detector_net:architecture",
+            f"policy = {NAME}.demo.policy_net:architecture",
+        ],
         "console_scripts": [
             f"perf-inference = {NAME}.cli:entry",
             f"container = {NAME}.nodes.container:main",

@@ -31,11 +31,13 @@ ALLOWED = {
     "graph": {"errors", "environment"},
     "supervisor": {"environment", "errors"},
     "testing": {"errors", "measure", "engines"},
+    "building": {"errors", "measure", "engines"},
+    "serving": {"errors", "measure", "engines"},
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "environment", "shared_memory"},
     "nodes": {
         "errors", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment", "graph",
-        "domain", "shared_memory", "doctor",
+        "domain", "shared_memory", "doctor", "building",
     },
 }  # fmt: skip
 # within recording: what a room may import of the others; "": the modules beside the rooms

@@ -21,7 +21,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
 from perf_inference.measure.ledger import GapCounter, Ledger, Mailbox
@@ -42,6 +42,7 @@ class Nothing:
     inputs: tuple[ArraySpec, ...] = (ArraySpec("x", (1,), np.dtype(np.float32)),)
     outputs = inputs
     info = EngineInfo("nothing", "bench", "fp32", "cpu", {})
+    parts_ns = NO_PARTS
 
     def decode(self, arrival: Arrival) -> Frame:
         return Frame(arrival.message, arrival.stamp_ns)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import importlib
 
-from perf_inference.engines.engine import ArraySpec, Engine, EngineInfo, Options
+from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
 from perf_inference.engines.model_file import MODELS, find_model
 from perf_inference.engines.runtimes import AUTO, RUNTIMES, runtime_of
 from perf_inference.errors import ConfigError
 
-__all__ = ["AUTO", "MODELS", "RUNTIMES", "ArraySpec", "Engine", "EngineInfo", "Options", "find_model", "load"]
+__all__ = [
+    "AS_IT_IS",
+    "AUTO",
+    "MODELS",
+    "RUNTIMES",
+    "ArraySpec",
+    "Engine",
+    "EngineInfo",
+    "Options",
+    "find_model",
+    "load",
+]
 
 
-def load(model: str, runtime: str = AUTO, options: Options = Options()) -> Engine:  # noqa: B008 (frozen)
+def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine:
     """Return an engine for `model` as it is: a path, the name of an embedded model or a remote model's address.
 
     What must be built first (another format, another precision) is `perf_inference.building`'s.

@@ -60,6 +60,9 @@ class Options:
     certificates: str = ""  # remote: PEM file of who is trusted to sign the server's
 
 
+AS_IT_IS = Options()
+
+
 @dataclass(frozen=True)
 class EngineInfo:
     """What runs: for the timings and the diagnostics."""

@@ -1,0 +1,88 @@
+"""The networks whose checkpoints the runtime `torch` takes.
+
+A checkpoint holds weights and the name of its network, never code. The network is built by a function that a package
+registers under that name as an entry point of the group `perf_inference.architectures`:
+
+    [project.entry-points."perf_inference.architectures"]
+    my_policy = "my_package.networks:my_policy"
+
+The function reads every size from the weights, so that a pruned checkpoint loads as it is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+from perf_inference.engines.engine import ArraySpec
+from perf_inference.errors import ConfigError
+
+GROUP = "perf_inference.architectures"
+# The package's own, also where it is not installed but only on the path.
+_OWN = {name: f"perf_inference.demo.{name}_net:architecture" for name in ("captioner", "detector", "policy")}
+
+
+class Part(NamedTuple):
+    """Where the units of a group lie in one weight: along `dim`, from `start` on."""
+
+    weight: str  # its name in the state dict
+    dim: int
+    start: int = 0
+
+
+class Group(NamedTuple):
+    """Units (channels, hidden states) that can only be taken out of all their weights together."""
+
+    name: str
+    units: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network with its weights."""
+
+    module: Any  # torch.nn.Module in eval mode, on the CPU, fp32
+    inputs: tuple[ArraySpec, ...]  # in the order of forward's arguments
+    outputs: tuple[str, ...]  # names, in the order of what forward returns
+    groups: tuple[Group, ...] = ()  # what structured pruning may take out
+
+
+# (weights: state dict of tensors, metadata: what the checkpoint says of itself) -> Architecture
+Builder = Callable[[Mapping[str, Any], Mapping[str, str]], Architecture]
+_registered: dict[str, Builder] = {}
+
+
+def register(name: str, builder: Builder) -> None:
+    """Make a network known in this process."""
+    _registered[name] = builder
+
+
+def names() -> list[str]:
+    """Return the names of all networks that are known here."""
+    return sorted({*_registered, *_OWN, *(point.name for point in entry_points(group=GROUP))})
+
+
+def builder_of(name: str) -> Builder:
+    """Return the function that builds this network.
+
+    Raises:
+        ConfigError: none is registered under this name.
+    """
+    if name in _registered:
+        return _registered[name]
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            found: Builder = point.load()
+            return found
+    if name in _OWN:
+        module, _, function = _OWN[name].partition(":")
+        own: Builder = getattr(importlib.import_module(module), function)
+        return own
+    raise ConfigError(
+        f"architecture '{name}' is not registered (known: {', '.join(names())}); register it as an entry point of the "
+        f"group {GROUP}"
+    )
