@@ -40,6 +40,8 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     if options.precision not in (AUTO, engine.info.precision):
         had = engine.info.precision
         engine.close()
-        raise ConfigError(f"'{found}' is {had}, but precision '{options.precision}' was asked for; build it first: "
-                          f"perf-inference build {model} --runtime {chosen.name} --precision {options.precision}")  # fmt: skip
+        raise ConfigError(
+            f"'{found}' is {had}, but precision '{options.precision}' was asked for; build it first: "
+            f"perf-inference build {model} --runtime {chosen.name} --precision {options.precision}"
+        )
     return engine
