@@ -81,6 +81,7 @@ def read_graph(
     record: bool = True,
     session: str = "run",
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    assignments: Sequence[str] = (),
 ) -> Graph:
     """Return the nodes that the sections of a parameters file name.
 
@@ -89,6 +90,7 @@ def read_graph(
         record: start the recorder's section too.
         session: first part of the name of the run's directory, where the file does not say.
         overrides: parameters by executable that the starter sets over the file's.
+        assignments: `NODE.PARAMETER=VALUE`, as the user gave them on the command line; over all others.
 
     Raises:
         ConfigError: no such file, or one that names no node of this package.
@@ -111,6 +113,7 @@ def read_graph(
         raise ConfigError(f"{config} starts no node: give it sections such as /**/yolo_node, or sim:=true")
     if sim and not any(executable == "sim_robot_node" for _, _, executable, _ in chosen):
         raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
+    assigned = _assigned(assignments, [name for _, name, _, _ in chosen])
     run_directory, nodes = None, []
     for key, name, executable, parameters in chosen:
         settings: dict[str, Any] = {}
@@ -121,12 +124,29 @@ def read_graph(
             run_directory, start_time = _new_run_directory(output_dir, parameters.get("session", session))
             settings = {"output_dir": str(output_dir), "session": parameters.get("session", session),
                         "start_time": start_time}  # fmt: skip
-        settings.update((overrides or {}).get(executable, {}))
+        settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
         images = executable in IMAGE_PUBLISHERS and {**parameters, **settings}.get("part") != "arm"
         nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images))
     return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory)
+
+
+def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the parameters by node of `NODE.PARAMETER=VALUE`; values are read as YAML."""
+    assigned: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        node, _, parameter = target.partition(".")
+        if not equals or not parameter or node not in names:
+            raise ConfigError(
+                f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got '{assignment}'"
+            )
+        try:
+            assigned.setdefault(node, {})[parameter] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is no YAML: {str(error).splitlines()[0]}") from error
+    return assigned
 
 
 def _new_run_directory(output_dir: Path, session: str) -> tuple[Path, str]:

@@ -92,3 +92,14 @@ def test_a_bad_file_is_named(tmp_path: Path, content: str, said: str) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"must be a readable file, got /nowhere\.yaml"):
         read_graph(Path("/nowhere.yaml"))
+
+
+def test_what_the_user_sets_on_the_command_line_comes_last(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("/**/policy_node:\n  ros__parameters: {rate: 10.0}\n")
+    graph = read_graph(config, assignments=["policy_node.rate=5.0", "policy_node.limits.lower=[-1.0, -2.0]"])
+    section = yaml.safe_load(graph.files[1].read_text())["/**/policy_node"]["ros__parameters"]
+    assert section == {"rate": 5.0, "limits.lower": [-1.0, -2.0]}
+    for wrong in ("policy_node.rate", "rate=5", "yolo_node.rate=5", "policy_node.=5"):
+        with pytest.raises(ConfigError, match="must be NODE.PARAMETER=VALUE with a node of policy_node"):
+            read_graph(config, assignments=[wrong])

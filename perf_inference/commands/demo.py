@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perf_inference.commands.run import NO_TUNING, child_environment, commands, prepare, say
+from perf_inference.commands.run import NO_TUNING, add_set_argument, child_environment, commands, prepare, say
 from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="let the robot repeat its first picture or joint state: the policy must fail")  # fmt: skip
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
+    add_set_argument(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -122,6 +123,7 @@ def _graph(options: argparse.Namespace) -> Graph:
         sim=True,
         session="demo",
         overrides={"sim_robot_node": simulation, "policy_node": policy},
+        assignments=options.assignments,
     )
 
 

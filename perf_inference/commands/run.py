@@ -27,12 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--container", action="store_true", help="all nodes in one process")
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--no-record", dest="record", action="store_false", help="leave the recorder out")
+    add_set_argument(parser)
+
+
+def add_set_argument(parser: argparse.ArgumentParser) -> None:
+    """Add --set, which the demo has too."""
+    parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", dest="assignments",
+                        help="a parameter over the file's, again and again: policy_node.runtime=torch")  # fmt: skip
 
 
 def run(options: argparse.Namespace) -> int:
     """Start the nodes; end with Ctrl-C or SIGTERM (status 0) or when none is left (1; wrong configuration: 78)."""
     stop = StopFlag()
-    graph = read_graph(options.config or default_config(), options.sim, options.record)
+    graph = read_graph(options.config or default_config(), options.sim, options.record, assignments=options.assignments)
     say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.name for node in graph.nodes)}")
     own = prepare(graph, options.container, options.tuning)
     supervisor = Supervisor(commands(graph, options.namespace, options.container), child_environment(), say, own=own)
