@@ -25,12 +25,17 @@ class ArraySpec:
     dtype: np.dtype[Any]
     owned: bool = False  # an output that stays valid after the next `infer`
 
-    def check(self, array: NDArray[Any]) -> None:
-        """Raise InputError unless the array has this dtype and fits this shape."""
-        fits = len(array.shape) == len(self.shape) and all(
-            want is None or want == have for want, have in zip(self.shape, array.shape, strict=True)
+    def fits(self, array: NDArray[Any]) -> bool:
+        """Return whether the array has this dtype and a length that is allowed in each axis."""
+        return (
+            array.dtype == self.dtype
+            and len(array.shape) == len(self.shape)
+            and all(want is None or want == have for want, have in zip(self.shape, array.shape, strict=True))
         )
-        if not fits or array.dtype != self.dtype:
+
+    def check(self, array: NDArray[Any]) -> None:
+        """Raise InputError unless the array fits."""
+        if not self.fits(array):
             raise InputError(
                 f"input '{self.name}' must be {self.dtype} {list(self.shape)}, got {array.dtype} {list(array.shape)}"
             )
@@ -75,7 +80,10 @@ class EngineInfo:
 
 
 class Engine(Protocol):
-    """Runs one model; used by one thread at a time, not always that which made it."""
+    """Runs one model; used by one thread at a time, not always that which made it.
+
+    `perf_inference.testing.engine_contract` checks what is said here, of anybody's engine.
+    """
 
     inputs: tuple[ArraySpec, ...]
     outputs: tuple[ArraySpec, ...]
@@ -87,10 +95,14 @@ class Engine(Protocol):
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """Return the outputs, complete and in host memory (device work is waited for); valid until the next `infer`.
 
+        An output whose spec says `owned` is the caller's for good, after `close` too. Inputs are read-only here, may
+        have any strides and alignment, and are the caller's to overwrite once `infer` has returned. Those that no
+        spec names are ignored.
+
         Raises:
-            InputError: an array that does not fit its spec, or is missing.
-            EngineError: the runtime failed.
+            InputError: an array that does not fit its spec, or is missing; the engine goes on.
+            EngineError: the runtime failed, or the engine is closed.
         """
 
     def close(self) -> None:
-        """Free the device; a second call does nothing."""
+        """Free the device; a second call does nothing. The specs and `info` stay readable."""
