@@ -52,12 +52,12 @@ def _strided(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _reversed(array: NDArray[Any]) -> NDArray[Any]:
-    turned: NDArray[Any] = np.flip(np.array(np.flip(array)))
-    return turned
+    return np.flip(np.array(np.flip(array)))
 
 
 def _transposed(array: NDArray[Any]) -> NDArray[Any]:
-    return np.array(array.T, order="C").T
+    turned: NDArray[Any] = np.array(array.T, order="C").T
+    return turned
 
 
 def _unaligned(array: NDArray[Any]) -> NDArray[Any]:
