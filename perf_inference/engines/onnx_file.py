@@ -1,0 +1,104 @@
+"""What an .onnx file says of its weights, read without loading them and without the package onnx.
+
+ONNX Runtime does not tell the weights' type, and 1.19 takes weights from any file that a model names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from perf_inference.engines.protobuf import fields, varints
+from perf_inference.errors import ConfigError
+
+# Message: {number of a field: the message in it}, as far as tensors lie below; https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+_INNER = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_DIMS, _DATA_TYPE, _EXTERNAL = 1, 2, 13  # of a tensor
+_KEY, _VALUE = 1, 2  # of an entry of its external data
+_PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 16: "bf16"}  # by data type; others are no weights
+_MOST = 1 << 63
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """The file of a model, and those beside it that it takes weights from."""
+
+    path: Path
+    precision: str | None  # of most weights; None: it has none
+    external: frozenset[str]
+
+    def digest(self) -> str:
+        """Return a hash that another model, or other weights, would not have."""
+        made = hashlib.sha256(self.path.read_bytes())
+        for name in sorted(self.external):
+            about = (self.path.parent / name).stat()
+            made.update(f"{name} {about.st_size} {about.st_mtime_ns}\n".encode())
+        return made.hexdigest()[:24]
+
+
+def read_onnx_file(path: Path) -> OnnxFile:
+    """Return what the file says of its weights.
+
+    Raises:
+        ConfigError: it cannot be read, is no protobuf message, or takes weights from outside its own folder.
+    """
+    weights: Counter[str] = Counter()
+    external: set[str] = set()
+    try:
+        # Not mapped into memory: a file that is overwritten meanwhile would end the process.
+        for tensor in _tensors(memoryview(path.read_bytes())):
+            _take(tensor, weights, external)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{path}' is no ONNX model: {error}; copy or export it again") from error
+    for name in external:
+        if not _beside(path, name):
+            raise ConfigError(f"'{path}' takes weights from '{name}', which is not in its own folder; export it again")
+    return OnnxFile(path, weights.most_common(1)[0][0] if weights else None, frozenset(external))
+
+
+def _tensors(content: memoryview) -> Iterator[memoryview]:
+    left = [("model", content)]
+    while left:
+        kind, message = left.pop()
+        inner = _INNER[kind]
+        for number, value in fields(message):
+            if number not in inner or isinstance(value, int):
+                continue
+            if inner[number] == "tensor":
+                yield value
+            else:
+                left.append((inner[number], value))
+
+
+def _take(tensor: memoryview, weights: Counter[str], external: set[str]) -> None:
+    """Count a tensor's elements, and note the file that it is in."""
+    elements, data_type = 1, 0
+    for number, value in fields(tensor):
+        if number == _DIMS:
+            for length in (value,) if isinstance(value, int) else varints(value):
+                elements = min(_MOST, elements * length)
+        elif number == _DATA_TYPE and isinstance(value, int):
+            data_type = value
+        elif number == _EXTERNAL and not isinstance(value, int):
+            entry = {n: bytes(v) for n, v in fields(value) if not isinstance(v, int)}
+            if entry.get(_KEY) == b"location":
+                external.add(entry.get(_VALUE, b"").decode())
+    if data_type in _PRECISIONS:
+        weights[_PRECISIONS[data_type]] += elements
+
+
+def _beside(path: Path, name: str) -> bool:
+    """Return whether the file lies in the model's folder, links followed."""
+    target = (path.parent / name).resolve()
+    return any(folder in target.parents for folder in (path.parent.resolve(), path.resolve().parent))

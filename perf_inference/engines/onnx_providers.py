@@ -1,0 +1,147 @@
+"""ONNX Runtime's execution providers: which ones a session gets, in which order, and which it then really has.
+
+Where a provider cannot be used (its library is missing, the driver is too old), ONNX Runtime goes on without it and
+says so on stderr alone. Here a provider or a device that was asked for by name is used or the start ends; only where
+all was left open does the next provider take over.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import onnxruntime
+
+from perf_inference.engines.engine import Options
+from perf_inference.engines.onnx_file import OnnxFile
+from perf_inference.errors import ConfigError
+
+TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
+OPENVINO, CPU = "OpenVINOExecutionProvider", "CPUExecutionProvider"
+_ORDER = (TENSORRT, CUDA, OPENVINO, CPU)
+_DEVICE = re.compile(r"auto|cpu|npu|(cuda|gpu)(:\d+)?")
+_log = logging.getLogger(__name__)
+
+
+class Provider(NamedTuple):
+    """An execution provider and its options."""
+
+    name: str
+    options: dict[str, str]
+    device: str  # that it then runs on
+
+
+def providers(file: OnnxFile, options: Options) -> list[Provider]:
+    """Return the providers that the options allow, best first, the CPU last.
+
+    Raises:
+        ConfigError: a provider that is not here, or a device that none of those here has.
+    """
+    device = options.device
+    if not _DEVICE.fullmatch(device):
+        raise ConfigError(f"device must be auto, cpu, cuda:N, gpu:N or npu, got '{device}'")
+    present = onnxruntime.get_available_providers()
+    chosen = [_full_name(name, present) for name in options.providers] or [name for name in _ORDER if name in present]
+    fitting = [name for name in chosen if _has(name, device, named=bool(options.providers))]
+    if not fitting:
+        raise ConfigError(
+            f"device '{device}' is none of what {', '.join(chosen)} run on; "
+            + ("install onnxruntime-gpu, or set device: cpu" if device.startswith("cuda") else "set device: auto")
+        )
+    return [_provider(name, file, options) for name in dict.fromkeys((*fitting, CPU))]
+
+
+def open_session(file: OnnxFile, session_options: Any, options: Options) -> tuple[Any, Provider]:
+    """Return a session, and the provider that is first in it.
+
+    Raises:
+        ConfigError: ONNX Runtime does not take the model, or not on the device or with the provider asked for.
+    """
+    wanted = providers(file, options)
+    why = "its library or driver is missing, see ONNX Runtime's own message"
+    for first, provider in enumerate(wanted):
+        given = wanted[first:]
+        if first and (options.providers or (options.device != "auto" and provider.device != wanted[0].device)):
+            break
+        try:
+            session = onnxruntime.InferenceSession(
+                str(file.path), session_options, providers=[(one.name, one.options) for one in given], enable_fallback=0
+            )
+        except Exception as error:
+            why = first_line(error)
+            continue
+        session.disable_fallback()  # `run` must fail and not go on elsewhere
+        used = session.get_providers()
+        if options.providers and (lacking := [one.name for one in given if one.name not in used]):
+            raise ConfigError(f"'{file.path}' cannot be run by {', '.join(lacking)}: {why}; leave it out of providers")
+        really = next(one for one in given if one.name in used)
+        if options.device not in ("auto", "cpu") and really.name == CPU:
+            break
+        if really.name != wanted[0].name:
+            _log.warning("'%s' runs on %s: %s cannot be used: %s", file.path, really.name, wanted[0].name, why)
+        return session, really
+    where = "" if options.device == "auto" else f" on device '{options.device}'"
+    raise ConfigError(f"'{file.path}' is no model that ONNX Runtime takes{where}: {why}")
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, without the traces below it."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _full_name(name: str, present: Sequence[str]) -> str:
+    for full in present:
+        if name.lower() in (full.lower(), full.removesuffix("ExecutionProvider").lower()):
+            return full
+    raise ConfigError(
+        f"provider '{name}' is not in this ONNX Runtime, which has {', '.join(present)}; name one of these"
+    )
+
+
+def _has(provider: str, device: str, named: bool) -> bool:
+    """Return whether a provider is for this device; OpenVINO is for the CPU where it is named."""
+    if device == "auto":
+        return True
+    if provider in (TENSORRT, CUDA):
+        return device.startswith("cuda")
+    if provider == OPENVINO:
+        return device.startswith("gpu") or device == "npu" or (device == "cpu" and named)
+    return device == "cpu" if provider == CPU else named
+
+
+def _provider(name: str, file: OnnxFile, options: Options) -> Provider:
+    kind, _, index = options.device.partition(":")
+    index = index or "0"
+    if name == TENSORRT:
+        return Provider(name, {"device_id": index, **_tensorrt(file)}, f"cuda:{index}")
+    if name == CUDA:
+        return Provider(name, {"device_id": index}, f"cuda:{index}")
+    if name == OPENVINO:
+        device = {"gpu": f"GPU.{index}", "npu": "NPU"}.get(kind, "CPU")
+        given = {"device_type": device, "precision": "ACCURACY"}  # as the file is: by itself it takes fp16 on a GPU
+        if options.threads:
+            given["num_of_threads"] = str(options.threads)
+        return Provider(name, given, device.lower().replace(".", ":"))
+    return Provider(name, {}, "cpu" if name == CPU else name.removesuffix("ExecutionProvider").lower())
+
+
+def _tensorrt(file: OnnxFile) -> dict[str, str]:
+    """Return what keeps TensorRT from building its engines, which takes minutes, at every start.
+
+    ONNX Runtime names an engine by the network's structure, the versions and the GPU, not by the weights: hence a
+    folder for each file's content. TensorRT refuses weights of a precision that was not switched on.
+    """
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perf_inference" / "onnx_tensorrt"
+    given = {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(base / file.digest()),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(base),
+    }
+    if file.precision in ("fp16", "bf16", "int8"):
+        given[f"trt_{file.precision}_enable"] = "1"
+    return given
