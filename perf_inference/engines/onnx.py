@@ -62,11 +62,14 @@ class OnnxEngine:
         self.parts_ns: Mapping[str, int] = NO_PARTS
         file = read_onnx_file(path)
         self._session, provider = open_session(file, _session_options(options), options)
-        self.inputs = tuple(_spec(value, owned=False) for value in self._session.get_inputs())
-        self.outputs = tuple(_spec(value, owned=True) for value in self._session.get_outputs())
+        try:
+            self.inputs = tuple(_spec(value, owned=False) for value in self._session.get_inputs())
+            self.outputs = tuple(_spec(value, owned=True) for value in self._session.get_outputs())
+            metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"'{path}' has names or metadata that are no text: {error}; export it again") from error
         self._input_names = [spec.name for spec in self.inputs]
         self._names = [spec.name for spec in self.outputs]
-        metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self.info = EngineInfo(
             name=path.stem,
             runtime="onnx"

@@ -59,14 +59,11 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
     """Return a session, and the provider that is first in it.
 
     Raises:
-        ConfigError: ONNX Runtime does not take the model, or not on the device or with the provider asked for.
+        ConfigError: ONNX Runtime does not take the model, or not on the device or by the providers asked for.
     """
     wanted = providers(file, options)
-    why = "its library or driver is missing, see ONNX Runtime's own message"
-    for first, provider in enumerate(wanted):
-        given = wanted[first:]
-        if first and (options.providers or (options.device != "auto" and provider.device != wanted[0].device)):
-            break
+    why = "a library or driver is missing, as ONNX Runtime has said on stderr"
+    for given in attempts(wanted, options):
         try:
             session = onnxruntime.InferenceSession(
                 str(file.path), session_options, providers=[(one.name, one.options) for one in given], enable_fallback=0
@@ -75,17 +72,34 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
             why = first_line(error)
             continue
         session.disable_fallback()  # `run` must fail and not go on elsewhere
-        used = session.get_providers()
-        if options.providers and (lacking := [one.name for one in given if one.name not in used]):
-            raise ConfigError(f"'{file.path}' cannot be run by {', '.join(lacking)}: {why}; leave it out of providers")
-        really = next(one for one in given if one.name in used)
-        if options.device not in ("auto", "cpu") and really.name == CPU:
+        used = [one for one in given if one.name in session.get_providers()]
+        if _lacks(used, given, options):
             break
-        if really.name != wanted[0].name:
-            _log.warning("'%s' runs on %s: %s cannot be used: %s", file.path, really.name, wanted[0].name, why)
-        return session, really
-    where = "" if options.device == "auto" else f" on device '{options.device}'"
-    raise ConfigError(f"'{file.path}' is no model that ONNX Runtime takes{where}: {why}")
+        if used[0] != wanted[0]:
+            _log.warning("'%s' runs on %s: %s cannot be used: %s", file.path, used[0].name, wanted[0].name, why)
+        return session, used[0]
+    if not options.providers and options.device in ("auto", "cpu"):
+        raise ConfigError(f"'{file.path}' is no model that ONNX Runtime takes: {why}")
+    by = f"by {', '.join(options.providers)} " if options.providers else ""
+    raise ConfigError(
+        f"'{file.path}' cannot be run {by}on device '{options.device}': {why}; install what is missing, or leave "
+        "providers and device open"
+    )
+
+
+def attempts(wanted: Sequence[Provider], options: Options) -> list[Sequence[Provider]]:
+    """Return what to try in turn: all providers, then without the best, as far as the device asked for has others."""
+    if options.providers:
+        return [wanted]
+    rests = [wanted[first:] for first in range(len(wanted))]
+    return [rest for rest in rests if options.device == "auto" or rest[0].device == wanted[0].device]
+
+
+def _lacks(used: Sequence[Provider], given: Sequence[Provider], options: Options) -> bool:
+    """Return whether a session has gone on without what was asked for by name."""
+    if options.providers:
+        return len(used) < len(given)
+    return options.device != "auto" and used[0].device != given[0].device
 
 
 def first_line(error: BaseException) -> str:
