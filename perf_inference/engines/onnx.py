@@ -72,17 +72,18 @@ class OnnxEngine:
         self._names = [spec.name for spec in self.outputs]
         self.info = EngineInfo(
             name=path.stem,
-            runtime="onnx"
-            if provider.name == CPU
-            else f"onnx/{provider.name.removesuffix('ExecutionProvider').lower()}",
+            runtime="onnx" if provider.name == CPU else f"onnx/{provider.short_name}",
             precision=_precision(metadata, file, self.inputs + self.outputs),
             device=provider.device,
             metadata=metadata,
         )
-        self._binding: Binding | None = None
-        if provider.name in (TENSORRT, CUDA):
-            index = int(provider.options["device_id"])
-            self._binding = Binding(self._session, self.inputs, self.outputs, "cuda", index)
+        self._binding = self._bind(int(provider.options["device_id"])) if provider.name in (TENSORRT, CUDA) else None
+
+    def _bind(self, index: int) -> Binding:
+        try:
+            return Binding(self._session, self.inputs, self.outputs, "cuda", index)
+        except Exception as error:
+            raise ConfigError(f"'{self.info.name}' has no room on cuda:{index}: {first_line(error)}") from error
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         if self._session is None:

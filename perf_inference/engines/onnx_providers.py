@@ -34,6 +34,10 @@ class Provider(NamedTuple):
     options: dict[str, str]
     device: str  # that it then runs on
 
+    @property
+    def short_name(self) -> str:
+        return _short(self.name)
+
 
 def providers(file: OnnxFile, options: Options) -> list[Provider]:
     """Return the providers that the options allow, best first, the CPU last.
@@ -107,9 +111,13 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def _short(name: str) -> str:
+    return name.removesuffix("ExecutionProvider").lower()
+
+
 def _full_name(name: str, present: Sequence[str]) -> str:
     for full in present:
-        if name.lower() in (full.lower(), full.removesuffix("ExecutionProvider").lower()):
+        if name.lower() in (full.lower(), _short(full)):
             return full
     raise ConfigError(
         f"provider '{name}' is not in this ONNX Runtime, which has {', '.join(present)}; name one of these"
@@ -140,7 +148,7 @@ def _provider(name: str, file: OnnxFile, options: Options) -> Provider:
         if options.threads:
             given["num_of_threads"] = str(options.threads)
         return Provider(name, given, device.lower().replace(".", ":"))
-    return Provider(name, {}, "cpu" if name == CPU else name.removesuffix("ExecutionProvider").lower())
+    return Provider(name, {}, _short(name))
 
 
 def _tensorrt(file: OnnxFile) -> dict[str, str]:
