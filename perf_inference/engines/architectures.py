@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from perf_inference.engines.engine import ArraySpec
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, PerfInferenceError
 
 GROUP = "perf_inference.architectures"
 # The package's own, also where it is not installed but only on the path.
@@ -86,3 +86,29 @@ def builder_of(name: str) -> Builder:
         f"architecture '{name}' is not registered (known: {', '.join(names())}); register it as an entry point of the "
         f"group {GROUP}"
     )
+
+
+def build(name: str, weights: Mapping[str, Any], metadata: Mapping[str, str]) -> Architecture:
+    """Return the network of this name with these weights.
+
+    Raises:
+        ConfigError: no such network, or one that these weights do not fit: some missing, left over or of another shape.
+    """
+    builder = builder_of(name)
+    try:
+        built = builder(weights, metadata)
+    except PerfInferenceError:
+        raise
+    except Exception as error:  # whatever a builder does with weights that are not its own
+        why = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+        raise ConfigError(f"the checkpoint does not fit architecture '{name}': {why}") from error
+    have = built.module.state_dict()
+    for text, keys in (
+        ("it has no", have.keys() - weights.keys()),
+        ("the network has no", weights.keys() - have.keys()),
+        ("of another shape:", {key for key in have if key in weights and have[key].shape != weights[key].shape}),
+    ):
+        if keys:
+            named = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise ConfigError(f"the checkpoint does not fit architecture '{name}': {text} {named}")
+    return built

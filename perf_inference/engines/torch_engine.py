@@ -1,0 +1,175 @@
+"""What the engines of PyTorch have in common, once a file has become a function on tensors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
+from perf_inference.engines.torch_call import CpuCall, Function, StagedCall
+from perf_inference.engines.torch_outputs import Trial, flat, output_specs, try_out
+from perf_inference.engines.torch_precision import WORKS
+from perf_inference.errors import ConfigError, EngineError, PerfInferenceError
+from perf_inference.measure.torch_device import TorchDevice
+
+OutOfMemory = torch.cuda.OutOfMemoryError
+
+
+@dataclass(frozen=True)
+class Network:
+    """A function on tensors, and what is known of it."""
+
+    name: str
+    runtime: str
+    precision: str
+    device: str  # `cpu`, `cuda:N`: where its weights are
+    module: Any  # called with a tensor per input
+    inputs: tuple[ArraySpec, ...]
+    outputs: tuple[str, ...] = ()  # names; empty: they are numbered
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class TorchEngine:
+    """Runs a network of PyTorch."""
+
+    def __init__(self, network: Network, options: Options) -> None:
+        """Try the network out, compile it if that is wanted, and capture its graph.
+
+        Raises:
+            ConfigError: it does not run on this device in this precision.
+        """
+        self.inputs = network.inputs
+        self.parts_ns: Mapping[str, int] = NO_PARTS
+        self._most: int | None = None  # of a batch, once a larger one had no room
+        function = flat(network.module, network.outputs)
+        with refusals(network.name, network.precision, network.device):
+            call = _call(function, network, options, cuda_graph=False)
+            trial = try_out(call.run, network.inputs)
+            self.outputs = output_specs(trial, network.outputs, call.owned)
+            if options.compile:
+                function = _compiled(function, trial)
+            if options.compile or (network.device != "cpu" and options.cuda_graph):
+                call.close()
+                call = _call(function, network, options, options.cuda_graph)
+                for inputs in trial.inputs:
+                    call.run(inputs)
+        self._call: CpuCall | StagedCall | None = call
+        self._splits = all(spec.shape[:1] == (None,) for spec in self.inputs + self.outputs)
+        notes = {**call.note, **({"compile": "yes"} if options.compile else {})}
+        self.info = EngineInfo(
+            network.name, network.runtime, network.precision, network.device, {**network.metadata, **notes}
+        )
+
+    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        call = self._call
+        if call is None:
+            raise EngineError(f"'{self.info.name}' is closed")
+        check_inputs(self.inputs, inputs)
+        arrays = [inputs[spec.name] for spec in self.inputs]
+        try:
+            outputs = self._run(call, arrays)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise EngineError(f"PyTorch failed on '{self.info.name}': {_first_line(error)}") from error
+        return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
+
+    def close(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.close()
+
+    def _run(self, call: CpuCall | StagedCall, arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        batch = len(arrays[0]) if self._splits else 1
+        if self._most is None or batch <= self._most:
+            try:
+                outputs = call.run(arrays)
+            except OutOfMemory as error:
+                call.close()
+                if batch < 2 or any(len(array) != batch for array in arrays):
+                    raise EngineError(_no_room(self.info.name, self.info.device)) from error
+                self._most = (batch + 1) // 2
+            else:
+                self.parts_ns = call.parts_ns
+                return outputs
+        return self._run_in_parts(call, arrays, batch, self._most)
+
+    def _run_in_parts(
+        self, call: CpuCall | StagedCall, arrays: list[NDArray[Any]], batch: int, most: int
+    ) -> list[NDArray[Any]]:
+        parts, spent_ns = [], Counter[str]()
+        for start in range(0, batch, most):
+            parts.append([array.copy() for array in self._run(call, [a[start : start + most] for a in arrays])])
+            spent_ns.update(self.parts_ns)
+        self.parts_ns = spent_ns or NO_PARTS
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def find_device(wanted: str, precision: str = "fp32") -> str:
+    """Return `cpu` or `cuda:N`; `auto` is the first GPU if there is one, and for int8 the CPU.
+
+    Raises:
+        ConfigError: it is not here, or int8 is wanted on a GPU.
+    """
+    if wanted == "cpu" or (wanted == "auto" and (precision == "int8" or not torch.cuda.is_available())):
+        return "cpu"
+    kind, _, number = ("cuda:0" if wanted in ("auto", "cuda") else wanted).partition(":")
+    if kind != "cuda" or not number.isdecimal():
+        raise ConfigError(f"device must be auto, cpu or cuda:N for PyTorch, got '{wanted}'")
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number) >= here:
+        raise ConfigError(
+            f"device '{wanted}' is not here: PyTorch {torch.__version__} finds {here} GPUs; set device: cpu or auto"
+        )
+    if precision == "int8":
+        raise ConfigError("PyTorch's int8 runs on a CPU; set device: cpu or precision: fp16, or build it for tensorrt")
+    return f"cuda:{int(number)}"
+
+
+@contextmanager
+def refusals(name: str, precision: str, device: str) -> Iterator[None]:
+    """Turn what PyTorch raises while a network is brought to its device and tried out into a ConfigError."""
+    try:
+        yield
+    except PerfInferenceError:
+        raise
+    except OutOfMemory as error:
+        raise ConfigError(_no_room(name, device)) from error
+    except Exception as error:
+        raise ConfigError(
+            f"'{name}' does not run on {device} in {precision} ({_first_line(error)}); set {WORKS[precision]}"
+        ) from error
+
+
+def _call(function: Function, network: Network, options: Options, cuda_graph: bool) -> CpuCall | StagedCall:
+    if network.device != "cpu":
+        return StagedCall(function, TorchDevice(int(network.device.partition(":")[2])), cuda_graph)
+    state = [*network.module.parameters(), *network.module.buffers()] if hasattr(network.module, "parameters") else []
+    return CpuCall(function, options.threads, frozenset(tensor.untyped_storage().data_ptr() for tensor in state))
+
+
+def _compiled(function: Function, trial: Trial) -> Function:
+    """Return the function compiled; the caller's first runs on the trial's inputs do the work."""
+    free = any(a.shape != b.shape for a, b in zip(*trial.inputs, strict=True))
+    compiled: Function = torch.compile(function, dynamic=True if free else None)
+    return compiled
+
+
+def _no_room(name: str, device: str) -> str:
+    free = ""
+    if device.startswith("cuda"):
+        left, total = torch.cuda.mem_get_info(torch.device(device))
+        free = f" ({left / 1e9:.1f} of {total / 1e9:.1f} GB free)"
+    return f"'{name}' does not fit into {device}{free}; set precision: fp16, a smaller batch, or device: cpu"
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -1,0 +1,84 @@
+"""A PyTorch network in another precision, with the same inputs and outputs."""
+
+from __future__ import annotations
+
+import platform
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from perf_inference.errors import ConfigError
+
+_HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+# What would do instead, where a precision does not run on a device.
+WORKS = {
+    "fp32": "a device that has the operators",
+    "fp16": "precision: fp32 or bf16, or a GPU",
+    "bf16": "precision: fp32",
+    "int8": "precision: fp32",
+}
+
+
+def in_precision(module: torch.nn.Module, precision: str) -> torch.nn.Module:
+    """Return the network in this precision; it may be changed itself.
+
+    fp16, bf16: weights and the floating inputs are cast, and the outputs cast back to float32. int8: the weights of
+    Linear and LSTM layers, their inputs as they come (PyTorch's dynamic quantisation), on a CPU.
+
+    Raises:
+        ConfigError: there is nothing to quantise, or nothing here to do it with.
+    """
+    if precision in _HALVES:
+        return _Half(module, _HALVES[precision])
+    return _quantised(module) if precision == "int8" else module
+
+
+class _Half(torch.nn.Module):
+    def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self._dtype = module.to(dtype), dtype
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        cast = [tensor.to(self._dtype) if tensor.is_floating_point() else tensor for tensor in tensors]
+        return _to_float(self.module(*cast), self._dtype)
+
+
+def _to_float(result: Any, dtype: torch.dtype) -> Any:
+    if isinstance(result, torch.Tensor):
+        return result.float() if result.dtype is dtype else result
+    if isinstance(result, dict):
+        return {name: _to_float(part, dtype) for name, part in result.items()}
+    return tuple(_to_float(part, dtype) for part in result)
+
+
+def _quantised(module: torch.nn.Module) -> torch.nn.Module:
+    layers = {torch.nn.Linear, torch.nn.LSTM}
+    if not any(type(part) in layers for part in module.modules()):
+        raise ConfigError(
+            "PyTorch's int8 takes Linear and LSTM layers, and this network has none; set precision: fp32 or bf16, or "
+            "build it for runtime onnx"
+        )
+    with _quantising(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch.ao's, whose heir does not know LSTM
+        warnings.simplefilter("ignore", UserWarning)  # TypedStorage's
+        quantised: torch.nn.Module = torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8)
+    return quantised
+
+
+@contextmanager
+def _quantising() -> Iterator[None]:
+    """Pack weights for this processor's library; what is packed keeps to it, so the process' choice is put back."""
+    wanted = ("qnnpack",) if platform.machine() in ("aarch64", "arm64", "armv7l") else ("fbgemm", "x86", "qnnpack")
+    settings = torch.backends.quantized
+    library = next((name for name in wanted if name in settings.supported_engines), None)
+    if library is None:
+        raise ConfigError(f"PyTorch has none of {', '.join(wanted)} here, which int8 needs; set precision: fp32")
+    before = settings.engine
+    settings.engine = library
+    try:
+        yield
+    finally:
+        settings.engine = before
