@@ -1,0 +1,134 @@
+"""A runtime of MLServer that serves any engine of this package, so that a workstation can serve a robot.
+
+`model-settings.json` names it; `docs/remote.md` has an example. `parallel_workers` must be 0: the engine lives in the
+server's own process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mlserver import MLModel
+from mlserver.errors import InferenceError, MLServerError
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataModelResponse,
+    MetadataTensor,
+    Parameters,
+    ResponseOutput,
+)
+from mlserver.utils import to_absolute_path
+from numpy.typing import NDArray
+
+from perf_inference import engines
+from perf_inference.engines import ArraySpec, Engine, Options
+from perf_inference.engines.oip import PACKED, SERVER_NS, Tensor, array_of, datatype_of, pack, tensor_of
+from perf_inference.errors import ConfigError, InputError, PerfInferenceError
+
+_RESERVED = ("content_type", "headers")  # parameters that MLServer has a meaning of its own for
+_UNAVAILABLE = 500
+
+
+class EngineRuntime(MLModel):  # type: ignore[misc]
+    """Serves one engine; `parameters.uri` is its model, `parameters.extra` its runtime and options."""
+
+    async def load(self) -> bool:
+        """Load the engine; what is wrong with its settings ends the server's start with a sentence."""
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name} engine")  # one call at a time
+        self._engine = await self._in_worker(self._load)
+        self.inputs = [_metadata(spec) for spec in self._engine.inputs]
+        self.outputs = [_metadata(spec) for spec in self._engine.outputs]
+        return True
+
+    async def unload(self) -> bool:
+        await self._in_worker(self._engine.close)
+        self._worker.shutdown()
+        return True
+
+    async def metadata(self) -> MetadataModelResponse:
+        """Return the engine's specs, and as parameters what its model file says of itself."""
+        described = await super().metadata()
+        info = self._engine.info
+        said = {name: text for name, text in info.metadata.items() if name not in _RESERVED}
+        described.platform = described.platform or info.runtime
+        described.parameters = Parameters(
+            **said, engine_precision=info.precision, engine_device=info.device, **{PACKED: True}
+        )
+        return described
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Run the engine, and tell how long that took, with the wait for an earlier request."""
+        start_ns = time.monotonic_ns()
+        outputs = await self._in_worker(self._predict, payload)
+        took = Parameters(**{SERVER_NS: time.monotonic_ns() - start_ns})
+        return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs, parameters=took)
+
+    async def _in_worker(self, function: Any, *arguments: Any) -> Any:
+        """Run it beside the event loop; its errors become the protocol's."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._worker, function, *arguments)
+        except InputError as error:
+            raise InferenceError(str(error)) from error
+        except PerfInferenceError as error:
+            raise MLServerError(str(error), _UNAVAILABLE) from error
+
+    def _load(self) -> Engine:
+        parameters = self.settings.parameters
+        if parameters is None or not parameters.uri:
+            raise ConfigError(
+                f"model '{self.name}' needs parameters.uri: a model's file, or the name of an embedded one"
+            )
+        extra = dict(parameters.extra or {})
+        runtime = extra.pop("runtime", engines.AUTO)
+        try:
+            options = Options(**extra)
+        except TypeError as error:
+            known = ", ".join(("runtime", *Options.__dataclass_fields__))
+            raise ConfigError(f"parameters.extra of '{self.name}' may have {known}: {error}") from error
+        beside = to_absolute_path(self.settings, parameters.uri)
+        return engines.load(beside if Path(beside).is_file() else parameters.uri, runtime, options)
+
+    def _predict(self, payload: InferenceRequest) -> list[ResponseOutput]:
+        given = {said.name: said for said in payload.inputs}
+        inputs: dict[str, NDArray[Any]] = {}
+        packed = text = False
+        for spec in self._engine.inputs:
+            if spec.name not in given:
+                raise InputError(f"input '{spec.name}' is missing; got {sorted(given)}")
+            tensor = _tensor(given[spec.name])
+            packed = packed or "datatype" in tensor.parameters
+            text = text or any(isinstance(element, str) for element in tensor.data[:1])
+            try:
+                inputs[spec.name] = array_of(tensor, spec)
+            except ValueError as error:
+                raise InputError(f"input {error}") from error
+        outputs = self._engine.infer(inputs)
+        return [_output(spec, outputs[spec.name], packed, text) for spec in self._engine.outputs]
+
+
+def _metadata(spec: ArraySpec) -> MetadataTensor:
+    shape = [-1 if length is None else length for length in spec.shape]
+    return MetadataTensor(name=spec.name, datatype=datatype_of(spec.dtype), shape=shape)
+
+
+def _tensor(said: Any) -> Tensor:
+    """Return a tensor of a request; MLServer has made a list of its elements, also of raw ones."""
+    datatype = getattr(said.datatype, "value", said.datatype)
+    parameters = said.parameters.model_dump(exclude_none=True) if said.parameters else {}
+    return Tensor(said.name, datatype, tuple(said.shape), said.data.root, parameters)
+
+
+def _output(spec: ArraySpec, array: NDArray[Any], packed: bool, text: bool) -> ResponseOutput:
+    tensor = tensor_of(spec.name, array)
+    if packed:
+        tensor = pack(tensor, text)
+    data = tensor.data if packed else array.reshape(-1).tolist()
+    parameters = Parameters(**tensor.parameters) if packed else None
+    return ResponseOutput(
+        name=spec.name, shape=list(tensor.shape), datatype=tensor.datatype, data=data, parameters=parameters
+    )
