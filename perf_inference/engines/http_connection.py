@@ -23,6 +23,7 @@ class Connection:
         self._address, self._trusted = address, trusted
         self._http: HTTPConnection | None = None
         self._socket: _Socket | None = None
+        self._given_up = False
 
     def exchange(
         self, method: str, path: str, headers: Mapping[str, str], buffers: Sequence[Any], deadline: Deadline
@@ -55,6 +56,8 @@ class Connection:
 
     def _connect(self, deadline: Deadline) -> None:
         self.close()
+        if self._given_up:
+            raise ConnectionError("the connection was closed")
         self._socket = _connected(self._address, self._trusted, deadline)
         self._http = HTTPConnection(self._address.host, self._address.port)
         self._http.sock = self._socket
@@ -79,6 +82,8 @@ class Connection:
         return read, answer
 
     def interrupt(self) -> None:
+        """Let a request under way fail, and all that follow."""
+        self._given_up = True
         wire = self._socket
         if wire is not None:
             wire.shutdown()

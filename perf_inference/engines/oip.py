@@ -93,7 +93,7 @@ def unpack(tensor: Tensor) -> Tensor:
         return tensor
     try:
         (element,) = tensor.data
-        data = base64.b64decode(element, validate=True) if isinstance(element, str) else bytes(element)
+        data = bytearray(base64.b64decode(element, validate=True) if isinstance(element, str) else element)
         shape = tuple(int(length) for length in str(tensor.parameters["shape"]).split(",") if length)
         return Tensor(tensor.name, str(tensor.parameters["datatype"]), shape, data, {})
     except (KeyError, TypeError, ValueError) as error:

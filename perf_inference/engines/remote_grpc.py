@@ -32,9 +32,10 @@ _CHANNEL = (
     ("grpc.enable_http_proxy", 0),
 )
 _LENGTH = struct.Struct("<I")  # before each element of a raw BYTES tensor
+_ALL = "failed to connect to all addresses; last error: "
 _MODEL_PARAMETERS = 6  # field of ModelMetadataResponse that the protocol has, but not Triton's version of it
 _BROKEN = (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
-_DISTRUST = ("handshake", "CERTIFICATE", "SSL", "Peer name")  # in gRPC's words for a server that is not trusted
+_DISTRUST = ("handshake", "verification", "SSL")  # in gRPC's words for a server that is not trusted
 
 
 class GrpcTransport:
@@ -97,7 +98,7 @@ class GrpcTransport:
         try:
             return call(request, timeout=deadline.left_s())
         except grpc.RpcError as error:
-            code, words = error.code(), str(error.details())
+            code, words = error.code(), str(error.details()).rpartition(_ALL)[2]
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self.close()
                 raise TimeoutError from error

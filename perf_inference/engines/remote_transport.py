@@ -128,7 +128,7 @@ class Transport(Protocol):
         """Return the answer to these raw tensors."""
 
     def interrupt(self) -> None:
-        """Let a request under way fail; from another thread."""
+        """Let a request under way in another thread fail; nothing is asked any more."""
 
     def close(self) -> None:
         """Close the connection; the next request makes another."""
