@@ -1,0 +1,64 @@
+"""The metadata of an ONNX file, for runtimes that drop it: read from the file without its weights, and without onnx.
+
+An ONNX file is a protobuf message ModelProto; `metadata_props` is its repeated field 14, each entry a message of a key
+(field 1) and a value (field 2): https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from perf_inference.errors import ConfigError
+
+_METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+_MOST_BYTES = 1 << 24  # of one entry; more is no metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return what the model says of itself.
+
+    Raises:
+        ConfigError: the file is no protobuf message.
+    """
+    found = {}
+    try:
+        with path.open("rb") as file:
+            for entry in _fields(file, path.stat().st_size, _METADATA_PROPS):
+                key = b"".join(_fields(io.BytesIO(entry), len(entry), _KEY))
+                found[key.decode()] = b"".join(_fields(io.BytesIO(entry), len(entry), _VALUE)).decode()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{path}' is no ONNX model: {error}; export it again") from error
+    return found
+
+
+def _fields(file: BinaryIO, size: int, wanted: int) -> Iterator[bytes]:
+    """Yield the bytes of each field of this number; the others are skipped."""
+    while file.tell() < size:
+        tag = _varint(file)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            _varint(file)
+            continue
+        length = {_FIXED64: 8, _FIXED32: 4}.get(wire) or (_varint(file) if wire == _BYTES else -1)
+        if length < 0 or file.tell() + length > size:
+            raise ValueError(f"field {number} at byte {file.tell()} does not end in the file")
+        if number == wanted and wire == _BYTES and length <= _MOST_BYTES:
+            yield file.read(length)
+        else:
+            file.seek(length, io.SEEK_CUR)
+
+
+def _varint(file: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            raise ValueError("a number does not end in the file")
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a number has more than ten bytes")
