@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.picture import Image, ImageInput, Placement, stretch
+from perf_inference.tasks.picture import Image, ImageInput, Placement
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,16 @@ class CaptionTask:
                 f"outputs {[spec.name for spec in engine.outputs]} and metadata {sorted(engine.info.metadata)}"
             )
         self._words = [str(word) for word in json.loads(engine.info.metadata["vocabulary"])]
-        self._input = ImageInput.of(engine.inputs[0], 256, 192, rgb=False, scale=1.0)
+        self._input = ImageInput.of(engine.inputs[0], 256, 192, rgb=False, scale=1.0, metadata=engine.info.metadata)
+
+    def blank(self) -> Image:
+        """Return a picture of nothing, to warm the engine up."""
+        return self._input.blank()
 
     def preprocess(self, frame: Image) -> tuple[Mapping[str, NDArray[Any]], Placement]:
         """Return the engine's input of a BGR picture [H, W, 3]."""
-        resized, placement = stretch(frame, self._input.width_px, self._input.height_px)
-        return {self._input.name: self._input.array(resized)}, placement
+        array, placement = self._input.stretched(frame)
+        return {self._input.name: array}, placement
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Placement) -> Caption:
         """Return the words up to the end token (0).

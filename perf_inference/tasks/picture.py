@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -10,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec
-from perf_inference.errors import ConfigError
+from perf_inference.engines.picture_front import PictureFit, fit_in_graph
+from perf_inference.errors import ConfigError, InputError
 
 Image = NDArray[np.uint8]
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -26,14 +30,33 @@ class ImageInput:
     dtype: np.dtype[Any]
     rgb: bool = False
     scale: float = 1.0  # multiplies 0..255
+    in_graph: PictureFit | None = None  # the graph resizes and normalises the camera's picture itself
 
     @classmethod
-    def of(cls, spec: ArraySpec, width_px: int, height_px: int, rgb: bool, scale: float) -> ImageInput:
+    def of(
+        cls,
+        spec: ArraySpec,
+        width_px: int,
+        height_px: int,
+        rgb: bool,
+        scale: float,
+        metadata: Mapping[str, str] = _NO_METADATA,
+    ) -> ImageInput:
         """Read layout and size from an engine's input; the given size stands where the spec leaves it free.
+
+        Args:
+            metadata: of the model; they say when its graph takes the camera's pictures as they are.
 
         Raises:
             ConfigError: no picture of three channels.
         """
+        if fit := fit_in_graph(metadata, spec.name):
+            if spec.shape != (1, fit.camera_height_px, fit.camera_width_px, 3) or spec.dtype != np.uint8:
+                raise ConfigError(
+                    f"input '{spec.name}' must be uint8 [1,{fit.camera_height_px},{fit.camera_width_px},3] as the "
+                    f"model's metadata say, got {spec.dtype} {list(spec.shape)}; build it again with --picture"
+                )
+            return cls(spec.name, fit.width_px, fit.height_px, False, spec.dtype, in_graph=fit)
         if len(spec.shape) != 4 or 3 not in (spec.shape[1], spec.shape[3]):
             raise ConfigError(
                 f"model input '{spec.name}' must be a picture, [1,3,H,W] or [1,H,W,3], got {list(spec.shape)}"
@@ -41,6 +64,42 @@ class ImageInput:
         first = spec.shape[1] == 3
         height, width = spec.shape[2:4] if first else spec.shape[1:3]
         return cls(spec.name, width or width_px, height or height_px, first, spec.dtype, rgb, scale)
+
+    def letterboxed(self, picture: Image, centred: bool = True) -> tuple[NDArray[Any], Placement]:
+        """Return the input's array of a BGR picture [H, W, 3] with its aspect ratio kept, and where it lies.
+
+        Raises:
+            InputError: the graph takes pictures of another size.
+        """
+        if self.in_graph:
+            return self._untouched(picture, self.in_graph)
+        boxed, placement = letterbox(picture, self.width_px, self.height_px, centred=centred)
+        return self.array(boxed), placement
+
+    def stretched(self, picture: Image) -> tuple[NDArray[Any], Placement]:
+        """Return the input's array of a BGR picture [H, W, 3] that fills it, and where it lies.
+
+        Raises:
+            InputError: the graph takes pictures of another size.
+        """
+        if self.in_graph:
+            return self._untouched(picture, self.in_graph)
+        resized, placement = stretch(picture, self.width_px, self.height_px)
+        return self.array(resized), placement
+
+    def blank(self) -> Image:
+        """Return a black picture as the camera may send it."""
+        size = (self.in_graph.camera_height_px, self.in_graph.camera_width_px) if self.in_graph else (480, 640)
+        return np.zeros((*size, 3), np.uint8)
+
+    def _untouched(self, picture: Image, fit: PictureFit) -> tuple[NDArray[Any], Placement]:
+        height, width = picture.shape[:2]
+        if (width, height) != (fit.camera_width_px, fit.camera_height_px):
+            raise InputError(
+                f"the model was built for pictures of {fit.camera_width_px}x{fit.camera_height_px} px, got "
+                f"{width}x{height}; build it with --picture {width}x{height}, or without --picture for any size"
+            )
+        return np.ascontiguousarray(picture[None]), Placement.of(fit)
 
     def array(self, picture: Image) -> NDArray[Any]:
         """Return [1,3,H,W] or [1,H,W,3] of a BGR picture that already has the input's size."""
@@ -66,6 +125,12 @@ class Placement:
     offset_y_px: float
     width_px: int  # the camera's picture
     height_px: int
+
+    @classmethod
+    def of(cls, fit: PictureFit) -> Placement:
+        """Return the same in px of the model per px of the camera."""
+        width, height = fit.camera_width_px, fit.camera_height_px
+        return cls(fit.inner_width_px / width, fit.inner_height_px / height, fit.left_px, fit.top_px, width, height)
 
     def to_camera(self, boxes_xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return boxes [N, 4] in px of the camera's picture, cut at its edges."""
@@ -109,14 +174,10 @@ def letterbox(
 ) -> tuple[Image, Placement]:
     """Return the picture resized with its aspect ratio kept and grey bars (level `fill`) around or below it."""
     height, width = picture.shape[:2]
-    scale = min(width_px / width, height_px / height)
-    inner_w, inner_h = max(1, round(width * scale)), max(1, round(height * scale))
-    left = (width_px - inner_w) // 2 if centred else 0
-    top = (height_px - inner_h) // 2 if centred else 0
-    inner, _ = stretch(picture, inner_w, inner_h) if (inner_w, inner_h) != (width, height) else (picture, None)
-    if (inner_w, inner_h) == (width_px, height_px):
-        boxed = inner
-    else:
-        boxed = np.full((height_px, width_px, 3), fill, np.uint8)
-        boxed[top : top + inner_h, left : left + inner_w] = inner
-    return boxed, Placement(inner_w / width, inner_h / height, left, top, width, height)
+    fit = PictureFit.of((width, height), (width_px, height_px), letterbox=True, centred=centred)
+    inner, _ = stretch(picture, fit.inner_width_px, fit.inner_height_px)
+    if inner.shape[:2] == (height_px, width_px):
+        return inner, Placement.of(fit)
+    boxed = np.full((height_px, width_px, 3), fill, np.uint8)
+    boxed[fit.top_px : fit.top_px + fit.inner_height_px, fit.left_px : fit.left_px + fit.inner_width_px] = inner
+    return boxed, Placement.of(fit)

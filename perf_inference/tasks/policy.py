@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.picture import Image, ImageInput, stretch
+from perf_inference.tasks.picture import Image, ImageInput
 
 KINDS = ("velocity", "position")
 
@@ -183,23 +183,18 @@ class PolicyTask:
         if self.kind not in KINDS:
             raise ConfigError(f"an action must be one of {', '.join(KINDS)}, '{engine.info.name}' says '{self.kind}'")
         self._limits, self._period_s, self._in_force_s = limits, 1.0 / rate_hz, in_force_s
-        self._image = ImageInput.of(inputs["image"], 128, 96, rgb=False, scale=1.0)
+        self._image = ImageInput.of(inputs["image"], 128, 96, rgb=False, scale=1.0, metadata=engine.info.metadata)
 
     def blank(self) -> Observation:
         """Return an observation of nothing, to warm the engine up."""
         force = np.zeros((self.window, 6), np.float32)
         joints = np.zeros((self.window, 2 * len(self._limits.names)), np.float32)
-        return Observation(force, joints, np.zeros((480, 640, 3), np.uint8), 0, 0, 0)
+        return Observation(force, joints, self._image.blank(), 0, 0, 0)
 
     def preprocess(self, frame: Observation) -> tuple[Mapping[str, NDArray[Any]], Observation]:
         """Return the engine's inputs of an observation."""
-        resized, _ = stretch(frame.picture, self._image.width_px, self._image.height_px)
-        arrays = {
-            "force": frame.force[None],
-            "joints": frame.joints[None],
-            self._image.name: self._image.array(resized),
-        }
-        return arrays, frame
+        image, _ = self._image.stretched(frame.picture)
+        return {"force": frame.force[None], "joints": frame.joints[None], self._image.name: image}, frame
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Observation) -> Action:
         """Return the command within all limits.

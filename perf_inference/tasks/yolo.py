@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import Engine
+from perf_inference.engines.picture_front import PictureFront
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.picture import Image, ImageInput, Placement, letterbox
+from perf_inference.tasks.picture import Image, ImageInput, Placement
 
 LAYOUTS = ("auto", "ultralytics", "yolov5", "yolox")
 STRIDES = (8, 16, 32)
@@ -73,21 +74,27 @@ class YoloTask:
         """
         spec, output = engine.inputs[0], engine.outputs[0]
         self._output = output.name
-        size = default_size_px
-        shape_input = ImageInput.of(spec, size, size, rgb=False, scale=1.0)
+        size, metadata = default_size_px, engine.info.metadata
+        shape_input = ImageInput.of(spec, size, size, rgb=False, scale=1.0, metadata=metadata)
         self.layout = _layout(output.shape, shape_input) if layout == "auto" else layout
         # Ultralytics and YOLOv5 exports want RGB in 0..1; YOLOX wants BGR in 0..255, placed at the top left.
         plain = self.layout == "yolox" or spec.dtype == np.uint8
-        self._input = ImageInput.of(spec, size, size, rgb=not plain, scale=1.0 if plain else 1 / 255)
+        scale = 1.0 if plain else 1 / 255
+        self._input = ImageInput.of(spec, size, size, rgb=not plain, scale=scale, metadata=metadata)
         self._centred = self.layout != "yolox"
+        self.front = PictureFront(letterbox=True, centred=self._centred, rgb=not plain, scale=scale)
         self._confidence, self._iou, self._max, self._agnostic = confidence, iou, max_detections, class_agnostic
         self.names = _names(engine, self.layout, class_names)
         self._grid = _grid(self._input) if self.layout == "yolox" else None
 
+    def blank(self) -> Image:
+        """Return a picture of nothing, to warm the engine up."""
+        return self._input.blank()
+
     def preprocess(self, frame: Image) -> tuple[Mapping[str, NDArray[Any]], Placement]:
         """Return the engine's input of a BGR picture [H, W, 3]."""
-        boxed, placement = letterbox(frame, self._input.width_px, self._input.height_px, centred=self._centred)
-        return {self._input.name: self._input.array(boxed)}, placement
+        array, placement = self._input.letterboxed(frame, self._centred)
+        return {self._input.name: array}, placement
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Placement) -> list[Detection]:
         """Return the detections over the confidence, best first, after non-maximum suppression.

@@ -1,0 +1,19 @@
+"""What a task does to the pictures of a model, so that the model's graph can do it instead."""
+
+from __future__ import annotations
+
+from perf_inference.engines.engine import Engine
+from perf_inference.engines.picture_front import PictureFront
+from perf_inference.tasks.yolo import YoloTask
+
+
+def front_of(engine: Engine) -> PictureFront:
+    """Return how the engine's task prepares pictures: detectors letterbox them, captioners and policies stretch them.
+
+    Raises:
+        ConfigError: a model of none of these tasks.
+    """
+    outputs = {spec.name for spec in engine.outputs}
+    if outputs & {"tokens", "action"}:
+        return PictureFront(letterbox=False)
+    return YoloTask(engine).front
