@@ -1,16 +1,14 @@
 """Trains the embedded captioner and writes it as ONNX: `python -m perf_inference.demo.train_captioner`.
 
-An LSTM says one word at a time and looks at the picture through additive attention (Bahdanau et al. 2015,
-arXiv:1409.0473) that knows where it has looked before ("coverage", Tu et al. 2016, arXiv:1601.04811). Its eye is
-the detector's backbone, so training starts from a detector's weights: those of `--init`, or of a detector
-trained here first. The scenes know which item a word is about, so attention is taught along with the words.
+The network is in `captioner_net`. Its eye is the detector's backbone, so training starts from a detector's weights:
+those of `--init`, or of a detector trained here first. The scenes know which item a word is about, so attention is
+taught along with the words.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,21 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from perf_inference.demo import train_detector, training
-from perf_inference.demo.scenes import COLORS, RELATIONS, SHAPES, Scene, sentence
-from perf_inference.demo.train_detector import CHANNELS, GRID_X, GRID_Y, MODELS, Backbone, Items
+from perf_inference.demo.captioner_net import END, LENGTH, WORDS, Captioner
+from perf_inference.demo.detector_net import GRID, STRIDE_PX
+from perf_inference.demo.scenes import Scene, sentence
+from perf_inference.demo.train_detector import MODELS, Items
 
-END = 0
-WORDS = ("<end>", "a", *COLORS, *SHAPES, *dict.fromkeys(" ".join(RELATIONS).split()))
-LENGTH = 9  # "a red circle left of a blue square" and the end
 _MIRROR = {"left": "right", "right": "left"}
-_FIRST_WORDS = 3  # "a red circle" is about the largest item, what follows about the second largest
-_HIDDEN = 96
-_SEEN = 48  # channels that the words are read from, without the position
-_MATCHED = 32  # channels in which a query meets a key
-_EMBEDDED = 32
 _SPREAD_PX = 8.0  # of the attention that is taught
 
 
@@ -42,107 +33,35 @@ def encode(text: str) -> list[int]:
     return tokens + [END] * (LENGTH - len(tokens))
 
 
-def _positions() -> Tensor:
-    """Return where each cell is, float32 [10, 24, 32]: x and y in [-1, 1], and sines of them."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, GRID_Y), torch.linspace(-1, 1, GRID_X), indexing="ij")
-    waves = [wave(math.pi * n * axis) for n in (1, 2) for axis in (x, y) for wave in (torch.sin, torch.cos)]
-    return torch.stack([x, y, *waves])
-
-
-class Captioner(nn.Module):
-    """BGR uint8 [B, 192, 256, 3] -> tokens int64 [B, 9] and the probability of each, float32 [B, 9]."""
-
-    positions: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("positions", _positions())
-        seen = _SEEN + len(self.positions)
-        self.backbone = Backbone()
-        self.look = nn.Sequential(nn.Conv2d(CHANNELS + len(self.positions), _SEEN, 1), nn.ReLU())
-        self.key = nn.Conv2d(seen, _MATCHED, 1)
-        self.query = nn.Linear(_HIDDEN + _EMBEDDED, _MATCHED)
-        self.covered = nn.Parameter(torch.zeros(_MATCHED, 1))
-        self.energy = nn.Parameter(torch.randn(_MATCHED, 1) * 0.1)
-        self.embedding = nn.Embedding(len(WORDS), _EMBEDDED)
-        self.gates = nn.Linear(_EMBEDDED + seen + _HIDDEN, 4 * _HIDDEN)
-        self.word = nn.Sequential(nn.Linear(_HIDDEN + seen, 64), nn.ReLU(), nn.Linear(64, len(WORDS)))
-
-    def _picture(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what can be seen [B, 58, 768] and the attention's keys [B, 32, 768]."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):  # halves the time of a step
-            features = self.backbone(image)
-        where = self.positions.expand(image.shape[0], -1, -1, -1)
-        seen = torch.cat([self.look(torch.cat([features.float(), where], dim=1)), where], dim=1)
-        return seen.flatten(2), self.key(seen).flatten(2)
-
-    def _say(self, image: Tensor, given: Tensor | None) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Return per step: words' logits [B, 17], attention's logits [B, 768], tokens [B] (given ones if any)."""
-        seen, keys = self._picture(image)
-        hidden = cell = seen.new_zeros((image.shape[0], _HIDDEN))
-        token = torch.ones_like(hidden[:, 0], dtype=torch.int64) * END  # the end also begins
-        words, looks, tokens = [], [], []
-        for step in range(LENGTH):
-            last = self.embedding(token)
-            query = self.query(torch.cat([hidden, last], dim=1))[:, :, None]
-            look = (torch.tanh(keys + query) * self.energy).sum(1)
-            attention = look.softmax(1)
-            keys = keys + self.covered * attention[:, None]
-            context = (seen @ attention[:, :, None])[:, :, 0]
-            gates = self.gates(torch.cat([last, context, hidden], dim=1))
-            keep, write, show, new = gates.chunk(4, dim=1)
-            cell = cell * torch.sigmoid(keep + 1.0) + torch.sigmoid(write) * torch.tanh(new)
-            hidden = torch.sigmoid(show) * torch.tanh(cell)
-            logits = self.word(torch.cat([hidden, context], dim=1))
-            token = logits.argmax(1) if given is None else given[:, step]
-            words.append(logits)
-            looks.append(look)
-            tokens.append(token)
-        return words, looks, tokens
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        words, _, tokens = self._say(image, None)
-        return torch.stack(tokens, dim=1), torch.stack([logits.softmax(1).amax(1) for logits in words], dim=1)
-
-    def loss(self, image: Tensor, tokens: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean losses of the words and of the attention.
-
-        Args:
-            tokens: int64 [B, 9], what to say.
-            attention: float32 [B, 2, 768], where the largest and the second largest item are; zeros if there is none.
-        """
-        words, looks, _ = self._say(image, tokens)
-        word_loss = functional.cross_entropy(torch.stack(words, dim=2), tokens)
-        look_loss = word_loss.new_zeros(())
-        for step, look in enumerate(looks):
-            wanted = attention[:, 0 if step < _FIRST_WORDS else 1]
-            look_loss = look_loss - (wanted * look.log_softmax(1)).sum(1).mean() / LENGTH
-        return word_loss, look_loss
-
-
 def attention_targets(items: Items) -> Tensor:
     """Return where the largest and the second largest item are, float32 [N, 2, 768], each summing to 1 (or 0)."""
-    ys, xs = torch.meshgrid(torch.arange(GRID_Y), torch.arange(GRID_X), indexing="ij")
-    cells = (torch.stack([xs, ys], dim=-1).reshape(-1, 2) + 0.5) * train_detector.STRIDE_PX
+    ys, xs = torch.meshgrid(torch.arange(GRID[0]), torch.arange(GRID[1]), indexing="ij")
+    cells = (torch.stack([xs, ys], dim=-1).reshape(-1, 2) + 0.5) * STRIDE_PX
     radii, order = items.radii_px.topk(2, dim=1)
     middles = items.boxes_px[..., :2].gather(1, order[..., None].expand(-1, -1, 2))
     squares = (middles[:, :, None] - cells).square().sum(-1)
     return (-squares / (2 * _SPREAD_PX**2)).softmax(-1) * (radii > 0)[..., None]
 
 
-def train(
-    scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, eye: dict[str, Tensor], batch: int = 32
-) -> Captioner:
-    """Return a captioner trained for some steps, ready for use (eval mode); its eye starts as the given backbone."""
+def new(seed: int, eye: dict[str, Tensor]) -> Captioner:
+    """Return a captioner to train, whose eye starts as the given backbone."""
     torch.manual_seed(seed)
+    model = Captioner()
+    model.backbone.load_state_dict(eye)
+    return model
+
+
+def train(
+    model: Captioner, scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, batch: int = 32
+) -> Captioner:
+    """Return the captioner trained for some steps, ready for use (eval mode); it may be one to go on with."""
     rng = np.random.default_rng(seed)
     began = time.monotonic()
     items = train_detector.items_of(scenes)
     texts = [sentence(scene.items) for scene in scenes]
     said = torch.tensor([encode(text) for text in texts])
     said_mirrored = torch.tensor([encode(" ".join(_MIRROR.get(w, w) for w in text.split())) for text in texts])
-    model = Captioner().to(memory_format=torch.channels_last)
-    model.backbone.load_state_dict(eye)
+    model = model.train().to(memory_format=torch.channels_last)
     rest = [p for name, p in model.named_parameters() if not name.startswith("backbone.")]
     groups = [{"params": model.backbone.parameters(), "lr": 5e-4}, {"params": rest, "lr": 2e-3}]
     optimizer = torch.optim.AdamW(groups, weight_decay=1e-3)
@@ -191,8 +110,10 @@ def main() -> None:
     if args.init:
         weights = torch.load(args.init, weights_only=True)
     else:
-        weights = train_detector.train(scenes, pictures, args.detector_steps, args.seed).state_dict()
-    model = train(scenes, pictures, args.steps, args.seed, backbone_of(weights))
+        weights = train_detector.train(
+            train_detector.new(args.seed), scenes, pictures, args.detector_steps, args.seed
+        ).state_dict()
+    model = train(new(args.seed, backbone_of(weights)), scenes, pictures, args.steps, args.seed)
     metadata = {"vocabulary": json.dumps(WORDS), "task": "caption", "license": "Apache-2.0"}
     train_detector.export(model, args.out, ["tokens", "scores"], metadata)
 

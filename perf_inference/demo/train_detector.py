@@ -1,8 +1,6 @@
 """Trains the embedded detector and writes it as ONNX: `python -m perf_inference.demo.train_detector`.
 
-A small convolutional net at stride 8 predicts, in each of 32 x 24 cells, whether an item's middle is near, its
-colour, its shape and its box. A class's score is the product of the three probabilities, taken in the graph, so
-the file's output has the Ultralytics layout. The net sees 256x192 pictures of generated scenes only.
+The network is in `detector_net`; it sees 256x192 pictures of generated scenes only.
 """
 
 from __future__ import annotations
@@ -20,70 +18,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perf_inference.demo import training
-from perf_inference.demo.scenes import CLASS_NAMES, COLORS, SHAPES, WIDTH_PX, Scene
+from perf_inference.demo.detector_net import BOX_PX, STRIDE_PX, Detector
+from perf_inference.demo.scenes import CLASS_NAMES, SHAPES, WIDTH_PX, Scene
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
-STRIDE_PX = 8
-GRID_X, GRID_Y = training.INPUT_WIDTH_PX // STRIDE_PX, training.INPUT_HEIGHT_PX // STRIDE_PX
-CHANNELS = 64  # of the backbone's output
 MAX_ITEMS = 4
-_BOX_PX = 32.0  # boxes are learned as logarithms of their share of this
 _NEAR_PX, _FAR_PX = 7.0, 11.0  # from an item's middle: cells nearer are positive, farther ones negative
 _INPUT_SCALE = WIDTH_PX / training.INPUT_WIDTH_PX
-
-
-def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    """Return convolution, batch normalisation, ReLU."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
-    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-class Backbone(nn.Module):
-    """BGR uint8 [B, 192, 256, 3] -> features float32 [B, 64, 24, 32]; also the captioner's eye."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(conv(3, 16, 2), conv(16, 32, 2), conv(32, CHANNELS, 2))
-        self.fine = nn.Sequential(conv(CHANNELS, CHANNELS), conv(CHANNELS, CHANNELS))
-        self.coarse = nn.Sequential(conv(CHANNELS, 96, 2), conv(96, 96), conv(96, CHANNELS, kernel=1))
-        self.merge = conv(CHANNELS, CHANNELS)
-
-    def forward(self, image: Tensor) -> Tensor:
-        x = image.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0
-        x = self.stem(x)
-        x = x + self.fine(x)
-        x = x + functional.interpolate(self.coarse(x), scale_factor=2.0, mode="nearest")
-        features: Tensor = self.merge(x)
-        return features
-
-
-class Detector(nn.Module):
-    """BGR uint8 [B, 192, 256, 3] -> float32 [B, 4 + 24, 768]: cx, cy, w, h in px of the input, then class scores."""
-
-    cells_px: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = Backbone()
-        self.head = nn.Conv2d(CHANNELS, 1 + len(COLORS) + len(SHAPES) + 4, 1)
-        nn.init.constant_(self.head.bias[:1], -4.0)  # most cells are empty
-        ys, xs = torch.meshgrid(torch.arange(GRID_Y), torch.arange(GRID_X), indexing="ij")
-        self.register_buffer("cells_px", (torch.stack([xs, ys]).reshape(2, -1) + 0.5) * STRIDE_PX)
-
-    def raw(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return logits: item [B, 1, 768], colours [B, 6, 768], shapes [B, 4, 768]; and boxes [B, 4, 768]."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):  # halves the time of a step
-            features = self.backbone(image)
-        out = self.head(features.float()).flatten(2)
-        item, color, shape, box = out.split([1, len(COLORS), len(SHAPES), 4], dim=1)
-        return item, color, shape, box
-
-    def forward(self, image: Tensor) -> Tensor:
-        item, color, shape, box = self.raw(image)
-        found = item.sigmoid() * color.softmax(1)
-        scores = (found[:, :, None] * shape.softmax(1)[:, None]).flatten(1, 2)  # colour outside, as in CLASS_NAMES
-        middle = self.cells_px + box[:, :2] * STRIDE_PX
-        return torch.cat([middle, box[:, 2:].exp() * _BOX_PX, scores], dim=1)
 
 
 class Items(NamedTuple):
@@ -132,9 +73,9 @@ def detector_loss(model: Detector, image: Tensor, items: Items) -> Tensor:
     classes = items.classes[at, own]
     loss = loss + functional.cross_entropy(color[at, :, cell], classes // len(SHAPES))
     loss = loss + functional.cross_entropy(shape[at, :, cell], classes % len(SHAPES))
-    size = (items.boxes_px[at, own, 2:] / _BOX_PX).log()
+    size = (items.boxes_px[at, own, 2:] / BOX_PX).log()
     target = torch.cat([offset[at, own, :, cell] / STRIDE_PX, size], dim=1)
-    scale = target.new_tensor([STRIDE_PX / _BOX_PX] * 2 + [1.0, 1.0])  # shares of a typical box, all four
+    scale = target.new_tensor([STRIDE_PX / BOX_PX] * 2 + [1.0, 1.0])  # shares of a typical box, all four
     error: Tensor = ((box[at, :, cell] - target) * scale).abs().sum(dim=1).mean()
     return loss + 2.0 * error
 
@@ -144,13 +85,23 @@ def mirrored(image: Tensor, on: bool) -> Tensor:
     return image.flip(2) if on else image
 
 
-def train(scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, batch: int = 32) -> Detector:
-    """Return a detector trained for some steps on the scenes' pictures [N, 192, 256, 3], ready for use (eval mode)."""
+def new(seed: int) -> Detector:
+    """Return a detector to train."""
     torch.manual_seed(seed)
+    return Detector()
+
+
+def train(
+    model: Detector, scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, batch: int = 32
+) -> Detector:
+    """Return the detector trained for some steps on the scenes' pictures [N, 192, 256, 3], ready for use (eval mode).
+
+    It may be one to go on with.
+    """
     rng = np.random.default_rng(seed)
     began = time.monotonic()
     items = items_of(scenes)
-    model = Detector().to(memory_format=torch.channels_last)
+    model = model.train().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     total = 0.0
@@ -197,7 +148,7 @@ def main() -> None:
     scenes = training.train_scenes(args.scenes, args.seed)
     training.check_disjoint(scenes, training.test_scenes(1000))
     pictures = torch.from_numpy(training.training_pictures(scenes))
-    model = train(scenes, pictures, args.steps, args.seed)
+    model = train(new(args.seed), scenes, pictures, args.steps, args.seed)
     if args.checkpoint:
         args.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), args.checkpoint)

@@ -2,10 +2,10 @@
 
     python -m perf_inference.demo.train_policy [--out PATH] [--seed 0]
 
-Two parts make one graph. The locator (a small CNN with a spatial soft-argmax, arXiv:1504.00702) learns from
-rendered pictures where the puck is. The head imitates an expert that knows the puck's motion, on simulated
-rollouts with delays; it sees what the robot will see: where the puck was in the last picture (as exactly as the
-locator says it), and the windows of joints and force.
+Both parts of the network (`policy_net`) learn on their own. The locator learns from rendered pictures where the puck
+is. The head imitates an expert that knows the puck's motion, on simulated rollouts with delays; it sees what the
+robot will see: where the puck was in the last picture (as exactly as the locator says it), and the windows of joints
+and force.
 """
 
 from __future__ import annotations
@@ -19,91 +19,18 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from perf_inference.demo.arm import ArmLimits, inverse
 from perf_inference.demo.evaluate import IMAGE_PX, MODEL, SAMPLE_S, SAMPLES_PER_TICK, WINDOW
+from perf_inference.demo.policy_net import Head, Locator, PolicyNet, to_track
 from perf_inference.demo.rollouts import rollouts
-from perf_inference.demo.scenes import HEIGHT_PX, WIDTH_PX, Image
+from perf_inference.demo.scenes import Image
 from perf_inference.demo.world import CENTRE_PX, EPISODE_S, TRACK_RATIO, Camera, World
 
-POOL = 5  # samples of a window that become one
 METADATA = {"window": str(WINDOW), "rate_hz": "10", "action": "velocity", "joint_names": "shoulder,elbow"}
 
 Floats = NDArray[np.float32]
-
-
-class Locator(nn.Module):
-    """Image uint8 [N, 96, 128, 3] BGR to the puck's centre [N, 2] in units of its track (see `to_track`)."""
-
-    grid_x: Tensor
-    grid_y: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(3, 16, 5, stride=2, padding=2),
-            nn.ReLU(),
-            nn.Conv2d(16, 32, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, 1, 1),
-        )
-        rows, columns = IMAGE_PX[1] // 4, IMAGE_PX[0] // 4
-        ys, xs = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
-        x, y = to_track(xs.flatten() * WIDTH_PX / columns, ys.flatten() * HEIGHT_PX / rows)
-        self.register_buffer("grid_x", x)
-        self.register_buffer("grid_y", y)
-
-    def forward(self, image: Tensor) -> Tensor:
-        pixels = image.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
-        share = torch.softmax(self.features(pixels).flatten(1), dim=1)
-        return torch.stack([(share * self.grid_x).sum(1), (share * self.grid_y).sum(1)], dim=1)
-
-
-class Head(nn.Module):
-    """Puck [N, 2], joints [N, 65, 4] and force [N, 65, 6] to joint velocities [N, 2] in rad/s."""
-
-    def __init__(self, width: int = 192) -> None:
-        super().__init__()
-        pooled = WINDOW // POOL
-        self.layers = nn.Sequential(
-            nn.Linear(2 + 8 + pooled * (2 + 3), width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, 2),
-        )
-
-    def forward(self, puck: Tensor, joints: Tensor, force: Tensor) -> Tensor:
-        now = joints[:, -1]
-        shoulder, both = now[:, 0:1], now[:, 0:1] + now[:, 1:2]
-        turns = [now, torch.cos(shoulder), torch.sin(shoulder), torch.cos(both), torch.sin(both)]
-        speeds = joints[:, :, 2:].reshape(-1, WINDOW // POOL, POOL, 2).mean(2).flatten(1)
-        pushes = torch.tanh(force[:, :, :3].reshape(-1, WINDOW // POOL, POOL, 3).mean(2).flatten(1) * 0.25)
-        action: Tensor = self.layers(torch.cat([puck, *turns, speeds, pushes], dim=1))
-        return action
-
-
-class PolicyNet(nn.Module):
-    """The whole graph, with the names and shapes of the embedded model."""
-
-    def __init__(self, locator: Locator, head: Head) -> None:
-        super().__init__()
-        self.locator, self.head = locator, head
-        self.register_buffer("fastest", torch.tensor(ArmLimits().velocity_rad_s))
-
-    def forward(self, force: Tensor, joints: Tensor, image: Tensor) -> Tensor:
-        action = self.head(self.locator(image), joints, force)
-        return torch.maximum(torch.minimum(action, self.fastest), -self.fastest)
-
-
-def to_track(x_px: Tensor, y_px: Tensor) -> tuple[Tensor, Tensor]:
-    """Return places relative to the track's centre: about -1 to 1."""
-    return (x_px - CENTRE_PX[0]) / (100.0 * TRACK_RATIO), (y_px - CENTRE_PX[1]) / 100.0
 
 
 def pictures(seed: int, episodes: int, per_episode: int) -> tuple[Image, Floats]:
