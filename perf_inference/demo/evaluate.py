@@ -17,12 +17,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
+from perf_inference import engines
 from perf_inference.demo.arm import Arm, Vector, tip
 from perf_inference.demo.scenes import Image
 from perf_inference.demo.world import EPISODE_S, Camera, Episode, Judge, World, contact_force
+from perf_inference.engines import Engine, Options
 
 MODEL = Path(__file__).parents[1] / "models" / "policy.onnx"
 SAMPLE_S = 0.01
@@ -46,17 +47,20 @@ class Freeze:
     since: str = "episode"
 
 
-def onnx_policy(path: Path) -> Policy:
-    """Return the model as a function, run by onnxruntime on one thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+def engine_policy(engine: Engine) -> Policy:
+    """Return the model as a function."""
 
     def act(force: Floats, joints: Floats, image: Image) -> Vector:
-        (action,) = session.run(["action"], {"force": force, "joints": joints, "image": image})
-        return np.asarray(action[0], dtype=np.float64)
+        outputs = engine.infer({"force": force, "joints": joints, "image": image})
+        return np.asarray(outputs["action"][0], dtype=np.float64)
 
     return act
+
+
+def reached(engine: Engine, episodes: int, seed: int = 1000) -> float:
+    """Return the share [0, 1] of the pucks that the policy reaches."""
+    run = Run(World(seed), engine_policy(engine))
+    return sum(run.episode(index) is not None for index in range(episodes)) / episodes
 
 
 def no_action(force: Floats, joints: Floats, image: Image) -> Vector:
@@ -139,9 +143,11 @@ def main() -> None:
     parser.add_argument("--zero-actions", action="store_true")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    policy = no_action if args.zero_actions else onnx_policy(args.model)
+    engine = engines.load(str(args.model), options=Options(threads=1))
+    policy = no_action if args.zero_actions else engine_policy(engine)
     run = Run(World(args.seed), policy, Freeze(args.freeze, args.since))
     times = [run.episode(index) for index in range(args.episodes)]
+    engine.close()
     reached = [t for t in times if t is not None]
     line = f"reached {len(reached)} of {len(times)} ({100 * len(reached) / len(times):.1f} %)"
     if reached:
