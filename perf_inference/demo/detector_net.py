@@ -113,9 +113,9 @@ class Detector(nn.Module):
         return torch.cat([middle, box[:, 2:].exp() * BOX_PX, scores], dim=1)
 
 
-def is_fused(weights: Weights) -> bool:
+def is_fused(weights: Weights, prefix: str = "backbone.") -> bool:
     """Return whether a backbone's normalisations are in its convolutions: as an ONNX file has them."""
-    return "backbone.stem.0.1.weight" not in weights
+    return f"{prefix}stem.0.1.weight" not in weights
 
 
 def backbone_groups(weights: Weights, *readers: str) -> tuple[Group, ...]:

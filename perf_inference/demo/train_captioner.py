@@ -10,18 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from perf_inference.demo import train_detector, training
+from perf_inference.demo import checkpoints, train_detector, training
 from perf_inference.demo.captioner_net import END, LENGTH, WORDS, Captioner
-from perf_inference.demo.detector_net import GRID, STRIDE_PX
+from perf_inference.demo.detector_net import GRID, STRIDE_PX, is_fused
 from perf_inference.demo.scenes import Scene, sentence
 from perf_inference.demo.train_detector import MODELS, Items
+from perf_inference.engines.checkpoint import load_checkpoint
 
 _MIRROR = {"left": "right", "right": "left"}
 _SPREAD_PX = 8.0  # of the attention that is taught
@@ -43,10 +44,10 @@ def attention_targets(items: Items) -> Tensor:
     return (-squares / (2 * _SPREAD_PX**2)).softmax(-1) * (radii > 0)[..., None]
 
 
-def new(seed: int, eye: dict[str, Tensor]) -> Captioner:
+def new(seed: int, eye: Mapping[str, Tensor]) -> Captioner:
     """Return a captioner to train, whose eye starts as the given backbone."""
     torch.manual_seed(seed)
-    model = Captioner()
+    model = Captioner(fused=is_fused(eye, prefix=""))
     model.backbone.load_state_dict(eye)
     return model
 
@@ -87,7 +88,7 @@ def train(
     return model.eval()
 
 
-def backbone_of(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
+def backbone_of(checkpoint: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the backbone's part of a detector's weights."""
     prefix = "backbone."
     return {name[len(prefix) :]: value for name, value in checkpoint.items() if name.startswith(prefix)}
@@ -96,11 +97,14 @@ def backbone_of(checkpoint: dict[str, Tensor]) -> dict[str, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=MODELS / "captioner.onnx")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="the same weights for PyTorch (default: .safetensors beside --out)"
+    )
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--scenes", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--init", type=Path, help="a detector's weights (train_detector --checkpoint)")
+    parser.add_argument("--init", type=Path, help="a detector's checkpoint")
     parser.add_argument("--detector-steps", type=int, default=500, help="without --init")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -108,7 +112,7 @@ def main() -> None:
     training.check_disjoint(scenes, training.test_scenes(1000))
     pictures = torch.from_numpy(training.training_pictures(scenes))
     if args.init:
-        weights = torch.load(args.init, weights_only=True)
+        weights = load_checkpoint(args.init).weights
     else:
         weights = train_detector.train(
             train_detector.new(args.seed), scenes, pictures, args.detector_steps, args.seed
@@ -116,6 +120,7 @@ def main() -> None:
     model = train(new(args.seed, backbone_of(weights)), scenes, pictures, args.steps, args.seed)
     metadata = {"vocabulary": json.dumps(WORDS), "task": "caption", "license": "Apache-2.0"}
     train_detector.export(model, args.out, ["tokens", "scores"], metadata)
+    checkpoints.convert(args.out, "captioner", args.checkpoint or args.out.with_suffix(".safetensors"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from perf_inference.demo import training
+from perf_inference.demo import checkpoints, training
 from perf_inference.demo.detector_net import BOX_PX, STRIDE_PX, Detector
 from perf_inference.demo.scenes import CLASS_NAMES, SHAPES, WIDTH_PX, Scene
 
@@ -142,16 +142,15 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--checkpoint", type=Path, help="also write the weights here, for train_captioner --init")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="the same weights for PyTorch (default: .safetensors beside --out)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     scenes = training.train_scenes(args.scenes, args.seed)
     training.check_disjoint(scenes, training.test_scenes(1000))
     pictures = torch.from_numpy(training.training_pictures(scenes))
     model = train(new(args.seed), scenes, pictures, args.steps, args.seed)
-    if args.checkpoint:
-        args.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), args.checkpoint)
     metadata = {
         "names": str(dict(enumerate(CLASS_NAMES))),
         "stride": str(STRIDE_PX),
@@ -159,6 +158,7 @@ def main() -> None:
         "license": "Apache-2.0",
     }
     export(model, args.out, ["output0"], metadata)
+    checkpoints.convert(args.out, "detector", args.checkpoint or args.out.with_suffix(".safetensors"))
 
 
 if __name__ == "__main__":

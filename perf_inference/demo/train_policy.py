@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from perf_inference.demo import checkpoints
 from perf_inference.demo.arm import ArmLimits, inverse
 from perf_inference.demo.evaluate import IMAGE_PX, MODEL, SAMPLE_S, SAMPLES_PER_TICK, WINDOW
 from perf_inference.demo.policy_net import Head, Locator, PolicyNet, to_track
@@ -51,12 +52,12 @@ def pictures(seed: int, episodes: int, per_episode: int) -> tuple[Image, Floats]
     return images, centres
 
 
-def train_locator(seed: int, episodes: int, epochs: int) -> tuple[Locator, float]:
-    """Return the locator and its error [px, RMS per axis] on pictures of unseen episodes."""
+def train_locator(net: Locator, seed: int, episodes: int, epochs: int) -> float:
+    """Train the locator, or go on with it; return its error [px, RMS per axis] on pictures of unseen episodes."""
     images, centres = (torch.from_numpy(a) for a in pictures(seed + 1, episodes, 16))
     held_images, held_centres = (torch.from_numpy(a) for a in pictures(seed + 2, 60, 16))
     goals = torch.stack(to_track(centres[:, 0], centres[:, 1]), dim=1)
-    net, batch = Locator(), 64
+    batch = 64
     optimiser = torch.optim.Adam(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=epochs * (len(images) // batch))
     rms_px = float("nan")
@@ -74,13 +75,13 @@ def train_locator(seed: int, episodes: int, epochs: int) -> tuple[Locator, float
         misses = found - held_centres
         rms_px = float(misses.square().mean().sqrt())
         print(f"locator epoch {epoch + 1}: {rms_px:.2f} px RMS, worst {float(misses.abs().max()):.1f} px", flush=True)
-    return net, rms_px
+    return rms_px
 
 
-def train_head(seed: int, locator_px: float, rounds: int, robots: int = 256) -> Head:
-    """Return a head that imitates the expert; every round drives new robots and passes over them twice."""
+def train_head(net: Head, seed: int, locator_px: float, rounds: int, robots: int = 256) -> None:
+    """Train the head to imitate the expert, or go on; every round drives new robots and passes over them twice."""
     rng = np.random.default_rng(seed + 3)
-    net, batch = Head(), 256
+    batch = 256
     optimiser = torch.optim.Adam(net.parameters())
     per_round = 2 * (robots * 3 * round(EPISODE_S / SAMPLE_S) // SAMPLES_PER_TICK // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=rounds * per_round)
@@ -101,7 +102,6 @@ def train_head(seed: int, locator_px: float, rounds: int, robots: int = 256) -> 
             schedule.step()
             total += float(loss.detach())
         print(f"head round {number + 1}: loss {total / per_round:.4f}", flush=True)
-    return net
 
 
 def export(net: PolicyNet, path: Path) -> None:
@@ -130,6 +130,7 @@ def main() -> None:
     """Train, export, and say how long it took."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=MODEL)
+    parser.add_argument("--checkpoint", type=Path, help="the same weights for PyTorch (default: .pt beside --out)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--episodes", type=int, default=1500, help="whose pictures the locator learns from")
@@ -140,9 +141,12 @@ def main() -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    locator, locator_px = train_locator(args.seed, args.episodes, args.epochs)
-    head = train_head(args.seed, locator_px, args.rounds)
+    locator = Locator()
+    locator_px = train_locator(locator, args.seed, args.episodes, args.epochs)
+    head = Head()
+    train_head(head, args.seed, locator_px, args.rounds)
     export(PolicyNet(locator, head), args.out)
+    checkpoints.convert(args.out, "policy", args.checkpoint or args.out.with_suffix(".pt"))
     minutes = (time.monotonic_ns() - began_ns) / 60e9
     print(f"{args.out}: {args.out.stat().st_size} bytes, after {minutes:.1f} min")
 
