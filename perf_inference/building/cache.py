@@ -1,0 +1,169 @@
+"""The folder of built models.
+
+    ~/.cache/perf_inference/
+      built/3f9a.../          one entry; its name is the hash of what it was made of and for
+        what.json             all of that in clear, and the sizes and hashes of its files
+        detector.onnx
+      built/3f9a....lock      held while it is made
+      hashes/                 of big models (see content.py)
+
+`PERF_INFERENCE_CACHE` or `XDG_CACHE_HOME` put it elsewhere. An entry is made under another name and renamed when it is
+whole, so that whoever sees it sees all of it. All of the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from perf_inference.building.content import content_hash
+from perf_inference.errors import ConfigError
+
+WHAT = "what.json"
+_FORMAT = 1  # of an entry; part of the key
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Key:
+    """All that a built model depends on; `name` and `source` are for people and the file's name."""
+
+    name: str
+    source_sha256: str
+    runtime: str
+    precision: str
+    device: str  # device.identity
+    versions: Mapping[str, str]  # of the runtime and of what converts
+    shapes: Mapping[str, tuple[int, ...]]  # free axes that were fixed
+    calibration: str = ""  # hash of the inputs that int8 was calibrated with
+
+    @property
+    def digest(self) -> str:
+        """The entry's name."""
+        text = json.dumps({"format": _FORMAT, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def root() -> Path:
+    """Return where the cache lies."""
+    if chosen := os.environ.get("PERF_INFERENCE_CACHE"):
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "perf_inference"
+
+
+def hashes() -> Path:
+    """Return where the hashes of big models are kept."""
+    return root() / "hashes"
+
+
+def find(key: Key, suffix: str) -> Path | None:
+    """Return the whole and undamaged file of an entry, or None."""
+    folder = _folder(key)
+    return folder / f"{key.name}{suffix}" if _is_whole(folder, f"{key.name}{suffix}") else None
+
+
+def calibrated(key: Key, suffix: str) -> Path | None:
+    """Return the newest entry that differs from the key in its calibration alone, or None."""
+    found = []
+    for what in (root() / "built").glob(f"*/{WHAT}"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            parts = json.loads(what.read_text(encoding="utf-8"))["key"]
+            other = Key(**{**parts, "shapes": {name: tuple(shape) for name, shape in parts["shapes"].items()}})
+            if other.calibration and Key(**{**asdict(other), "calibration": ""}) == key:
+                found.append((what.stat().st_mtime_ns, other))
+    for _, other in sorted(found, key=lambda pair: -pair[0]):
+        if path := find(other, suffix):
+            return path
+    return None
+
+
+def get(
+    key: Key, suffix: str, build: Callable[[Path], None], force: bool = False, timeout_s: float = 600.0
+) -> tuple[Path, bool]:
+    """Return the file of an entry and whether it was built now; of two who ask at once, one builds.
+
+    Args:
+        build: writes the model to the path that it is given; may put more files beside it.
+        force: build it anew.
+        timeout_s: how long another one's build is waited for.
+
+    Raises:
+        ConfigError: the folder cannot be written, or another one builds for too long.
+    """
+    if not force and (found := find(key, suffix)):
+        return found, False
+    folder = _folder(key)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_suffix(".lock"), timeout_s):
+            if not force and (found := find(key, suffix)):  # made while this one waited
+                return found, False
+            _make(key, suffix, folder, build)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache {root()} cannot be written ({error}); set PERF_INFERENCE_CACHE to a folder that can"
+        ) from error
+    return folder / f"{key.name}{suffix}", True
+
+
+def _make(key: Key, suffix: str, folder: Path, build: Callable[[Path], None]) -> None:
+    temporary = folder.with_suffix(".part")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a build that was killed: the lock is ours, so it is dead
+    temporary.mkdir()
+    try:
+        build(temporary / f"{key.name}{suffix}")
+        files = {file.name: [file.stat().st_size, _hash(file)] for file in sorted(temporary.iterdir())}
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        what = {"format": _FORMAT, "key": asdict(key), "files": files, "made": now}
+        (temporary / WHAT).write_text(json.dumps(what, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    try:
+        files = json.loads((folder / WHAT).read_text(encoding="utf-8"))["files"]
+        return name in files and all(
+            (folder / file).stat().st_size == size and _hash(folder / file) == sha256
+            for file, (size, sha256) in files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _hash(file: Path) -> str:
+    return content_hash([file], hashes())
+
+
+def _folder(key: Key) -> Path:
+    return root() / "built" / key.digest
+
+
+@contextlib.contextmanager
+def _locked(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold the lock; the kernel frees it when its holder dies."""
+    deadline = time.monotonic() + timeout_s
+    with path.open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigError(
+                        f"another process has been building {path.stem} for {timeout_s:.0f} s; wait until it is done"
+                    ) from None
+                time.sleep(_POLL_S)
+        yield

@@ -1,0 +1,76 @@
+"""The hash of a model's content, and of the files that belong to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+SMALL_BYTES = 1 << 26  # hashed anew each time: 64 MB take about 0.1 s
+_SETTLED_NS = 2_000_000_000  # a file changed so shortly before may change again within one tick of its time stamp
+_CHUNK_BYTES = 1 << 20
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Return the model's file and those beside it that hold its weights (an .xml's .bin, an .onnx's external data)."""
+    beside: Iterable[Path] = ()
+    if path.suffix == ".xml":
+        beside = (path.with_suffix(".bin"),)
+    elif path.suffix == ".onnx":
+        beside = sorted(other for other in path.parent.glob(f"{_escaped(path.name)}[._]*") if "data" in other.suffix)
+    return (path, *(other for other in beside if other.is_file()))
+
+
+def size_bytes(path: Path) -> int:
+    """Return the size of the model with all that belongs to it [bytes]."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
+def content_hash(files: Iterable[Path], memory: Path) -> str:
+    """Return the SHA-256 of the files' content, in this order.
+
+    Args:
+        memory: folder in which the hashes of big files are kept; one is used again only for the same path, inode,
+            size and times of change (ctime too, which nobody can set back).
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(bytes.fromhex(_remembered(file.resolve(), memory)))
+    return digest.hexdigest()
+
+
+def _remembered(file: Path, memory: Path) -> str:
+    stat = file.stat()
+    if stat.st_size <= SMALL_BYTES:
+        return _sha256(file)
+    state = [str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+    note = memory / f"{hashlib.sha256(str(file).encode()).hexdigest()[:32]}.json"
+    try:
+        kept = json.loads(note.read_text(encoding="utf-8"))
+        if kept["state"] == state:
+            return str(kept["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or torn: hashed anew
+    found = _sha256(file)
+    if time.time_ns() - stat.st_ctime_ns > _SETTLED_NS:
+        memory.mkdir(parents=True, exist_ok=True)
+        temporary = note.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({"state": state, "sha256": found}), encoding="utf-8")
+        temporary.replace(note)
+    return found
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _escaped(name: str) -> str:
+    """Return the name as a pattern that matches only itself."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
