@@ -1,0 +1,8 @@
+"""From one file to another: export, precision, the cache of what was built, and the trial before it runs."""
+
+from __future__ import annotations
+
+from perf_inference.building.checking import check
+from perf_inference.building.preparing import Prepared, load, prepare
+
+__all__ = ["Prepared", "check", "load", "prepare"]

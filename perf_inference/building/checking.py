@@ -1,0 +1,63 @@
+"""What can be said of a model within milliseconds, before anything is loaded: `check`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import psutil
+
+from perf_inference.building import content, magic, precision
+from perf_inference.building.sources import Plan, plan
+from perf_inference.engines import AS_IT_IS, Options
+from perf_inference.engines.runtimes import AUTO, Runtime
+from perf_inference.errors import ConfigError
+
+_DEVICES = {
+    "onnx": r"auto|cpu|cuda(:\d+)?",
+    "openvino": r"auto|cpu|gpu(:\d+)?|npu",
+    "tensorrt": r"auto|cuda(:\d+)?",
+    "remote": r".*",
+}
+_OTHERS = r"auto|cpu|cuda(:\d+)?"  # PyTorch
+_WORKING_BYTES = 64 << 20  # activations, buffers and the runtime's own, of a small model
+
+
+def check(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
+    """Raise ConfigError, with the reason, for what cannot run here; no library is imported for it.
+
+    It looks at: the file (there, readable, of the format that its suffix says, not cut), the runtime (installed), the
+    precision (possible for it), the device (there), and the memory free beside what runs now.
+    """
+    made = plan(model, runtime, options)
+    if made.source is not None:
+        magic.check_format(made.source)
+    wanted = made.runtime
+    if not wanted.installed:
+        raise ConfigError(f"runtime '{wanted.name}' needs {wanted.library}, which is not installed: {wanted.install}")
+    _check_device(wanted, options.device)
+    if made.source is not None:
+        _check_memory(made, options)
+
+
+def _check_device(runtime: Runtime, device: str) -> None:
+    pattern = _DEVICES.get(runtime.name, _OTHERS)
+    if not re.fullmatch(pattern, device):
+        words = pattern.replace(r"(:\d+)?", "[:N]").replace("|", ", ")
+        raise ConfigError(f"device must be one of {words} for runtime '{runtime.name}', got '{device}'")
+    if device.startswith("cuda") and not any(map(Path.exists, map(Path, ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")))):
+        raise ConfigError(f"device '{device}' is not here: no NVIDIA driver is loaded (nvidia-smi says more); set cpu")
+
+
+def _check_memory(made: Plan, options: Options) -> None:
+    """Compare what a second model takes with what is free: the file while it is read, and the weights as they run."""
+    assert made.source is not None
+    file_bytes = content.size_bytes(made.source)
+    weights_bytes = file_bytes * precision.bytes_of(options.precision) // precision.bytes_of(made.stored)
+    needed, available = file_bytes + weights_bytes + _WORKING_BYTES, psutil.virtual_memory().available
+    if needed > available:
+        parts = f"{file_bytes / 1e6:.0f} MB of file and {weights_bytes / 1e6:.0f} MB of weights"
+        raise ConfigError(
+            f"'{made.source}' needs about {needed / 1e6:.0f} MB beside what runs now ({parts}), but "
+            f"{available / 1e6:.0f} MB are free; end something, or take a smaller model or precision"
+        )

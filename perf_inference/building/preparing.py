@@ -1,0 +1,162 @@
+"""From a model's file to one that a runtime takes as it is: `prepare`, and `load` on top of it."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from perf_inference import engines
+from perf_inference.building import cache, content, device, onnx_precision
+from perf_inference.building.calibration import NONE, Calibration
+from perf_inference.building.sources import Plan, plan
+from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
+from perf_inference.errors import ConfigError
+
+_SLOW = ("tensorrt",)  # building takes minutes: the user says when
+_VERSIONS = {  # what a file depends on, by the runtime that it is made for
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("openvino", "onnx", "onnxruntime"),
+    "tensorrt": ("tensorrt", "onnx"),
+    "torchscript": ("torch",),
+    "torch_export": ("torch",),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model that `engines.load` takes as it is."""
+
+    model: str  # path or address
+    runtime: str
+    options: Options
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a file is made, beyond runtime and options."""
+
+    calibration: Calibration = NONE
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
+    force: bool = False  # make it anew
+    patient: bool = False  # also what takes minutes
+
+
+PLAIN = Recipe()
+
+
+def prepare(model: str, runtime: str = AUTO, options: Options = AS_IT_IS, wanted: Recipe | None = None) -> Prepared:
+    """Return the model itself where it runs as it is, else the file made of it: from the cache, or made now.
+
+    Args:
+        wanted: made so and not otherwise; None: int8 as it was calibrated last, if it was, and PLAIN.
+
+    Raises:
+        ConfigError: it cannot be made, or takes minutes and that is not wanted (with the command).
+    """
+    made = plan(model, runtime, options)
+    recipe = PLAIN if wanted is None else wanted
+    if made.source is None or not (made.suffix or recipe.shapes):
+        return Prepared(str(made.source or model), made.runtime.name, options)
+    key = key_of(made, options, recipe)
+    suffix = made.suffix or made.source.suffix
+    any_calibration = wanted is None and options.precision == "int8"
+    if any_calibration and (path := cache.calibrated(key, suffix)):  # better than what can be made here
+        return Prepared(str(path), made.runtime.name, options)
+    if made.runtime.name in _SLOW and not recipe.patient and cache.find(key, suffix) is None:
+        raise ConfigError(
+            f"'{model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes minutes: "
+            + command(model, made.runtime.name, options)
+        )
+    path, _ = cache.get(key, suffix, lambda target: _build(made, options, recipe, target), recipe.force)
+    return Prepared(str(path), made.runtime.name, options)
+
+
+def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine:
+    """Return an engine for the model in this runtime and precision, made first where that takes seconds.
+
+    Raises:
+        ConfigError: it cannot be prepared or loaded.
+    """
+    prepared = prepare(model, runtime, options)
+    return engines.load(prepared.model, prepared.runtime, prepared.options)
+
+
+def command(model: str, runtime: str, options: Options) -> str:
+    """Return the command that builds the model."""
+    words = ["perf-inference", "build", model, "--runtime", runtime]
+    words += ["--precision", options.precision] if options.precision != AUTO else []
+    words += ["--device", options.device] if options.device != AUTO else []
+    return shlex.join(words)
+
+
+def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
+    """Return all that the file depends on."""
+    assert made.source is not None
+    on = ("cuda:0" if options.device == AUTO else options.device) if made.runtime.name == "tensorrt" else "cpu"
+    libraries = ("perf_inference", *_VERSIONS[made.runtime.name])
+    if made.kind == "torch":
+        libraries = (*libraries, "torch", f"architecture {options.architecture}")
+    return cache.Key(
+        name=made.source.stem,
+        source_sha256=content.content_hash(content.files_of(made.source), cache.hashes()),
+        runtime=made.runtime.name,
+        precision=_written(made, options),
+        device=device.identity(on),
+        versions={name: _version(name) for name in libraries},
+        shapes=dict(recipe.shapes),
+        calibration=recipe.calibration.sha256,
+    )
+
+
+def _written(made: Plan, options: Options) -> str:
+    """Return the precision of the file that is made; OpenVINO computes one of fp32 in bf16."""
+    as_fp32 = options.precision == AUTO or (made.runtime.name, options.precision) == ("openvino", "bf16")
+    return "fp32" if as_fp32 else options.precision
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # not installed, or only on the path
+        return ""
+
+
+def _build(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
+    """Write the file that `made` describes."""
+    assert made.source is not None
+    precision = _written(made, options)
+    with tempfile.TemporaryDirectory() as name:
+        folder, source = Path(name), made.source
+        if made.kind == "torch":
+            from perf_inference.building import export  # torch loads only when it is used
+
+            if made.runtime.name in ("torchscript", "torch_export"):
+                export.write(source, target, options, recipe.shapes)
+                return
+            source = folder / f"{source.stem}.onnx"
+            export.write(made.source, source, options, recipe.shapes)
+        elif recipe.shapes and made.runtime.name != "tensorrt":
+            fixed = folder / f"fixed_{source.name}"
+            onnx_precision.fix_shapes(source, fixed, recipe.shapes)
+            source = fixed
+        if made.runtime.name == "onnx":
+            onnx_precision.convert(source, target, precision, recipe.calibration.inputs)
+        elif made.runtime.name == "openvino":
+            _build_openvino(source, target, precision, recipe, folder)
+        else:
+            import_module("perf_inference.building.tensorrt").build(source, target, options, recipe.shapes)
+
+
+def _build_openvino(source: Path, target: Path, precision: str, recipe: Recipe, folder: Path) -> None:
+    from perf_inference.building import openvino
+
+    if precision == "int8":
+        quantised = folder / f"int8_{source.name}"
+        onnx_precision.convert(source, quantised, precision, recipe.calibration.inputs)
+        source = quantised
+    openvino.convert(source, target, precision)
