@@ -1,0 +1,47 @@
+"""How far a model's outputs are from those of the same model in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The worst of all outputs."""
+
+    largest: float  # of the absolute differences of floating values, in the output's own unit
+    relative: float  # the same as a share of that output's largest magnitude in fp32
+    unequal: float  # share [0, 1] of the integer values that are not the same
+
+    @property
+    def text(self) -> str:
+        """As shares, for people: of floating outputs, and of whole numbers where some are unequal."""
+        words = f"{100 * self.relative:.2g} %"
+        return f"{words}, {100 * self.unequal:.2g} % of whole numbers" if self.unequal else words
+
+
+def difference(outputs: Arrays, reference: Arrays) -> Difference:
+    """Return how far outputs are from those in fp32; infinite where shapes differ or values are not finite."""
+    largest = relative = unequal = 0.0
+    for name, wanted in reference.items():
+        found = outputs.get(name)
+        if found is None or found.shape != wanted.shape:
+            return Difference(float("inf"), float("inf"), 1.0)
+        if not wanted.size:
+            continue
+        if wanted.dtype.kind != "f":
+            unequal = max(unequal, float(np.mean(found != wanted)))
+            continue
+        off = float(np.abs(found.astype(np.float64) - wanted.astype(np.float64)).max())
+        off = off if np.isfinite(off) else float("inf")
+        scale = float(np.abs(wanted.astype(np.float64)).max())
+        largest = max(largest, off)
+        relative = max(relative, off / scale if scale else (float("inf") if off else 0.0))
+    return Difference(largest, relative, unequal)
