@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from perf_inference import engines
 from perf_inference.demo.scenes import CLASS_NAMES, Scene, render, sentence
 from perf_inference.demo.training import test_scenes
-from perf_inference.engines import MODELS, Options
+from perf_inference.engines import MODELS, Engine, Options
 from perf_inference.tasks.caption import Caption, CaptionTask
 from perf_inference.tasks.yolo import YoloTask
 
@@ -43,17 +44,29 @@ def iou(box: Floats, boxes: Floats) -> Floats:
     return shares
 
 
-def detections(model_path: Path, scenes: Sequence[Scene], threshold: float) -> Iterator[Detections]:
+@contextmanager
+def opened(model: Path | Engine) -> Iterator[Engine]:
+    """Give the engine as it is, or one for the file, on one thread, for as long as it is needed."""
+    if not isinstance(model, Path):
+        yield model
+        return
+    engine = engines.load(str(model), options=Options(threads=1))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def detections(model: Path | Engine, scenes: Sequence[Scene], threshold: float) -> Iterator[Detections]:
     """Yield what the detector finds in each scene, by the way that yolo_node goes."""
-    engine = engines.load(str(model_path), options=Options(threads=1))
-    task = YoloTask(engine, confidence=threshold, iou=NMS_IOU, max_detections=300)
-    for scene in scenes:
-        inputs, placement = task.preprocess(render(scene))
-        found = task.postprocess(engine.infer(inputs), placement)
-        boxes = np.array([(d.x0_px, d.y0_px, d.x1_px, d.y1_px) for d in found], np.float32).reshape(-1, 4)
-        scores = np.array([d.score for d in found], np.float32)
-        yield Detections(boxes, scores, np.array([CLASS_NAMES.index(d.name) for d in found], np.int64))
-    engine.close()
+    with opened(model) as engine:
+        task = YoloTask(engine, confidence=threshold, iou=NMS_IOU, max_detections=300)
+        for scene in scenes:
+            inputs, placement = task.preprocess(render(scene))
+            found = task.postprocess(engine.infer(inputs), placement)
+            boxes = np.array([(d.x0_px, d.y0_px, d.x1_px, d.y1_px) for d in found], np.float32).reshape(-1, 4)
+            scores = np.array([d.score for d in found], np.float32)
+            yield Detections(boxes, scores, np.array([CLASS_NAMES.index(d.name) for d in found], np.int64))
 
 
 def truth(scene: Scene) -> Detections:
@@ -88,11 +101,11 @@ def average_precision(right: NDArray[np.bool_], wanted: int) -> float:
     return float(np.sum(envelope[right]) / wanted)
 
 
-def detector_map50(model_path: Path, scenes: Sequence[Scene]) -> float:
+def detector_map50(model: Path | Engine, scenes: Sequence[Scene]) -> float:
     """Return the mean over the classes of the average precision at IoU 0.5 [0, 1]."""
     scores, classes, right = [], [], []
     wanted = np.zeros(len(CLASS_NAMES), np.int64)
-    for scene, found in zip(scenes, detections(model_path, scenes, threshold=0.001), strict=True):
+    for scene, found in zip(scenes, detections(model, scenes, threshold=0.001), strict=True):
         goal = truth(scene)
         np.add.at(wanted, goal.classes, 1)
         scores.append(found.scores)
@@ -104,11 +117,11 @@ def detector_map50(model_path: Path, scenes: Sequence[Scene]) -> float:
     return float(np.mean([average_precision(hit[label == c], int(wanted[c])) for c in present]))
 
 
-def detector_at(model_path: Path, scenes: Sequence[Scene], threshold: float = 0.4) -> tuple[float, float, float]:
+def detector_at(model: Path | Engine, scenes: Sequence[Scene], threshold: float = 0.4) -> tuple[float, float, float]:
     """Return precision, recall and the mean IoU of the right boxes at a confidence threshold."""
     found_count = wanted_count = 0
     overlaps: list[float] = []
-    for scene, found in zip(scenes, detections(model_path, scenes, threshold), strict=True):
+    for scene, found in zip(scenes, detections(model, scenes, threshold), strict=True):
         goal = truth(scene)
         found_count += len(found.classes)
         wanted_count += len(goal.classes)
@@ -118,22 +131,19 @@ def detector_at(model_path: Path, scenes: Sequence[Scene], threshold: float = 0.
     return len(overlaps) / max(1, found_count), len(overlaps) / wanted_count, float(np.mean(overlaps or [0.0]))
 
 
-def captions(model_path: Path, scenes: Sequence[Scene]) -> Iterator[Caption]:
+def captions(model: Path | Engine, scenes: Sequence[Scene]) -> Iterator[Caption]:
     """Yield each scene's sentence, by the way that caption_node goes."""
-    engine = engines.load(str(model_path), options=Options(threads=1))
-    task = CaptionTask(engine)
-    for scene in scenes:
-        inputs, placement = task.preprocess(render(scene))
-        yield task.postprocess(engine.infer(inputs), placement)
-    engine.close()
+    with opened(model) as engine:
+        task = CaptionTask(engine)
+        for scene in scenes:
+            inputs, placement = task.preprocess(render(scene))
+            yield task.postprocess(engine.infer(inputs), placement)
 
 
-def caption_exact(model_path: Path, scenes: Sequence[Scene]) -> float:
+def caption_exact(model: Path | Engine, scenes: Sequence[Scene]) -> float:
     """Return the share [0, 1] of the scenes whose sentence is right word for word."""
     wanted = [sentence(scene.items) for scene in scenes]
-    return float(
-        np.mean([caption.text == goal for caption, goal in zip(captions(model_path, scenes), wanted, strict=True)])
-    )
+    return float(np.mean([caption.text == goal for caption, goal in zip(captions(model, scenes), wanted, strict=True)]))
 
 
 def main() -> None:
