@@ -1,0 +1,59 @@
+"""perf-inference build: a model's file for a runtime and a precision, and how the precisions compare."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+NEEDS_ROS = False
+AUTO = "auto"
+SCENES = "scenes"  # of the demo, for --calibration
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="an embedded model's name, or a file")
+    parser.add_argument(
+        "--runtime",
+        default=AUTO,
+        help="onnx, torch, torchscript, torch_export, openvino, tensorrt (default: what the file is for)",
+    )
+    parser.add_argument("--precision", default=AUTO, help="fp32, fp16, bf16, int8 (default: as the file is)")
+    parser.add_argument("--device", default=AUTO, help="cpu, cuda:N, gpu:N, npu; what TensorRT builds for")
+    parser.add_argument(
+        "--shape", metavar="NAME=1,3,640,640", action="append", default=[], type=_shape, help="fix an input's free axes"
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FOLDER",
+        help=f"for int8: .npz files with the inputs by name, or pictures; '{SCENES}': the demo's, for its models",
+    )
+    parser.add_argument("--out", type=Path, metavar="PATH", help="copy it there (default: it stays in the cache)")
+    parser.add_argument("--force", action="store_true", help="build it anew")
+    parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
+    parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
+    parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")
+    parser.add_argument(
+        "--compare", action="store_true", help="a table of all precisions: size, memory, latency, difference, score"
+    )
+    parser.add_argument("--scenes", type=int, default=200, help="with --compare: held-out scenes to score on")
+    parser.add_argument("--pruned", metavar="PATH", help="with --compare: the same model, pruned")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="with --compare: write the figures there too")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build one file, or compare all precisions."""
+    from perf_inference.commands import build_model  # numpy and the models' tasks load only when they are used
+
+    return build_model.run(arguments)
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, lengths = text.partition("=")
+    try:
+        shape = tuple(int(length) for length in lengths.split(","))
+    except ValueError:
+        shape = ()
+    if not name or not shape or min(shape) < 1:
+        raise argparse.ArgumentTypeError(f"must be NAME=1,3,640,640, got '{text}'")
+    return name, shape

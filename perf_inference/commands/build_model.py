@@ -1,0 +1,92 @@
+"""What `perf-inference build` does, once its arguments are known."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from perf_inference import building
+from perf_inference.building import cache, content
+from perf_inference.building.calibration import NONE, Calibration, read_folder
+from perf_inference.building.preparing import Prepared, Recipe, prepare
+from perf_inference.building.trial import Trial, try_out
+from perf_inference.commands import comparison
+from perf_inference.commands.build import SCENES
+from perf_inference.commands.demo_score import inputs_of
+from perf_inference.engines import AUTO, Options
+from perf_inference.errors import ConfigError
+
+_CALIBRATING = 128  # of them
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build one file, or compare all precisions."""
+    options = Options(
+        precision=arguments.precision,
+        device=arguments.device,
+        threads=arguments.threads,
+        architecture=arguments.architecture,
+        allow_pickle=arguments.allow_pickle,
+    )
+    recipe = Recipe(_calibration(arguments, options), dict(arguments.shape), arguments.force, patient=True)
+    if arguments.compare:
+        models = [arguments.model, *([arguments.pruned] if arguments.pruned else [])]
+        comparison.compare(models, arguments.runtime, options, recipe, arguments.scenes, arguments.json)
+        return 0
+    made = prepare(arguments.model, arguments.runtime, options, recipe)
+    if arguments.out is not None:
+        made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
+    trial = try_out(made.model, made.runtime, options, reference=arguments.model)
+    for line in report(arguments.model, made, trial, arguments.out is not None):
+        print(line)
+    return 0
+
+
+def report(model: str, made: Prepared, trial: Trial, copied: bool) -> list[str]:
+    """Return what was made, what it does here, and how a node takes it."""
+    figures = trial.infer.summary_ms()
+    off = f"{trial.difference.text} of the largest output" if trial.difference else trial.no_difference
+    lines = [
+        f"{made.model}: {(trial.file_bytes or 0) / 1e6:.2f} MB, {trial.info.runtime} in {trial.info.precision}",
+        f"here, on random inputs: p50 {figures['p50']} ms, max {figures['max']} ms of {figures['n']}; "
+        f"{trial.memory_bytes / 1e6:.0f} MB of memory with the runtime",
+        f"difference from fp32: {off}",
+    ]
+    given = {"model": made.model if copied else model, "runtime": made.runtime}
+    if made.options.precision != AUTO:
+        given["precision"] = made.options.precision
+    settings = " ".join(f"-p {name}:={value}" for name, value in given.items())
+    where = "" if copied or not made.model.startswith(str(cache.root())) else " (it is found in the cache)"
+    return [*lines, f"a node's parameters: {settings}{where}"]
+
+
+def _calibration(arguments: argparse.Namespace, options: Options) -> Calibration:
+    """Return the inputs to calibrate with; the model in fp32 tells what they must be."""
+    if arguments.calibration is None:
+        return NONE
+    plain = Options(architecture=options.architecture, allow_pickle=options.allow_pickle)
+    engine = building.load(arguments.model, AUTO, plain)
+    try:
+        if arguments.calibration != SCENES:
+            return read_folder(Path(arguments.calibration), engine.inputs)
+        inputs = inputs_of(engine, _CALIBRATING)
+    finally:
+        engine.close()
+    if not inputs:
+        raise ConfigError(
+            f"'{arguments.model}' is no model of the demo, so its scenes say nothing of what it will see; give "
+            "--calibration a folder with such inputs"
+        )
+    return Calibration.of(inputs)
+
+
+def _copied(made: Path, out: Path) -> Path:
+    """Copy the file, and what belongs to it, to a path or into a folder."""
+    target = out / made.name if out.is_dir() else out
+    if target.suffix != made.suffix:
+        raise ConfigError(f"--out must end in {made.suffix}, or be a folder, got '{out}'")
+    files = content.files_of(made)
+    for file in files:
+        shutil.copyfile(file, target.with_suffix(file.suffix) if file.stem == made.stem else target.parent / file.name)
+    return target
