@@ -43,6 +43,13 @@ class Task(Protocol):
         """Return what this task adds to the timings line."""
 
 
+class Model(NamedTuple):
+    """An engine, and what its arrays mean."""
+
+    engine: Engine
+    task: Task
+
+
 class Pipeline:
     """One engine's mailbox, worker and ledger."""
 
@@ -50,8 +57,7 @@ class Pipeline:
         self,
         node: str,
         decode: Callable[[Arrival], Frame],
-        task: Task,
-        engine: Engine,
+        model: Model,
         publish: Callable[[Any, Arrival], None],
         report: Callable[[Timing], None],
         problem: Callable[[str, Exception], None],
@@ -72,7 +78,10 @@ class Pipeline:
         self.ledger = Ledger()
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size, self._age_ns)
         self._node = node
-        self._decode, self._task, self._engine = decode, task, engine
+        self._decode, self._model = decode, model
+        self._turn = threading.Condition()
+        self._in_use: Model | None = None  # by the message in work
+        self._last: Any = None  # the newest decoded frame
         self._publish, self._report, self._problem = publish, report, problem
         self._clocks = clocks
         self._source_clock_ns = source_clock_ns or clocks.system_ns
@@ -84,6 +93,27 @@ class Pipeline:
     def start(self) -> None:
         """Start the worker."""
         self._worker.start()
+
+    @property
+    def model(self) -> Model:
+        """The model of the message in work, or else that of the next one."""
+        return self._in_use or self._model
+
+    @property
+    def last(self) -> Any:
+        """The newest frame that was decoded, as `preprocess` takes it; None: none yet."""
+        return self._last
+
+    def swap(self, model: Model, timeout_s: float) -> bool:
+        """Let another model take over between two messages (any thread but the worker).
+
+        Returns:
+            Whether the one before is out of use, hence may be closed; False: it is still busy after this time.
+        """
+        with self._turn:
+            before, self._model = self._model, model
+            self._warm_up = WarmUp()
+            return self._turn.wait_for(lambda: self._in_use is not before, timeout_s)
 
     def offer(self, arrival: Arrival) -> None:
         """Put a message into the mailbox (ROS thread)."""
@@ -98,17 +128,29 @@ class Pipeline:
         self._dropped += dropped  # stays until a timing says it
         if age_ns is not None:
             self._dropped_age_ns = age_ns if self._dropped_age_ns is None else max(age_ns, self._dropped_age_ns)
+        with self._turn:
+            self._in_use = self._model
+            engine, task = self._model
+        try:
+            self._walk(arrival, engine, task)
+        finally:
+            with self._turn:
+                self._in_use = None
+                self._turn.notify_all()
+        return True
+
+    def _walk(self, arrival: Arrival, engine: Engine, task: Task) -> None:
         stamps = Stamps(arrival.arrived_ns, self._clocks.monotonic_ns)
         stamps.mark("queue")
         try:
             frame = self._decode(arrival)
             stamps.mark("decode")
-            inputs, context = self._task.preprocess(frame.data)
+            inputs, context = task.preprocess(frame.data)
             stamps.mark("preprocess")
-            outputs = self._engine.infer(inputs)  # returns after the device has finished
+            outputs = engine.infer(inputs)  # returns after the device has finished
             stamps.mark("infer")
-            result = self._task.postprocess(outputs, context)
-            extra = self._task.extra(result, context)
+            result = task.postprocess(outputs, context)
+            extra = task.extra(result, context)
             stamps.mark("postprocess")
             self._publish(result, arrival)
             stamps.mark("publish")
@@ -117,8 +159,8 @@ class Pipeline:
         except (EngineError, Exception) as error:
             self._skip("failed", error)
         else:
-            self._finish(arrival, frame.stamp_ns, stamps, extra)
-        return True
+            self._last = frame.data
+            self._finish(arrival, frame.stamp_ns, stamps, engine, extra)
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """Finish the message in work and end the worker; False if it is still busy after the time."""
@@ -139,12 +181,14 @@ class Pipeline:
         self._mailbox.done(outcome)
         self._problem(outcome, error)
 
-    def _finish(self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, extra: Mapping[str, Scalar]) -> None:
+    def _finish(
+        self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, engine: Engine, extra: Mapping[str, Scalar]
+    ) -> None:
         latency_ns = source_latency_ns(stamp_ns, self._source_clock_ns())
         if latency_ns is None and stamp_ns:
             self.ledger.count("implausible_stamps")
         self._seq += 1
-        info = self._engine.info
+        info = engine.info
         durations = stamps.durations_ns()
         late_ns = None if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
         dropped, self._dropped = self._dropped, 0
@@ -166,7 +210,7 @@ class Pipeline:
             due_latency_ns=None if late_ns is None else late_ns + stamps.total_ns,
             dropped_age_ns=dropped_age_ns,
             warmup=self._warm_up.mark(durations["infer"]),
-            extra=extra,
+            extra={**extra, **{f"{part}_ms": ns / 1e6 for part, ns in engine.parts_ns.items()}},
         )
         self.ledger.count("published")
         self._report(timing)

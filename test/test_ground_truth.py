@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.measure.stamps import Arrival, Scalar, Timing
 from perf_inference.measure.statistics import Distribution
-from perf_inference.pipeline import Frame, Pipeline
+from perf_inference.pipeline import Frame, Model, Pipeline
 
 MS = 1_000_000
 X = np.zeros(1, np.float32)
@@ -28,6 +28,7 @@ class Bench:
     inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
     outputs = inputs
     info = EngineInfo("known", "test", "fp32", "cpu", {})
+    parts_ns = NO_PARTS
 
     def __init__(self, infer: Callable[[], None], clocks: Clocks = CLOCKS) -> None:
         self._infer, self._clocks = infer, clocks
@@ -35,7 +36,7 @@ class Bench:
         self.reported = threading.Event()
         self.problems: list[tuple[str, Exception]] = []
         self.pipeline = Pipeline(
-            "node", self.decode, self, self, self.publish, self.report, self.problem, clocks=clocks
+            "node", self.decode, Model(self, self), self.publish, self.report, self.problem, clocks=clocks
         )  # fmt: skip
 
     def offer(self) -> None:

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.errors import EngineError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.measure.due import DueGrid
 from perf_inference.measure.stamps import Arrival, Scalar, Timing
 from perf_inference.measure.statistics import Distribution
 from perf_inference.measure.warmup import AT_MOST, WarmUp
-from perf_inference.pipeline import Frame, Pipeline
+from perf_inference.pipeline import Frame, Model, Pipeline
 
 MS = 1_000_000
 PERIOD_NS = 10 * MS
@@ -31,13 +31,21 @@ class Robot:
     inputs: tuple[ArraySpec, ...] = (ArraySpec("x", (1,), np.dtype(np.float32)),)
     outputs = inputs
     info = EngineInfo("fake", "fake", "fp32", "cpu", {})
+    parts_ns = NO_PARTS
 
     def __init__(self, queue_size: int, infer: Callable[[int], None], clocks: Clocks) -> None:
         self._infer, self._clocks, self._grid = infer, clocks, DueGrid(1e9 / PERIOD_NS)
         self._in_engine = -1
         self.timings: list[Timing] = []
         self.pipeline = Pipeline(
-            "node", self.decode, self, self, self.publish, self.timings.append, self.problem, queue_size, clocks=clocks
+            "node",
+            self.decode,
+            Model(self, self),
+            self.publish,
+            self.timings.append,
+            self.problem,
+            queue_size,
+            clocks=clocks,
         )
 
     def arrive(self, frame: int) -> None:

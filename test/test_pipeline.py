@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from perf_inference.engines.engine import ArraySpec, EngineInfo
+from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.errors import EngineError, InputError
 from perf_inference.measure.clocks import Clocks
 from perf_inference.measure.stamps import Arrival, Scalar, Timing
-from perf_inference.pipeline import Frame, Pipeline
+from perf_inference.pipeline import Frame, Model, Pipeline
 
 MS = 1_000_000
 SYSTEM_OFFSET_NS = 1_700_000_000_000_000_000
@@ -41,6 +41,7 @@ class Play:
     inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
     outputs = inputs
     info = EngineInfo("fake", "fake", "fp32", "cpu", {})
+    parts_ns = NO_PARTS
 
     def __init__(self, queue_size: int = 1, error: type[Exception] = EngineError) -> None:
         self.clock, self._error, self._in_work = FakeClock(), error, ""
@@ -49,7 +50,14 @@ class Play:
         self.published: list[Any] = []
         clocks = self.clock.clocks()
         self.pipeline = Pipeline(
-            "node", self.decode, self, self, self.publish, self.timings.append, self.problem, queue_size, clocks=clocks
+            "node",
+            self.decode,
+            Model(self, self),
+            self.publish,
+            self.timings.append,
+            self.problem,
+            queue_size,
+            clocks=clocks,
         )
 
     def _spend(self, stage: str, ms: float) -> None:

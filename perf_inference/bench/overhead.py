@@ -28,7 +28,7 @@ from perf_inference.measure.ledger import GapCounter, Ledger, Mailbox
 from perf_inference.measure.stamps import STAGES, Arrival, Scalar, Stamps, Timing
 from perf_inference.measure.statistics import Distribution, TimingStatistics
 from perf_inference.measure.warmup import AT_MOST, WarmUp
-from perf_inference.pipeline import Frame, Pipeline
+from perf_inference.pipeline import Frame, Model, Pipeline
 from perf_inference.recording.recorder.line_file import LineFile
 
 LIMIT_US = 20.0
@@ -72,7 +72,7 @@ class Measured:
         self._recent: deque[Timing] = deque(maxlen=_RECENT)  # as `Inference` has it
         self._gaps, self._grid, self._sequence = GapCounter(), DueGrid(_RATE_HZ), 0
         self._pipeline = Pipeline(
-            "node", nothing.decode, nothing, nothing, nothing.publish, self._report, self._problem
+            "node", nothing.decode, Model(nothing, nothing), nothing.publish, self._report, self._problem
         )  # fmt: skip
 
     def frame(self) -> None:

@@ -53,7 +53,7 @@ def providers(file: OnnxFile, options: Options) -> list[Provider]:
     fitting = [name for name in chosen if _has(name, device, named=bool(options.providers))]
     if not fitting:
         raise ConfigError(
-            f"device '{device}' is none of what {', '.join(chosen)} run on; "
+            f"device '{device}' must be one that ONNX Runtime has a provider for, here {', '.join(chosen)}; "
             + ("install onnxruntime-gpu, or set device: cpu" if device.startswith("cuda") else "set device: auto")
         )
     return [_provider(name, file, options) for name in dict.fromkeys((*fitting, CPU))]

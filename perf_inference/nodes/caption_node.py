@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-import numpy as np
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.task import Future
@@ -16,10 +16,10 @@ from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes import runner
-from perf_inference.nodes.inference import Inference, load_engine
+from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageParameters, declare, parameter
+from perf_inference.nodes.parameters import ImageParameters, declare, model_parameter, parameter
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.caption import Caption, CaptionTask
 
@@ -28,7 +28,7 @@ from perf_inference.tasks.caption import Caption, CaptionTask
 class CaptionParameters(ImageParameters):
     """Parameters of caption_node."""
 
-    model: str = parameter("captioner", "path of a captioner, or the embedded one: captioner")
+    model: str = model_parameter("captioner")
     rate: float = parameter(1.0, "captions per second [Hz]; 0: only when the service asks", at_least=0, at_most=1000)
 
 
@@ -38,8 +38,6 @@ class CaptionNode(runner.RunnableNode):
     def __init__(self, name: str = "caption_node") -> None:
         super().__init__(name)
         p = declare(self, CaptionParameters)
-        engine = load_engine(p)
-        task = CaptionTask(engine)
         self._caption = self.create_publisher(
             String, "caption", QoSProfile(depth=10), qos_overriding_options=QoSOverridingOptions.with_default_policies()
         )
@@ -49,18 +47,20 @@ class CaptionNode(runner.RunnableNode):
         self._image = LatestImage(self, p.image_transport)
         self._inference = Inference(
             self,
-            engine,
-            task,
+            p,
+            CaptionTask,
             self._decode,
             self._publish,
-            blank=np.zeros((480, 640, 3), np.uint8),
+            blank=CaptionTask.blank,
             rate_hz=p.rate or None,
             skipped=self._refuse,
         )
         self._inference.watch("image", self._image.input)
         self._pacer = Pacer(self, p.rate, self._tick) if p.rate > 0 else None
-        self.create_service(Trigger, "~/caption", self._on_caption)
+        # Who waits for a caption holds up nothing else.
+        self.create_service(Trigger, "~/caption", self._on_caption, callback_group=ReentrantCallbackGroup())
         pace = f"{p.rate:g} Hz" if p.rate > 0 else "on request"
+        engine = self._inference.engine
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}) describes "
             f"{self._image.input.topic}, {pace}"

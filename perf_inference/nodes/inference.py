@@ -9,18 +9,19 @@ from typing import Any
 
 from rclpy.node import Node
 
-from perf_inference import engines
+from perf_inference import building
 from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
+from perf_inference.nodes.hot_swap import HotSwap
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.parameters import EngineParameters
 from perf_inference.nodes.reporting import Report, Reporter
 from perf_inference.nodes.subscription import Input
-from perf_inference.pipeline import Frame, Pipeline, Task
+from perf_inference.pipeline import Frame, Model, Pipeline, Task
 
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
@@ -30,32 +31,27 @@ _TICK = "tick"  # what drives an engine that no input drives
 _TYPE_CHECK_EVERY = 4  # heartbeats
 
 
-def load_engine(parameters: EngineParameters) -> Engine:
-    """Return the engine that the parameters name."""
-    options = engines.Options(precision=parameters.precision, device=parameters.device, threads=parameters.threads)
-    return engines.load(parameters.model, parameters.runtime, options)
-
-
 class Inference:
     """Runs one engine for a node."""
 
     def __init__(
         self,
         node: Node,
-        engine: Engine,
-        task: Task,
+        parameters: EngineParameters,
+        task_of: Callable[[Engine], Task],
         decode: Callable[[Arrival], Frame],
         publish: Callable[[Any, Arrival], None],
-        blank: Any,
+        blank: Callable[[Any], Any],
         queue_size: int = 1,
         state: Callable[[], tuple[bytes, str]] = lambda: (OK, "running"),
         rate_hz: float | None = None,
         skipped: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        """Warm the engine up and start the worker.
+        """Load the engine, warm it up and start the worker.
 
         Args:
-            blank: a frame of nothing, to warm the engine up with.
+            task_of: what an engine's arrays mean; raises ConfigError for an engine of another kind.
+            blank: a frame of nothing for this task, to warm its engine up with.
             state: level and message of the node itself, for the heartbeat.
             skipped: told of each message that ended in an error, after it was counted (worker thread).
             rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
@@ -63,9 +59,12 @@ class Inference:
         Raises:
             ConfigError: the model does not run.
         """
-        _warm_up(engine, task, blank)
+
+        def load(wanted: EngineParameters) -> Model:
+            return _warmed_up(building.load(wanted.model, wanted.runtime, wanted.options()), task_of, blank)
+
         self.inputs: dict[str, Input] = {}
-        self._node, self._engine, self._state, self._skipped = node, engine, state, skipped
+        self._node, self._state, self._skipped = node, state, skipped
         self._rate_hz = rate_hz or None
         self._period_ns = None if self._rate_hz is None else round(1e9 / self._rate_hz)
         self._driver = _TICK
@@ -77,16 +76,26 @@ class Inference:
         self.pipeline = Pipeline(
             node=node.get_fully_qualified_name().lstrip("/"),
             decode=decode,
-            task=task,
-            engine=engine,
+            model=load(parameters),
             publish=publish,
             report=self._measured,
             problem=self._problem,
             queue_size=queue_size,
             source_clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
+        self._swap = HotSwap(node, parameters, load, self.pipeline)
         self.reporter = Reporter(node, self.report)
         self.pipeline.start()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine in use."""
+        return self.pipeline.model.engine
+
+    @property
+    def task(self) -> Any:
+        """The task in use; while a message is decoded, that which it will be given to."""
+        return self.pipeline.model.task
 
     @property
     def ledger(self) -> Ledger:
@@ -100,10 +109,11 @@ class Inference:
 
     def finish(self) -> None:
         """Finish the message in work, publish the last timings and counts, free the engine."""
+        self._swap.close()
         if not self.pipeline.close(_LAST_INFERENCE_S):
             self._node.get_logger().error(f"the engine is still busy after {_LAST_INFERENCE_S:g} s; it is left behind")
         self.reporter.finish()
-        self._engine.close()
+        self.engine.close()
 
     def report(self) -> Report:
         """Return level, message and figures of now."""
@@ -117,7 +127,7 @@ class Inference:
         return Report(level, message, self._values())
 
     def _values(self) -> dict[str, Scalar]:
-        info = self._engine.info
+        info = self.engine.info
         values: dict[str, Scalar] = {"engine": info.name, "runtime": info.runtime, "precision": info.precision,
                                      "device": info.device, "inferences": self.ledger.snapshot().processed}  # fmt: skip
         now_ns = CLOCKS.monotonic_ns()
@@ -133,6 +143,7 @@ class Inference:
             figures = distribution.summary_ms()
             values.update({f"{name}_{key}_ms": figures[key] for key in ("p50", "p90", "max")})
         values["samples"] = len(recent)
+        values.update(self._swap.figures())
         values["driven_by"] = self._driver
         if self._driver == _TICK:
             values.update(_flat(_TICK, self.ledger))
@@ -148,8 +159,8 @@ class Inference:
         return values
 
     def _trouble(self) -> str:
-        if self._wrong_types:
-            return self._wrong_types
+        if trouble := self._wrong_types or self._swap.trouble():
+            return trouble
         now = time.monotonic_ns()
         for outcome, (when, what) in list(self._problems.items()):
             if now - when < 5_000_000_000:
@@ -204,13 +215,20 @@ class Inference:
         self._skipped(error)
 
 
-def _warm_up(engine: Engine, task: Task, blank: Any, runs: int = 2) -> None:
+def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callable[[Any], Any], runs: int = 2) -> Model:
+    """Return a model that has run on a blank frame; its engine is closed where it does not."""
     try:
-        inputs, _ = task.preprocess(blank)
+        task = task_of(engine)
+        inputs, _ = task.preprocess(blank(task))
         for _ in range(runs):
             engine.infer(inputs)
+    except ConfigError:
+        engine.close()
+        raise
     except PerfInferenceError as error:
+        engine.close()
         raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
+    return Model(engine, task)
 
 
 def _flat(name: str, ledger: Ledger) -> dict[str, Scalar]:

@@ -15,6 +15,8 @@ from rclpy.exceptions import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from perf_inference.engines import AUTO, RUNTIMES, Options
+from perf_inference.engines.engine import PRECISIONS
 from perf_inference.errors import ConfigError
 
 P = TypeVar("P")
@@ -39,26 +41,71 @@ def parameter(
     at_most: float = _EVERY,
     choices: tuple[str, ...] = (),
     name: str = "",
+    while_running: bool = False,
 ) -> Any:
     """Return a dataclass field that describes a parameter.
 
     Args:
         name: the ROS name where it is not the field's own (nested: `limits.lower`).
+        while_running: it may be set while the node runs (hot_swap.py).
     """
-    metadata = {"description": description, "at_least": at_least, "at_most": at_most, "choices": choices, "name": name}
+    metadata = {"description": description, "at_least": at_least, "at_most": at_most, "choices": choices, "name": name,
+                "while_running": while_running}  # fmt: skip
     return field(default=default, metadata=metadata)
+
+
+def model_parameter(default: str) -> Any:
+    """Return the field `model`: a file, an embedded name or an address, also while the node runs."""
+    return parameter(
+        default,
+        "path of the model, the name of an embedded one, or the address of a remote one (grpc://host:8081/NAME)",
+        while_running=True,
+    )
 
 
 @dataclass(frozen=True)
 class EngineParameters:
     """What every node with an engine has."""
 
-    model: str = parameter("", "path of the model, or the name of an embedded one (detector, captioner, policy)")
-    runtime: str = parameter("auto", "what runs the model; auto: by the file", choices=("auto", "onnx"))
-    precision: str = parameter("auto", "precision that the model must have; auto: as the file is",
-                               choices=("auto", "fp32", "fp16", "bf16", "int8"))  # fmt: skip
-    device: str = parameter("auto", "auto, cpu or cuda:N")
+    model: str = model_parameter("")
+    runtime: str = parameter("auto", "what runs the model; auto: by the file", choices=(AUTO, *RUNTIMES),
+                             while_running=True)  # fmt: skip
+    precision: str = parameter("auto", "precision to run the model at; auto: as the file is",
+                               choices=(AUTO, *PRECISIONS), while_running=True)  # fmt: skip
+    device: str = parameter("auto", "auto, cpu, cuda:N; for openvino also gpu:N and npu", while_running=True)
+    architecture: str = parameter("", "network of a checkpoint that does not name its own", while_running=True)
+    allow_pickle: bool = parameter(
+        False, "the model's file may run code of its own when it is read; falls back when another model is set",
+        while_running=True,
+    )  # fmt: skip
     threads: int = parameter(0, "threads of one inference on a CPU; 0: one per core", at_least=0, at_most=1024)
+    execution_providers: tuple[str, ...] = parameter(
+        (), "of ONNX Runtime, best first; empty: those present, best first"
+    )
+    compile: bool = parameter(False, "let torch.compile make the model faster, before the first frame")
+    cuda_graph: bool = parameter(True, "replay the work of a fixed shape on a GPU as one CUDA graph")
+    max_difference: float = parameter(
+        0.05, "outputs that differ from fp32 by more than this share of their largest are a warning", at_least=0
+    )
+    deadline_ms: float = parameter(1000.0, "of one request to a remote model [ms]", name="remote.deadline_ms",
+                                   at_least=1, at_most=600_000)  # fmt: skip
+    certificates: str = parameter("", "PEM file of whom a remote model's server must be signed by; empty: the system's",
+                                  name="remote.certificates")  # fmt: skip
+
+    def options(self) -> Options:
+        """Return what `engines.load` takes."""
+        return Options(
+            precision=self.precision,
+            device=self.device,
+            threads=self.threads,
+            providers=self.execution_providers,
+            architecture=self.architecture,
+            allow_pickle=self.allow_pickle,
+            compile=self.compile,
+            cuda_graph=self.cuda_graph,
+            deadline_ms=self.deadline_ms,
+            certificates=self.certificates,
+        )
 
 
 @dataclass(frozen=True)
@@ -78,7 +125,9 @@ class ImageEngineParameters(ImageParameters):
 
 
 def declare(node: Node, kind: type[P]) -> P:
-    """Declare every field of the dataclass as a read-only parameter of the node; return the values in force.
+    """Declare every field of the dataclass as a parameter of the node; return the values in force.
+
+    They are read-only but for those that may be set while the node runs.
 
     Raises:
         ConfigError: a value of the wrong type or outside what is allowed.
@@ -94,13 +143,24 @@ def declare(node: Node, kind: type[P]) -> P:
     return kind(**values)
 
 
+def refusal(kind: type, name: str, value: Any) -> str:
+    """Return why a field may not have this value from now on, or nothing."""
+    item = next(item for item in fields(kind) if item.name == name)
+    type_, noun = _TYPES[get_type_hints(kind)[name]]
+    choices = item.metadata["choices"]
+    if Parameter.Type.from_parameter_value(value) == type_ and (not choices or value in choices):
+        return ""
+    low, high = item.metadata["at_least"], item.metadata["at_most"]
+    return f"parameter '{name}' must be {_allowed(noun, low, high, choices)}, got {value!r}"
+
+
 def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
     type_, noun = _TYPES[hint]
     low, high, choices = item.metadata["at_least"], item.metadata["at_most"], item.metadata["choices"]
     allowed = _allowed(noun, low, high, choices)
     descriptor = ParameterDescriptor(
         description=item.metadata["description"],
-        read_only=True,
+        read_only=not item.metadata["while_running"],
         additional_constraints=allowed if choices else "",
     )
     if hint is int and low > -_EVERY and high < _EVERY:

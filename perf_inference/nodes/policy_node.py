@@ -10,18 +10,19 @@ from geometry_msgs.msg import WrenchStamped
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
+from perf_inference.engines import Engine
 from perf_inference.environment import RESTARTED
-from perf_inference.errors import InputError
+from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes import runner
 from perf_inference.nodes.actions import ACTION_MESSAGES, SAFE_ACTIONS, ActionPublisher
-from perf_inference.nodes.inference import Inference, load_engine
+from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageParameters, declare, parameter
+from perf_inference.nodes.parameters import ImageParameters, declare, model_parameter, parameter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.policy import Action, JointLimits, Observation, PolicyTask, Window
@@ -33,7 +34,7 @@ _PI = 3.141592653589793
 class PolicyParameters(ImageParameters):
     """Parameters of policy_node."""
 
-    model: str = parameter("policy", "path of a policy, or the embedded one: policy")
+    model: str = model_parameter("policy")
     rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
     enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")
     enabled_after_restart: bool = parameter(
@@ -62,10 +63,8 @@ class PolicyNode(runner.RunnableNode):
     def __init__(self, name: str = "policy_node") -> None:
         super().__init__(name)
         self._p = p = declare(self, PolicyParameters)
-        limits = JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity)
-        engine = load_engine(p)
-        self._task = PolicyTask(engine, limits, p.rate, p.action, in_force_s=p.max_observation_age_s)
-        self._actions = ActionPublisher(self, limits, self._task.kind, p.action_message, p.safe_action, 1 / p.rate)
+        self._limits = limits = JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity)
+        self._kind = ""  # of the actions; the first model's for good
         self._gate = threading.Lock()  # between "may it leave?" and its leaving
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
         self._enabled, self._stopping = p.enabled and not crashed, False
@@ -81,19 +80,22 @@ class PolicyNode(runner.RunnableNode):
         self._joint_input = Input(self, JointState, "joint_states", self._on_joints, Ledger())
         self._inference = Inference(
             self,
-            engine,
-            self._task,
+            p,
+            self._task_of,
             self._observe,
             self._publish,
-            blank=self._task.blank(),
+            blank=PolicyTask.blank,
             state=self._state,
             rate_hz=p.rate,
         )
         for name, source in self._inputs().items():
             self._inference.watch(name, source)
+        self._kind = self._inference.task.kind
+        self._actions = ActionPublisher(self, limits, self._kind, p.action_message, p.safe_action, 1 / p.rate)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._pacer = Pacer(self, p.rate, self._tick)
         self._watch = Pacer(self, max(p.rate, 3 / p.max_observation_age_s), self._guard)
+        engine = self._inference.engine
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}) drives "
             f"{', '.join(limits.names)} at {p.rate:g} Hz, "
@@ -110,6 +112,15 @@ class PolicyNode(runner.RunnableNode):
 
     def finish(self) -> None:
         self._inference.finish()
+
+    def _task_of(self, engine: Engine) -> PolicyTask:
+        p = self._p
+        task = PolicyTask(engine, self._limits, p.rate, p.action, in_force_s=p.max_observation_age_s)
+        if self._kind and task.kind != self._kind:
+            raise ConfigError(
+                f"this node sends {self._kind} actions, '{engine.info.name}' gives {task.kind} ones; start it anew"
+            )
+        return task
 
     def _inputs(self) -> dict[str, Input]:
         return {"image": self._image.input, "joint_states": self._joint_input, "force": self._force_input}
@@ -215,8 +226,8 @@ class PolicyNode(runner.RunnableNode):
         now_ns = self.get_clock().now().nanoseconds
         with self._windows_lock:
             newest = (picture.seen_ns(now_ns), self._joints.newest_ns or 0, self._force.newest_ns or 0)
-            force, sensor_fill = self._force.sample(now_ns, self._period_ns, self._task.window)
-            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, self._task.window)
+            force, sensor_fill = self._force.sample(now_ns, self._period_ns, self._inference.task.window)
+            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, self._inference.task.window)
         self._check_age(newest, now_ns)
         observation = Observation(force, joints, picture.bgr, sensor_fill, robot_fill, min(newest))
         return Frame(observation, picture.arrival.stamp_ns)
@@ -242,7 +253,7 @@ class PolicyNode(runner.RunnableNode):
             self._actions.send(result.values.tolist())
             self._sent_ns = CLOCKS.monotonic_ns()
         self._sent += 1
-        window = self._task.window
+        window = self._inference.task.window
         elapsed_ms = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e6
         self.get_logger().info(
             f"[ACTION #{self._sent}] {' '.join(f'{v:+.3f}' for v in result.values)}"

@@ -14,13 +14,14 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from perf_inference.engines import Engine
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes import runner
 from perf_inference.nodes.image_input import image_input
 from perf_inference.nodes.images import Canvas, Converter
-from perf_inference.nodes.inference import Inference, load_engine
+from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.messages import detections_dict, detections_message
-from perf_inference.nodes.parameters import ImageEngineParameters, declare, parameter
+from perf_inference.nodes.parameters import ImageEngineParameters, declare, model_parameter, parameter
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.yolo import LAYOUTS, Detection, YoloTask
 
@@ -31,7 +32,7 @@ _RESULT_QOS = QoSProfile(depth=10)
 class YoloParameters(ImageEngineParameters):
     """Parameters of yolo_node."""
 
-    model: str = parameter("detector", "path of a YOLO model, or the embedded one: detector")
+    model: str = model_parameter("detector")
     layout: str = parameter("auto", "layout of the model's output; auto: by its shape", choices=LAYOUTS)
     confidence: float = parameter(0.4, "detections below this score are left out", at_least=0, at_most=1)
     iou: float = parameter(0.5, "boxes of one class that overlap more are one object", at_least=0, at_most=1)
@@ -50,10 +51,12 @@ class YoloNode(runner.RunnableNode):
     def __init__(self, name: str = "yolo_node") -> None:
         super().__init__(name)
         p = declare(self, YoloParameters)
-        engine = load_engine(p)
-        task = YoloTask(
-            engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size, p.class_agnostic
-        )
+
+        def task_of(engine: Engine) -> YoloTask:
+            return YoloTask(
+                engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size, p.class_agnostic
+            )
+
         self._converter, self._canvas = Converter(), Canvas()
         self._picture = np.zeros((480, 640, 3), np.uint8)  # in work
         options = QoSOverridingOptions.with_default_policies()
@@ -68,11 +71,11 @@ class YoloNode(runner.RunnableNode):
             )
         self._inference = Inference(
             self,
-            engine,
-            task,
+            p,
+            task_of,
             self._decode,
             self._publish,
-            blank=self._picture,
+            blank=YoloTask.blank,
             queue_size=p.queue_size,
             rate_hz=p.expected_frequency or None,
         )
@@ -80,6 +83,7 @@ class YoloNode(runner.RunnableNode):
         self._inference.watch(
             "image", image_input(self, p.image_transport, pipeline.offer, pipeline.ledger, p.expected_frequency)
         )
+        engine, task = self._inference.engine, self._inference.task
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}, "
             f"{task.layout} layout, {len(task.names)} classes) waits for {self._inference.inputs['image'].topic}"

@@ -1,0 +1,250 @@
+"""Another model, runtime, precision or device while the node runs.
+
+    ROS thread   a parameter is set: checked cheaply, taken down as wanted ........ settled: parameters, engine_state
+    swap thread                       trial in a child ─ load ─ warm up ─ last input ─ take over ─ close the old one
+
+The old engine goes on until the new one has shown that it runs, and for good if it does not. While one swap is under
+way another may be asked for; the newest wins.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from perf_inference import building
+from perf_inference.building.trial import Trial, try_out
+from perf_inference.engines.runtimes import is_remote
+from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes.parameters import EngineParameters, refusal
+from perf_inference.pipeline import Model, Pipeline
+
+STATE = "engine_state"
+_OF_A_FILE = {"allow_pickle": False, "architecture": ""}  # said of one model, and not of the next
+_TAKE_OVER_S = 10.0
+_TOLD_NS = 10_000_000_000  # so long a failed swap is a warning
+
+
+class HotSwap:
+    """Changes the model of a pipeline when the node's engine parameters are set."""
+
+    def __init__(
+        self, node: Node, parameters: EngineParameters, load: Callable[[EngineParameters], Model], pipeline: Pipeline
+    ) -> None:
+        """Declare `engine_state`, offer the service ~/swap_wait and start to listen.
+
+        Args:
+            parameters: what runs now, in the node's own dataclass.
+            load: makes a model of other parameters, warmed up (swap thread); raises ConfigError.
+        """
+        self._node, self._load, self._pipeline = node, load, pipeline
+        self._names = {item.name for item in fields(parameters) if item.metadata.get("while_running")}
+        self._turn = threading.Condition()
+        self._running = self._wanted = parameters
+        self._asked_ns: int | None = None  # monotonic, of the newest wish; None: nothing is wanted
+        self._closing = self._own = False
+        self._done, self._failed, self._last_ms = 0, 0, 0.0
+        self._failure: tuple[int, str] | None = None  # when (monotonic), what
+        self._trial: Trial | None = None  # of what runs
+        self._outcome = (True, "")  # of the last swap, for who waits
+        self._waiting: list[Future] = []
+        self._state = self._runs()
+        read_only = "set by the node alone: what runs, what is being loaded, or why the last swap failed"
+        node.declare_parameter(STATE, self._state, ParameterDescriptor(description=read_only))
+        node.add_on_set_parameters_callback(self._on_set)
+        # Who waits for the service must hold up nothing else, least of all what answers it.
+        group = ReentrantCallbackGroup()
+        node.create_service(Trigger, "~/swap_wait", self._on_wait, callback_group=group)
+        self._settle = node.create_guard_condition(self._on_settled, callback_group=group)
+        self._worker = threading.Thread(target=self._work, name=f"{node.get_name()} swap", daemon=True)
+        self._worker.start()
+
+    def close(self) -> None:
+        """Begin no other swap; one under way is left where it is."""
+        with self._turn:
+            self._closing = True
+            self._turn.notify_all()
+
+    def figures(self) -> Mapping[str, Scalar]:
+        """Return what the heartbeat tells."""
+        return {
+            STATE: self._state,
+            "swaps": self._done,
+            "swaps_failed": self._failed,
+            "swap_ms": self._last_ms or None,
+            "difference_from_fp32": self._difference(),
+        }
+
+    def trouble(self) -> str:
+        """Return what is wrong with what runs or with the last swap, or nothing."""
+        share, limit = self._difference(), self._running.max_difference
+        if share is not None and share > limit:
+            precision = self._pipeline.model.engine.info.precision
+            return (
+                f"outputs at {precision} differ from fp32 by {share:.3g} of their largest, max_difference is {limit:g}"
+            )
+        failure = self._failure
+        if failure is not None and CLOCKS.monotonic_ns() - failure[0] < _TOLD_NS:
+            return f"swap failed: {failure[1]}"
+        return ""
+
+    def _difference(self) -> float | None:
+        """Return how far the outputs of what runs were from fp32 in its trial, as a share of the largest."""
+        found = self._trial.difference if self._trial is not None else None
+        return None if found is None else max(found.relative, found.unequal)
+
+    # ROS thread ------------------------------------------------------------------------------------------------------
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        if self._own:
+            return SetParametersResult(successful=True)
+        given = {p.name: p.value for p in parameters if p.name in self._names}
+        try:
+            if any(p.name == STATE for p in parameters):
+                raise ConfigError(f"{STATE} is set by the node alone; set model, runtime, precision or device")
+            if given:
+                self._want(given)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _want(self, given: dict[str, Any]) -> None:
+        for name, value in given.items():
+            if reason := refusal(type(self._wanted), name, value):
+                raise ConfigError(reason)
+        of_the_file = {} if given.get("model", self._wanted.model) == self._wanted.model else _OF_A_FILE
+        wanted = replace(self._wanted, **{**of_the_file, **given})
+        if wanted != self._wanted:
+            building.check(wanted.model, wanted.runtime, wanted.options())
+        with self._turn:
+            if wanted != self._wanted:
+                self._wanted, self._asked_ns = wanted, CLOCKS.monotonic_ns()
+                self._state = f"loading {_said(wanted)}; meanwhile {self._runs()}"
+                self._turn.notify_all()
+            elif self._asked_ns is None:  # what runs is what is wanted: a failure before is done with
+                self._outcome, self._failure, self._state = (True, ""), None, self._runs()
+        self._settle.trigger()
+
+    async def _on_wait(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._asked_ns is not None:
+            future = Future(executor=self._node.executor)
+            self._waiting.append(future)
+            await future
+        response.success, response.message = self._outcome[0], self._state
+        return response
+
+    def _on_settled(self) -> None:
+        """Show in the parameters what there is now."""
+        with self._turn:
+            settled, shown = self._asked_ns is None, self._running
+        values = {STATE: self._state}
+        if settled:
+            values.update({name: getattr(shown, name) for name in self._names})
+        changed = [
+            Parameter(name, value=value)
+            for name, value in values.items()
+            if self._node.get_parameter(name).value != value
+        ]
+        self._own = True
+        try:
+            self._node.set_parameters_atomically(changed)
+        finally:
+            self._own = False
+        if settled:
+            for future in self._waiting:
+                future.set_result(None)
+            self._waiting = []
+
+    # swap thread -----------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: self._closing or self._asked_ns is not None)
+                if self._closing:
+                    return
+                wanted, asked_ns = self._wanted, self._asked_ns
+            failure = self._swap(wanted)
+            with self._turn:
+                if self._asked_ns != asked_ns:
+                    continue  # something else has been asked for since
+                self._asked_ns = None
+                self._wanted = self._running
+                self._outcome = (not failure, failure)
+                self._state = f"failed: {failure}; {self._runs()}" if failure else self._runs()
+            self._last_ms = (CLOCKS.monotonic_ns() - (asked_ns or 0)) / 1e6
+            self._tell(failure)
+            self._settle.trigger()
+
+    def _tell(self, failure: str) -> None:
+        log = self._node.get_logger()
+        if failure:
+            log.error(f"swap failed, {self._runs()}: {failure}")
+        else:
+            log.info(f"swapped after {self._last_ms:.0f} ms: {self._runs()}")
+
+    def _swap(self, wanted: EngineParameters) -> str:
+        """Let the wanted model take over; return why it could not, or nothing."""
+        try:
+            trial = None if is_remote(wanted.model) else self._try_out(wanted)
+            model = self._load(wanted)
+            try:
+                self._try_on_the_last_input(model)
+            except BaseException:
+                model.engine.close()
+                raise
+        except PerfInferenceError as error:
+            return self._fail(str(error))
+        except Exception as error:  # of a library that fails in its own way: the old engine goes on
+            return self._fail(f"{type(error).__name__}: {error}")
+        old = self._pipeline.model.engine
+        if self._pipeline.swap(model, _TAKE_OVER_S):
+            old.close()
+        else:
+            self._node.get_logger().error(
+                f"the engine before is still busy after {_TAKE_OVER_S:g} s; it is left behind"
+            )
+        self._running, self._trial, self._failure = wanted, trial, None
+        self._done += 1
+        return ""
+
+    def _try_out(self, wanted: EngineParameters) -> Trial:
+        """Run the wanted model in a process of its own first: a file may bring down what reads it."""
+        inputs, frame = None, self._pipeline.last
+        if frame is not None and wanted.model == self._running.model:
+            inputs, _ = self._pipeline.model.task.preprocess(frame)
+        return try_out(wanted.model, wanted.runtime, wanted.options(), inputs)
+
+    def _fail(self, reason: str) -> str:
+        self._failed += 1
+        self._failure = (CLOCKS.monotonic_ns(), reason)
+        return reason
+
+    def _try_on_the_last_input(self, model: Model) -> None:
+        frame = self._pipeline.last
+        if frame is None:
+            return
+        try:
+            inputs, context = model.task.preprocess(frame)
+            model.task.postprocess(model.engine.infer(inputs), context)
+        except PerfInferenceError as error:
+            raise ConfigError(f"the trial on the last input failed: {error}") from error
+
+    def _runs(self) -> str:
+        info = self._pipeline.model.engine.info
+        return f"running {info.name} ({info.runtime} {info.precision} on {info.device})"
+
+
+def _said(wanted: EngineParameters) -> str:
+    return f"{wanted.model} (runtime {wanted.runtime}, precision {wanted.precision}, device {wanted.device})"

@@ -1,0 +1,196 @@
+"""Another model, precision or runtime while the node runs: real nodes, real parameters, a camera at 30 Hz."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
+
+from conftest import Process, Ros
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from onnx_models import constant_policy
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters, SetParametersAtomically
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from perf_inference.engines import MODELS
+from perf_inference.nodes.messages import from_key_values
+from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+
+SWAPPED = ("model", "runtime", "precision", "device")
+MB = 1e6
+
+
+class Tuner:
+    """Sets the parameters of a node and hears what it says."""
+
+    def __init__(self, ros: Ros, node: str) -> None:
+        self.ros, self.node = ros, node
+        self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+        self.timings = ros.collect(DiagnosticArray, "inference/timing", TIMING_QOS)
+
+    def set(self, **values: Any) -> list[str]:
+        """Set them one by one, as `ros2 param set` does; return why each was refused, or nothing."""
+        request = SetParameters.Request(
+            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        )
+        answer = self.ros.call(SetParameters, f"/{self.node}/set_parameters", request)
+        return ["" if r.successful else r.reason for r in answer.results]
+
+    def set_together(self, **values: Any) -> str:
+        request = SetParametersAtomically.Request(
+            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
+        )
+        result = self.ros.call(SetParametersAtomically, f"/{self.node}/set_parameters_atomically", request).result
+        return "" if result.successful else result.reason
+
+    def get(self, *names: str) -> list[Any]:
+        answer = self.ros.call(GetParameters, f"/{self.node}/get_parameters", GetParameters.Request(names=names))
+        return [Parameter.from_parameter_msg(_named(n, v)).value for n, v in zip(names, answer.values, strict=True)]
+
+    def wait(self) -> tuple[bool, str]:
+        answer = self.ros.call(Trigger, f"/{self.node}/swap_wait", Trigger.Request(), timeout_s=60)
+        return answer.success, answer.message
+
+    def values(self) -> dict[str, Any]:
+        """Return the figures of a heartbeat that began after now."""
+        self.statuses.clear()
+        assert self.ros.spin_until(lambda: self.statuses, 10)
+        return from_key_values(self.statuses[-1].values)
+
+    def records(self) -> list[dict[str, Any]]:
+        return [from_key_values(status.values) for array in self.timings for status in array.status]
+
+
+def _named(name: str, value: Any) -> Any:
+    from rcl_interfaces.msg import Parameter as Message
+
+    return Message(name=name, value=value)
+
+
+@pytest.fixture
+def yolo(ros: Ros, start_node: Callable[..., Process]) -> tuple[Tuner, Process]:
+    """yolo_node before the simulated camera at 30 Hz."""
+    tuner = Tuner(ros, "yolo_node")
+    start_node("sim_robot_node", "-p", "part:=camera", "-r", "camera/image_raw:=image")
+    node = start_node("yolo_node", "-p", "threads:=1", "-p", "expected_frequency:=30.0")
+    assert ros.spin_until(lambda: len(tuner.records()) > 30, 20), node.output()
+    return tuner, node
+
+
+def test_models_and_precisions_change_without_a_frame_lost(
+    yolo: tuple[Tuner, Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _swap_again_and_again(*yolo, tmp_path, 5)
+
+
+@pytest.mark.long
+def test_a_hundred_swaps(yolo: tuple[Tuner, Process], tmp_path: Path) -> None:
+    _swap_again_and_again(*yolo, tmp_path, 100)
+
+
+def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int) -> None:
+    other, broken = folder / "other.onnx", folder / "broken.onnx"
+    shutil.copy(MODELS / "detector.onnx", other)
+    broken.write_bytes(other.read_bytes().replace(b"Conv", b"Cnov"))  # whole, but nobody knows how to run it
+    wishes = ({"model": str(other)}, {"precision": "int8"}, {"model": str(broken)}, {"model": "detector"},
+              {"precision": "auto"})  # fmt: skip
+    for wish in islice(cycle(wishes), len(wishes)):  # what is built and allocated once
+        tuner.set(**wish)
+        tuner.wait()
+    process = psutil.Process(node.pid)
+    before, memory = tuner.values(), process.memory_info().rss
+    failed, took_ms, shown = 0, [], set()
+    for wish in islice(cycle(wishes), count):
+        began_ns = time.monotonic_ns()
+        refused = tuner.set(**wish)[0]
+        good, said = tuner.wait()
+        took_ms.append((time.monotonic_ns() - began_ns) / 1e6)
+        failed += not good
+        assert good == (wish != {"model": str(broken)}), (wish, refused, said, node.output())
+        shown.add(tuple(tuner.get(*SWAPPED)))
+    after, grown = tuner.values(), process.memory_info().rss / memory - 1
+    assert node.alive, node.output()
+    image = {key: after[f"ledger.image.{key}"] - before[f"ledger.image.{key}"] for key in
+             ("processed", "replaced", "rejected", "failed", "lost_before")}  # fmt: skip
+    swaps, residual = after["swaps"] - before["swaps"], after["ledger.image.residual"]
+    print(
+        f"{swaps} swaps and {failed} refused ones under 30 Hz: {image}, residual {residual}; a swap took "
+        f"{statistics.median(took_ms):.0f} ms (median of {len(took_ms)}, at most {max(took_ms):.0f}); memory "
+        f"{memory / MB:.0f} MB, {100 * grown:+.1f} %"
+    )
+    assert (swaps, failed) == (count - count // 5, count // 5)
+    assert image["replaced"] <= count
+    assert (residual, image["rejected"], image["failed"], image["lost_before"]) == (0, 0, 0, 0)
+    assert grown < 0.05
+    pairs = ((str(other), "auto"), (str(other), "int8"), ("detector", "int8"), ("detector", "auto"))
+    assert shown == {(model, "auto", precision, "auto") for model, precision in pairs}
+    records = tuner.records()
+    assert [r["seq"] for r in records] == list(range(1, len(records) + 1))
+    assert {(r["engine"], r["precision"]) for r in records} >= {("detector", "fp32"), ("other", "fp32"),
+                                                                ("other", "int8"), ("detector", "int8")}  # fmt: skip
+
+
+def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
+    ros: Ros, start_node: Callable[..., Process], tmp_path: Path
+) -> None:
+    tuner = Tuner(ros, "policy_node")
+    node = start_node("policy_node", "-p", "threads:=1")
+    assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
+    (running,) = tuner.get("engine_state")
+    assert running == "running policy (onnx fp32 on cpu)"
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes((MODELS / "policy.onnx").read_bytes()[:200_000])
+    assert "does not end in the file" in tuner.set(model=str(cut))[0]
+    assert "neither a file nor an embedded model" in tuner.set(model=str(tmp_path / "absent.onnx"))[0]
+    assert "must be one of auto, onnx" in tuner.set(runtime="tensorflow")[0]
+    assert "must be one of auto, fp32" in tuner.set(precision="fp12")[0]
+    assert "device" in tuner.set(device="cuda:7")[0] or not tuner.wait()[0]
+    assert "set by the node alone" in tuner.set(engine_state="running well")[0]
+    assert tuner.set(rate=20.0)[0]  # read-only, as before
+    assert tuner.get(*SWAPPED, "engine_state")[:4] == ["policy", "auto", "auto", "auto"]
+    # a detector is no policy: it loads, but the task refuses it
+    assert tuner.set(model="detector") == [""]
+    good, said = tuner.wait()
+    assert not good
+    assert said.startswith("failed: 'detector' is no policy")
+    assert said.endswith(running)
+    assert tuner.get("model", "engine_state") == ["policy", said]
+    assert tuner.values()["swaps_failed"] >= 1
+    assert ros.spin_until(lambda: tuner.statuses[-1].level != DiagnosticStatus.OK), tuner.statuses[-1]
+    assert "swap failed" in tuner.statuses[-1].message
+    assert node.alive
+
+
+def test_several_parameters_set_together_are_one_swap(
+    ros: Ros, start_node: Callable[..., Process], tmp_path: Path
+) -> None:
+    tuner = Tuner(ros, "policy_node")
+    node = start_node("policy_node", "-p", "threads:=1")
+    assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
+    other = constant_policy(tmp_path / "other.onnx", (0.1, 0.2))
+    assert tuner.set_together(model=str(other), runtime="onnx", device="cpu") == ""
+    assert tuner.wait() == (True, "running other (onnx fp32 on cpu)")
+    assert tuner.values()["swaps"] == 1
+    assert tuner.get(*SWAPPED) == [str(other), "onnx", "auto", "cpu"]
+    # one wrong among them: none is set
+    assert tuner.set_together(device="auto", model="nowhere")
+    assert tuner.get("device") == ["cpu"]
+    # the newest wins where several come quickly
+    for model in ("policy", str(other), "policy"):
+        tuner.set(model=model)
+    assert tuner.wait()[0]
+    assert tuner.get("model") == ["policy"]
+    description = ros.call(
+        DescribeParameters, "/policy_node/describe_parameters", DescribeParameters.Request(names=["model", "rate"])
+    )
+    assert [d.read_only for d in description.descriptors] == [False, True]
