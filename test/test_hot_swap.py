@@ -107,8 +107,9 @@ def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int)
     for wish in islice(cycle(wishes), len(wishes)):  # what is built and allocated once
         tuner.set(**wish)
         tuner.wait()
+    usual_hz = _replaced_hz(tuner)
     process = psutil.Process(node.pid)
-    before, memory = tuner.values(), process.memory_info().rss
+    began_s, before, memory = time.monotonic(), tuner.values(), process.memory_info().rss
     failed, took_ms, shown = 0, [], set()
     for wish in islice(cycle(wishes), count):
         began_ns = time.monotonic_ns()
@@ -129,7 +130,7 @@ def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int)
         f"{memory / MB:.0f} MB, {100 * grown:+.1f} %"
     )
     assert (swaps, failed) == (count - count // 5, count // 5)
-    assert image["replaced"] <= count
+    assert image["replaced"] <= count + 2 * usual_hz * (time.monotonic() - began_s)
     assert (residual, image["rejected"], image["failed"], image["lost_before"]) == (0, 0, 0, 0)
     assert grown < 0.05
     pairs = ((str(other), "auto"), (str(other), "int8"), ("detector", "int8"), ("detector", "auto"))
@@ -138,6 +139,14 @@ def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int)
     assert [r["seq"] for r in records] == list(range(1, len(records) + 1))
     assert {(r["engine"], r["precision"]) for r in records} >= {("detector", "fp32"), ("other", "fp32"),
                                                                 ("other", "int8"), ("detector", "int8")}  # fmt: skip
+
+
+def _replaced_hz(tuner: Tuner, seconds: float = 3.0) -> float:
+    """Return how many frames are replaced without any swap [1/s]: none, but where other work takes the cores."""
+    before, began_s = tuner.values(), time.monotonic()
+    assert tuner.ros.spin_until(lambda: time.monotonic() - began_s > seconds, 2 * seconds)
+    replaced = tuner.values()["ledger.image.replaced"] - before["ledger.image.replaced"]
+    return float(replaced) / (time.monotonic() - began_s)
 
 
 def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(

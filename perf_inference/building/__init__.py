@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from perf_inference.building.checking import check
 from perf_inference.building.preparing import Prepared, load, prepare
+from perf_inference.building.proving import prove
 
-__all__ = ["Prepared", "check", "load", "prepare"]
+__all__ = ["Prepared", "check", "load", "prepare", "prove"]

@@ -37,7 +37,7 @@ PREPARED = "prepared.json"
 _PR_SET_PDEATHSIG = 1
 _NICE = 10
 _ENOUGH_S = 5.0  # of timed runs
-_FREE_AXIS = 1  # the length of an axis that is free, in random inputs
+_FREE_AXIS, _FREE_SIDE_PX = 1, 640  # lengths of what is free in random inputs: of an axis, of a picture's side
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -69,7 +69,8 @@ def random_inputs(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDAr
     rng = np.random.default_rng(seed)
     made: dict[str, NDArray[Any]] = {}
     for spec in specs:
-        shape = [_FREE_AXIS if length is None else length for length in spec.shape]
+        free = _FREE_SIDE_PX if len(spec.shape) == 4 and 3 in (spec.shape[1], spec.shape[3]) else _FREE_AXIS
+        shape = [(free if axis else _FREE_AXIS) if length is None else length for axis, length in enumerate(spec.shape)]
         if spec.dtype.kind == "f":
             made[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
         else:

@@ -23,8 +23,10 @@ from std_srvs.srv import Trigger
 
 from perf_inference import building
 from perf_inference.building.trial import Trial, try_out
-from perf_inference.engines.runtimes import is_remote
-from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.engines import find_model
+from perf_inference.engines.beside import loading_beside
+from perf_inference.engines.runtimes import is_remote, runtime_of
+from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.parameters import EngineParameters, refusal
@@ -198,7 +200,8 @@ class HotSwap:
         """Let the wanted model take over; return why it could not, or nothing."""
         try:
             trial = None if is_remote(wanted.model) else self._try_out(wanted)
-            model = self._load(wanted)
+            with loading_beside(runtime_of(find_model(wanted.model, wanted.runtime), wanted.runtime)):
+                model = self._load(wanted)
             try:
                 self._try_on_the_last_input(model)
             except BaseException:
@@ -219,12 +222,20 @@ class HotSwap:
         self._done += 1
         return ""
 
-    def _try_out(self, wanted: EngineParameters) -> Trial:
-        """Run the wanted model in a process of its own first: a file may bring down what reads it."""
+    def _try_out(self, wanted: EngineParameters) -> Trial | None:
+        """Run the wanted model in a process of its own first: a file may bring down what reads it.
+
+        Of another model it is not known yet what it takes: where it fails on inputs at random, the last input decides.
+        """
         inputs, frame = None, self._pipeline.last
         if frame is not None and wanted.model == self._running.model:
             inputs, _ = self._pipeline.model.task.preprocess(frame)
-        return try_out(wanted.model, wanted.runtime, wanted.options(), inputs)
+        try:
+            return try_out(wanted.model, wanted.runtime, wanted.options(), inputs)
+        except (EngineError, InputError):
+            if inputs is not None:
+                raise
+            return None
 
     def _fail(self, reason: str) -> str:
         self._failed += 1

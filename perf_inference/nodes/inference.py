@@ -63,6 +63,7 @@ class Inference:
         def load(wanted: EngineParameters) -> Model:
             return _warmed_up(building.load(wanted.model, wanted.runtime, wanted.options()), task_of, blank)
 
+        building.prove(parameters.model, parameters.runtime, parameters.options())
         self.inputs: dict[str, Input] = {}
         self._node, self._state, self._skipped = node, state, skipped
         self._rate_hz = rate_hz or None

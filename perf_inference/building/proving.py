@@ -1,0 +1,47 @@
+"""A model that this machine has not run yet is tried in a process of its own before a node starts with it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from perf_inference.building import cache, content
+from perf_inference.building.sources import plan
+from perf_inference.building.trial import try_out
+from perf_inference.engines import AS_IT_IS, AUTO, MODELS, Options
+from perf_inference.errors import EngineError, InputError
+
+
+def prove(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
+    """Return when the model is known to run, or to fail in an orderly way, under this runtime on this machine.
+
+    What was tried once is not tried again: the cache remembers its content, the runtime's version, precision and
+    device. The embedded models and those on a server are taken at their word.
+
+    Raises:
+        ConfigError: it cannot be loaded, or brought down the process that tried.
+    """
+    made = plan(model, runtime, options)
+    if made.source is None or made.source.parent == MODELS:
+        return
+    mark = cache.root() / "proved" / _digest(made.source, made.runtime.name, made.runtime.library, options)
+    if mark.is_file():
+        return
+    with contextlib.suppress(EngineError, InputError):  # of inputs at random; the task's own will tell
+        try_out(model, runtime, options, runs=1)
+    with contextlib.suppress(OSError):  # it will be tried again, then
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+
+def _digest(source: Path, runtime: str, library: str, options: Options) -> str:
+    try:
+        of_the_library = version(library)
+    except PackageNotFoundError:
+        of_the_library = ""
+    sha256 = content.content_hash(content.files_of(source), cache.hashes())
+    parts = [sha256, source.suffix, runtime, of_the_library, options.precision, options.device, *options.providers]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
