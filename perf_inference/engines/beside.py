@@ -1,8 +1,8 @@
 """Loading a runtime while the other threads of the process go on.
 
 An import holds the interpreter's lock while the system loads what it links to, and hands it over only every 5 ms
-otherwise: in the three seconds that PyTorch takes, the longest stall of another thread was 330 ms. A call through ctypes
-lets the lock go, so the libraries come first, and the import finds them there; what is left is 170 to 240 ms.
+otherwise: in the three seconds that PyTorch takes, the longest stall of another thread was 330 ms. A call through
+ctypes lets the lock go, so the libraries come first, and the import finds them there; 170 to 240 ms are left.
 """
 
 from __future__ import annotations
