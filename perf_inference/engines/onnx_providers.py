@@ -39,8 +39,8 @@ class Provider(NamedTuple):
         return _short(self.name)
 
 
-def providers(file: OnnxFile, options: Options) -> list[Provider]:
-    """Return the providers that the options allow, best first, the CPU last.
+def providers(file: OnnxFile, options: Options, present: Sequence[str]) -> list[Provider]:
+    """Return those of the present providers that the options allow, best first, the CPU last.
 
     Raises:
         ConfigError: a provider that is not here, or a device that none of those here has.
@@ -48,7 +48,6 @@ def providers(file: OnnxFile, options: Options) -> list[Provider]:
     device = options.device
     if not _DEVICE.fullmatch(device):
         raise ConfigError(f"device must be auto, cpu, cuda:N, gpu:N or npu, got '{device}'")
-    present = onnxruntime.get_available_providers()
     chosen = [_full_name(name, present) for name in options.providers] or [name for name in _ORDER if name in present]
     fitting = [name for name in chosen if _has(name, device, named=bool(options.providers))]
     if not fitting:
@@ -65,7 +64,7 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
     Raises:
         ConfigError: ONNX Runtime does not take the model, or not on the device or by the providers asked for.
     """
-    wanted = providers(file, options)
+    wanted = providers(file, options, onnxruntime.get_available_providers())
     why = "a library or driver is missing, as ONNX Runtime has said on stderr"
     for given in attempts(wanted, options):
         try:
@@ -158,12 +157,15 @@ def _tensorrt(file: OnnxFile) -> dict[str, str]:
     folder for each file's content. TensorRT refuses weights of a precision that was not switched on.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perf_inference" / "onnx_tensorrt"
-    given = {
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(base / file.digest()),
-        "trt_timing_cache_enable": "1",
-        "trt_timing_cache_path": str(base),
-    }
+    engines = base / file.digest()
+    given = {}
+    try:
+        engines.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("TensorRT builds its engines at every start, for it has no cache: %s", error)
+    else:
+        given = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines),
+                 "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(base)}  # fmt: skip
     if file.precision in ("fp16", "bf16", "int8"):
         given[f"trt_{file.precision}_enable"] = "1"
     return given
