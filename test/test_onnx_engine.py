@@ -136,12 +136,24 @@ def test_the_providers_come_in_their_order(
 @pytest.mark.parametrize(
     ("options", "present", "message"),
     [
-        (Options(device="cuda:0"), (CPU,), "device 'cuda:0' is none of what CPU.* install onnxruntime-gpu, or set"),
-        (Options(device="npu"), (CUDA, CPU), "device 'npu' is none of what CUDA.*, CPU.* run on; set device: auto"),
+        (
+            Options(device="cuda:0"),
+            (CPU,),
+            "no execution provider for device 'cuda:0' among CPUExecutionProvider; install onnxruntime-gpu, or set device",
+        ),
+        (
+            Options(device="npu"),
+            (CUDA, CPU),
+            "no execution provider for device 'npu' among CUDA.*, CPU.*; set device: auto",
+        ),
         (Options(device="tpu"), _ALL, "device must be auto, cpu, cuda:N, gpu:N or npu, got 'tpu'"),
         (Options(device="cuda:0; reboot"), _ALL, "device must be"),
         (Options(providers=("cuda",)), (CPU,), "provider 'cuda' is not in this ONNX Runtime, which has CPUExecution"),
-        (Options(providers=("cpu",), device="cuda"), _ALL, "device 'cuda' is none of what CPUExecutionProvider run on"),
+        (
+            Options(providers=("cpu",), device="cuda"),
+            _ALL,
+            "no execution provider for device 'cuda' among CPUExecutionProvider",
+        ),
     ],
 )
 def test_what_is_not_here_is_refused(options: Options, present: tuple[str, ...], message: str) -> None:
