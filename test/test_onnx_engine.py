@@ -139,7 +139,7 @@ def test_the_providers_come_in_their_order(
         (
             Options(device="cuda:0"),
             (CPU,),
-            "no execution provider for device 'cuda:0' among CPUExecutionProvider; install onnxruntime-gpu, or set device",
+            "no execution provider for device 'cuda:0' among CPUExecutionProvider; install onnxruntime-gpu, or set",
         ),
         (
             Options(device="npu"),
