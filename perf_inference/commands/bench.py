@@ -7,6 +7,7 @@ import importlib
 
 NEEDS_ROS = False
 BENCHES = {
+    "engines": "what the engine layer adds to a call of the runtime itself",
     "images": "conversion of pictures, beside the steps that cv_bridge takes",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",

@@ -61,7 +61,7 @@ class OnnxEngine:
         """
         self.parts_ns: Mapping[str, int] = NO_PARTS
         file = read_onnx_file(path)
-        self._session, provider = open_session(file, _session_options(options), options)
+        self._session, provider = open_session(file, session_options(options), options)
         try:
             self.inputs = tuple(_spec(value, owned=False) for value in self._session.get_inputs())
             self.outputs = tuple(_spec(value, owned=True) for value in self._session.get_outputs())
@@ -102,7 +102,8 @@ class OnnxEngine:
         self._session = self._binding = None
 
 
-def _session_options(options: Options) -> Any:
+def session_options(options: Options) -> Any:
+    """Return the options of a session that shares its machine with others."""
     made = onnxruntime.SessionOptions()
     made.intra_op_num_threads = options.threads
     made.log_severity_level = 3
