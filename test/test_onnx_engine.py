@@ -12,7 +12,7 @@ import onnx
 import onnx_models
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from perf_inference.engines import MODELS, ArraySpec, Engine, Options, load
 from perf_inference.engines.onnx import OnnxEngine
@@ -60,6 +60,18 @@ def test_what_the_metadata_say_of_the_precision_counts_first(tmp_path: Path) -> 
     assert load(str(scaled(path, np.zeros(4, np.float32), {"precision": "high"}))).info.precision == "fp32"
 
 
+def test_weights_are_counted_by_their_elements(tmp_path: Path) -> None:
+    few = [numpy_helper.from_array(np.zeros(2, np.float32), f"scale_{i}") for i in range(3)]
+    many = numpy_helper.from_array(np.zeros((5, 7), np.int8), "weights")
+    packed = many.SerializeToString().replace(b"\x08\x05\x08\x07", b"\x0a\x02\x05\x07")  # dims as proto3 writes them
+    graph = onnx.GraphProto(initializer=few).SerializeToString()
+    graph += b"\x2a" + bytes([len(packed)]) + packed
+    path = tmp_path / "m.onnx"
+    assert 128 <= len(graph) < 1 << 14
+    path.write_bytes(b"\x3a" + bytes([len(graph) & 127 | 128, len(graph) >> 7]) + graph)
+    assert read_onnx_file(path).precision == "int8"
+
+
 def test_weights_of_inner_graphs_and_of_constants_count(tmp_path: Path) -> None:
     def branch(name: str) -> Any:
         value = helper.make_tensor(f"{name}_w", TensorProto.FLOAT16, [4], [0.0] * 4)
@@ -101,7 +113,9 @@ def test_a_failing_run_is_an_engine_error_and_the_engine_goes_on(tmp_path: Path)
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     node = helper.make_node("Gather", ["table", "i"], ["y"])
     table = {"table": np.array([5, 6], np.float32)}
-    engine = load(str(onnx_models.save(tmp_path / "m.onnx", [node], [index], [y], table, {})))
+    engine = load(
+        str(onnx_models.save(tmp_path / "m.onnx", [node], [index], [y], table, {})), options=Options(device="cpu")
+    )
     with pytest.raises(EngineError, match=r"ONNX Runtime failed on 'm': .*Gather"):
         engine.infer({"i": np.array([1000], np.int64)})
     assert engine.infer({"i": np.array([1], np.int64)})["y"].tolist() == [6]
@@ -203,7 +217,7 @@ def test_tensorrt_keeps_its_engines_apart_by_the_models_content(
     (tmp_path / "weights.bin").write_bytes(b"1234")
     outside = with_external_data(tmp_path / "e.onnx", "weights.bin")
     before = cache(outside)
-    (tmp_path / "weights.bin").write_bytes(b"12345")
+    (tmp_path / "weights.bin").write_bytes(b"4321")  # as long as before
     assert cache(outside) != before
 
 
@@ -314,7 +328,7 @@ def mutate(model: str, count: int, tmp_path: Path) -> str:
     command = [sys.executable, "-c", _MUTATE, str(MODELS / f"{model}.onnx"), str(tmp_path / "m.onnx"), str(count)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=1200, errors="replace")
     assert told.returncode == 0, f"ended with {told.returncode}: {told.stderr[-2000:]}"
-    return told.stdout.strip()
+    return told.stdout.strip().splitlines()[-1]
 
 
 def test_a_damaged_model_is_an_error_and_never_a_crash(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
             why = first_line(error)
             continue
         session.disable_fallback()  # `run` must fail and not go on elsewhere
-        used = [one for one in given if one.name in session.get_providers()]
+        used = _used(session, given)
         if _lacks(used, given, options):
             break
         if used[0] != wanted[0]:
@@ -94,6 +94,20 @@ def attempts(wanted: Sequence[Provider], options: Options) -> list[Sequence[Prov
         return [wanted]
     rests = [wanted[first:] for first in range(len(wanted))]
     return [rest for rest in rests if options.device == "auto" or rest[0].device == wanted[0].device]
+
+
+def _used(session: Any, given: Sequence[Provider]) -> list[Provider]:
+    """Return those that a session has, on their device.
+
+    ONNX Runtime before 1.23 does not know `enable_fallback`, and then takes CUDA's first device.
+    """
+    has: dict[str, dict[str, str]] = session.get_provider_options()
+
+    def there(one: Provider) -> bool:
+        index = one.options.get("device_id", "")
+        return not index or has[one.name].get("device_id", index) == index
+
+    return [one for one in given if one.name in has and there(one)]
 
 
 def _lacks(used: Sequence[Provider], given: Sequence[Provider], options: Options) -> bool:
