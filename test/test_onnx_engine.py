@@ -221,6 +221,12 @@ def test_tensorrt_keeps_its_engines_apart_by_the_models_content(
     assert cache(outside) != before
 
 
+def test_tensorrt_goes_without_a_cache_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert providers(file(), Options(), (TENSORRT, CPU))[0].options == {"device_id": "0"}
+
+
 def bound(model: Path) -> Engine:
     """Return an engine that goes the way of a GPU's, its device being the host's own memory."""
     engine = OnnxEngine(model, Options(threads=1, device="cpu"))

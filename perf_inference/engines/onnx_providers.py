@@ -75,7 +75,7 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
         session.disable_fallback()  # `run` must fail and not go on elsewhere
         used = _used(session, given)
         if _lacks(used, given, options):
-            break
+            continue
         if used[0] != wanted[0]:
             _log.warning("'%s' runs on %s: %s cannot be used: %s", file.path, used[0].name, wanted[0].name, why)
         return session, used[0]
@@ -168,12 +168,12 @@ def _tensorrt(file: OnnxFile) -> dict[str, str]:
     ONNX Runtime names an engine by the network's structure, the versions and the GPU, not by the weights: hence a
     folder for each file's content. TensorRT refuses weights of a precision that was not switched on.
     """
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perf_inference" / "onnx_tensorrt"
-    engines = base / file.digest()
     given = {}
     try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perf_inference" / "onnx_tensorrt"
+        engines = base / file.digest()
         engines.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
         _log.warning("TensorRT builds its engines at every start, for it has no cache: %s", error)
     else:
         given = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines),
