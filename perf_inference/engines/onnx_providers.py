@@ -24,6 +24,7 @@ TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 OPENVINO, CPU = "OpenVINOExecutionProvider", "CPUExecutionProvider"
 _ORDER = (TENSORRT, CUDA, OPENVINO, CPU)
 _DEVICE = re.compile(r"auto|cpu|npu|(cuda|gpu)(:\d+)?")
+_PLACE = re.compile(r"^/\S+\.cc:\d+ .*?\) ")
 _log = logging.getLogger(__name__)
 
 
@@ -118,8 +119,9 @@ def _lacks(used: Sequence[Provider], given: Sequence[Provider], options: Options
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, without the traces below it."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    """Return what an error says, without the place in ONNX Runtime's sources before it and the traces below it."""
+    lines = _PLACE.sub("", str(error).strip()).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _short(name: str) -> str:
