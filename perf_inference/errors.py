@@ -33,3 +33,8 @@ class EngineError(PerfInferenceError):
 
 class RecordingError(PerfInferenceError):
     """A recording could not be written or read."""
+
+
+def in_one_line(error: BaseException, most: int = 300) -> str:
+    """Return what another library's exception says, as part of a message of ours."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 from perf_inference.engines.engine import ArraySpec
-from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.errors import ConfigError, PerfInferenceError, in_one_line
 
 GROUP = "perf_inference.architectures"
 # The package's own, also where it is not installed but only on the path.
@@ -100,7 +100,7 @@ def build(name: str, weights: Mapping[str, Any], metadata: Mapping[str, str]) ->
     except PerfInferenceError:
         raise
     except Exception as error:  # whatever a builder does with weights that are not its own
-        why = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+        why = f"it has no {in_one_line(error)}" if isinstance(error, KeyError) else in_one_line(error)
         raise ConfigError(f"the checkpoint does not fit architecture '{name}': {why}") from error
     have = built.module.state_dict()
     for text, keys in (
@@ -109,6 +109,8 @@ def build(name: str, weights: Mapping[str, Any], metadata: Mapping[str, str]) ->
         ("of another shape:", {key for key in have if key in weights and have[key].shape != weights[key].shape}),
     ):
         if keys:
-            named = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            named = ", ".join(repr(key) for key in sorted(keys)[:3]) + (
+                f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            )
             raise ConfigError(f"the checkpoint does not fit architecture '{name}': {text} {named}")
     return built

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, in_one_line
 
 _MOST_COMPRESSED_BYTES = 64 * 2**20  # PyTorch compresses only code; weights are stored as they are
 
@@ -46,7 +46,9 @@ def read_archive(path: Path, wanted: tuple[str, ...] = ()) -> dict[str, bytes | 
                 raise zipfile.BadZipFile("two files in it have the same name")
             return {name: archive.read(full) if name.startswith(wanted) else None for full, name in names.items()}
     except Exception as error:  # zipfile raises some of every kind on damaged headers
-        raise ConfigError(f"'{path}' is damaged or cut short ({error}); copy or export it again") from error
+        raise ConfigError(
+            f"'{path}' is damaged or cut short ({in_one_line(error)}); copy or export it again"
+        ) from error
 
 
 def _check_sizes(entries: list[zipfile.ZipInfo], path: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from perf_inference.engines.archive import is_archive, read_archive
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, in_one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 _WEIGHTS = ("state_dict", "model_state_dict", "model")
@@ -98,7 +98,7 @@ def _read_safetensors(path: Path) -> Checkpoint:
             words = dict(file.metadata() or {})
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
     except Exception as error:
-        raise ConfigError(f"'{path}' is no safetensors file, or is damaged ({_sentence(error)})") from error
+        raise ConfigError(f"'{path}' is no safetensors file, or is damaged ({in_one_line(error)})") from error
     architecture = words.pop("architecture", "")
     return Checkpoint(_unwrapped(weights), architecture, words)
 
@@ -117,7 +117,7 @@ def _read_pt(path: Path, allow_pickle: bool) -> Any:
                 "do, such as delete your files; save the weights alone (state dict or .safetensors), or set "
                 "allow_pickle: true if you trust who made it"
             ) from error
-        raise ConfigError(f"'{path}' is no checkpoint of PyTorch, or is damaged ({_sentence(error)})") from error
+        raise ConfigError(f"'{path}' is no checkpoint of PyTorch, or is damaged ({in_one_line(error)})") from error
 
 
 def _of_content(content: Any, path: Path) -> Checkpoint:
@@ -153,12 +153,10 @@ def _check_weight(name: Any, tensor: Any, path: Path) -> None:
                           f"are looked for under {', '.join(_WEIGHTS)}, or as all that it holds")  # fmt: skip
     if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided or tensor.device.type != "cpu":
         have = f"{tensor.dtype}, {tensor.layout}, {tensor.device}"
-        raise ConfigError(f"weight '{name}' in '{path}' is {have}; save it dense, in fp32, fp16 or bf16, on the CPU")
+        raise ConfigError(
+            f"weight {name!r:.80} in '{path}' is {have}; save it dense, in fp32, fp16 or bf16, on the CPU"
+        )
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise ConfigError(f"weight '{name}' in '{path}' claims {list(tensor.shape)}, more than the file holds")
+        raise ConfigError(f"weight {name!r:.80} in '{path}' claims {list(tensor.shape)}, more than the file holds")
     if tensor.is_floating_point() and bool(torch.isnan(tensor).any()):
-        raise ConfigError(f"weight '{name}' in '{path}' has values that are no numbers: its training went wrong")
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise ConfigError(f"weight {name!r:.80} in '{path}' has values that are no numbers: its training went wrong")

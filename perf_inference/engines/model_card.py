@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from perf_inference.engines.engine import PRECISIONS, ArraySpec
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, in_one_line
 
 CARD_FILE = "metadata.json"
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "int16", "int32", "int64", "bool")
@@ -54,7 +54,9 @@ class ModelCard:
         try:
             card = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"{CARD_FILE} of '{where}' is no JSON ({error}); export the model again") from error
+            raise ConfigError(
+                f"{CARD_FILE} of '{where}' is no JSON ({in_one_line(error)}); export the model again"
+            ) from error
         try:
             metadata = card["metadata"]
             if not all(isinstance(value, str) for value in metadata.values()):
@@ -67,7 +69,9 @@ class ModelCard:
         except KeyError as error:
             raise ConfigError(f"{CARD_FILE} of '{where}' has no {error}; export the model again") from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{CARD_FILE} of '{where}' is no model card ({error}); export the model again") from error
+            raise ConfigError(
+                f"{CARD_FILE} of '{where}' is no model card ({in_one_line(error)}); export the model again"
+            ) from error
 
 
 def _as_json(spec: ArraySpec) -> dict[str, Any]:

@@ -79,5 +79,5 @@ def _is_torchscript(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any("/code/" in name for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # of every kind, from a damaged one; the runtime will say what is wrong with it
         return False

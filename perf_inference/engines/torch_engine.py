@@ -16,7 +16,7 @@ from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Optio
 from perf_inference.engines.torch_call import CpuCall, Function, StagedCall
 from perf_inference.engines.torch_outputs import Trial, flat, output_specs, try_out
 from perf_inference.engines.torch_precision import WORKS
-from perf_inference.errors import ConfigError, EngineError, PerfInferenceError
+from perf_inference.errors import ConfigError, EngineError, PerfInferenceError, in_one_line
 from perf_inference.measure.torch_device import TorchDevice
 
 OutOfMemory = torch.cuda.OutOfMemoryError
@@ -78,7 +78,7 @@ class TorchEngine:
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"PyTorch failed on '{self.info.name}': {_first_line(error)}") from error
+            raise EngineError(f"PyTorch failed on '{self.info.name}': {in_one_line(error)}") from error
         return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ def refusals(name: str, precision: str, device: str) -> Iterator[None]:
         raise ConfigError(_no_room(name, device)) from error
     except Exception as error:
         raise ConfigError(
-            f"'{name}' does not run on {device} in {precision} ({_first_line(error)}); set {WORKS[precision]}"
+            f"'{name}' does not run on {device} in {precision} ({in_one_line(error)}); set {WORKS[precision]}"
         ) from error
 
 
@@ -168,8 +168,3 @@ def _no_room(name: str, device: str) -> str:
         left, total = torch.cuda.mem_get_info(torch.device(device))
         free = f" ({left / 1e9:.1f} of {total / 1e9:.1f} GB free)"
     return f"'{name}' does not fit into {device}{free}; set precision: fp16, a smaller batch, or device: cpu"
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__

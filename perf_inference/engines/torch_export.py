@@ -22,7 +22,7 @@ from perf_inference.engines.archive import read_archive
 from perf_inference.engines.engine import ArraySpec, Options
 from perf_inference.engines.model_card import CARD_FILE, DTYPES, ModelCard
 from perf_inference.engines.torch_engine import Network, TorchEngine, find_device, refusals
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, in_one_line
 
 _PARTS = re.compile(
     r"data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json)"
@@ -59,7 +59,7 @@ def open_engine(model: str, options: Options) -> TorchEngine:
             raise
     except Exception as error:
         raise ConfigError(f"'{path}' is no exported program that PyTorch {torch.__version__} takes "
-                          f"({_sentence(error)}); export it again with this PyTorch") from error  # fmt: skip
+                          f"({in_one_line(error)}); export it again with this PyTorch") from error  # fmt: skip
     return TorchEngine(
         Network(
             name=card.name,
@@ -80,7 +80,7 @@ def _check_harmless(texts: dict[str, bytes], names: dict[str, bytes | None], pat
     try:
         found = next(_more_than_tensors(texts, names), None)
     except Exception as error:  # a graph that is none: json, UTF-8, depth, missing keys
-        raise ConfigError(f"'{path}' is no exported program, or is damaged ({_sentence(error)})") from error
+        raise ConfigError(f"'{path}' is no exported program, or is damaged ({in_one_line(error)})") from error
     if found is not None:
         raise ConfigError(
             f"'{path}' holds {found}, and what a file asks for so can do all that you can do, such as delete your "
@@ -151,9 +151,9 @@ def _module(program: torch.export.ExportedProgram, device: str) -> torch.nn.Modu
         program = move_to_device_pass(program, device)
     # The engine's specs are checked already, and what the file says of guards is code.
     unguarded = {"check_guards": False} if "check_guards" in inspect.signature(program.module).parameters else {}
-    module: torch.nn.Module = program.module(**unguarded)
+    module: torch.fx.GraphModule = program.module(**unguarded)
+    for hooks in (module._forward_pre_hooks, module._forward_pre_hooks_with_kwargs, module._forward_hooks):
+        hooks.clear()  # the same checks once more: 40 us a call
+    module.graph.set_codegen(torch.fx.graph.CodeGen())  # tensors in, tuple out, however the network nests them
+    module.recompile()
     return module
-
-
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

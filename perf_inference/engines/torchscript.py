@@ -15,7 +15,7 @@ from perf_inference.engines.archive import read_archive
 from perf_inference.engines.engine import ArraySpec, Options
 from perf_inference.engines.model_card import CARD_FILE, ModelCard
 from perf_inference.engines.torch_engine import Network, TorchEngine, find_device, refusals
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, in_one_line
 
 _CONFIG = "config.txt"  # what Ultralytics' export says of itself, in JSON
 # What TorchScript's language has that reaches outside the network: files and other machines.
@@ -73,7 +73,7 @@ def _card(path: Path, files: dict[str, bytes | None]) -> ModelCard:
         try:
             return _ultralytics_card(path, json.loads(text))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ConfigError(f"{_CONFIG} in '{path}' is not what Ultralytics writes ({error})") from error
+            raise ConfigError(f"{_CONFIG} in '{path}' is not what Ultralytics writes ({in_one_line(error)})") from error
     raise ConfigError(
         f"'{path}' does not say what its inputs are (it has neither {CARD_FILE} nor {_CONFIG}); export it with "
         "perf-inference build --runtime torchscript, or save it with torch.jit.save(..., _extra_files="
@@ -97,5 +97,5 @@ def _ultralytics_card(path: Path, config: dict[str, Any]) -> ModelCard:
 
 def _last_line(error: BaseException) -> str:
     """Return the last line: in front of it PyTorch puts where in its own code it was."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = str(error).strip().splitlines()
     return lines[-1].strip()[:300] if lines else type(error).__name__
