@@ -47,14 +47,15 @@ class CpuCall:
         """
         self._function, self._kept = function, kept
         self._threads = threads or _DEFAULT_THREADS
-        self.copies_inputs = False  # for a function that writes to its inputs
+        self._copies_inputs = False  # once the function has been seen to write to them, as it is in the trial
 
     def run(self, arrays: Arrays) -> list[NDArray[Any]]:
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+        inputs = [self._tensor(array) for array in arrays]
         with torch.inference_mode():
-            inputs = [self._tensor(array) for array in arrays]
             outputs = self._function(*inputs)
+            self._copies_inputs = self._copies_inputs or any(tensor._version for tensor in inputs)
             others = self._kept.union([tensor.untyped_storage().data_ptr() for tensor in inputs])
             return [_own(tensor, others).numpy() for tensor in outputs]
 
@@ -62,7 +63,7 @@ class CpuCall:
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         flags = array.flags
-        if self.copies_inputs or not (flags.writeable and flags.c_contiguous and flags.aligned):
+        if self._copies_inputs or not (flags.writeable and flags.c_contiguous and flags.aligned):
             array = array.copy()  # PyTorch has no read-only tensors, and none with negative strides
         return torch.from_numpy(array)
 
