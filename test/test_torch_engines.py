@@ -352,6 +352,54 @@ def test_a_compiled_engine_keeps_the_contract(suffix: str, files: dict[str, Path
     engine.close()
 
 
+@pytest.mark.long
+def test_the_benchmark_runs_a_network_of_the_size_of_resnet_50(capsys: pytest.CaptureFixture[str]) -> None:
+    from perf_inference.cli import main
+
+    assert main(["bench", "torch", "--times", "1", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "25.6 M parameters" in printed
+    assert all(row in printed for row in ("plain fp32 eager", "engine fp32", "engine bf16", "1 samples a row"))
+
+
+# On a GPU
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no GPU here")
+
+
+@on_a_gpu
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_gpu_keeps_the_contract(graph: bool, check: Check, files: dict[str, Path]) -> None:
+    options = Options(device="cuda:0", cuda_graph=graph)
+    check(Subject(lambda: load(str(files[".pt"]), options=options), tolerance=1e-3))
+
+
+@on_a_gpu
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_gpu_gives_the_networks_own_outputs_from_a_graph(suffix: str, files: dict[str, Path]) -> None:
+    engine = load(str(files[suffix]), options=Options(device="cuda:0"))
+    assert (engine.info.device, engine.info.metadata["cuda_graph"]) == ("cuda:0", "yes")
+    for batch in (1, 3, 1, 2):
+        outputs = engine.infer(arrays(batch))
+        np.testing.assert_allclose(outputs["action"], expected(arrays(batch))["action"], atol=1e-2)
+        assert [*engine.parts_ns] == ["host_to_device", "compute", "device_to_host"]
+    engine.close()
+
+
+@on_a_gpu
+def test_what_cannot_be_captured_is_run_without_a_graph(engine_of: Callable[..., Engine]) -> None:
+    engine = engine_of(lambda own, x: x * own.weight * float(x.sum() * 0 + 1), options=Options(device="cuda:0"))
+    assert engine.info.metadata["cuda_graph"].startswith("no: ")
+    assert engine.infer({"joints": np.ones((1, 4), np.float32)})["y"].tolist() == [[2, 2, 2, 2]]
+
+
+@on_a_gpu
+def test_int8_on_a_gpu_is_refused(files: dict[str, Path]) -> None:
+    with pytest.raises(ConfigError, match="int8 runs on a CPU; set device: cpu"):
+        load(str(files[".pt"]), options=Options(device="cuda:0", precision="int8"))
+
+
 # TorchScript
 
 

@@ -98,6 +98,7 @@ class StagedCall:
         self._on_gpu = self._device.type == "cuda"
         self._stream = device.stream()
         self._split = DeviceSplit(self._stream)
+        self._current = torch.cuda.ExternalStream(self._stream.handle, self._device) if self._on_gpu else None
         self._cuda_graph = cuda_graph and self._on_gpu
         self._plans: OrderedDict[tuple[tuple[int, ...], ...], _Plan] = OrderedDict()
         self.parts_ns: Mapping[str, int] = NO_PARTS
@@ -128,9 +129,7 @@ class StagedCall:
             torch.cuda.empty_cache()
 
     def _on_stream(self) -> AbstractContextManager[Any]:
-        if not self._on_gpu:
-            return nullcontext()
-        return torch.cuda.stream(torch.cuda.ExternalStream(self._stream.handle, device=self._device))
+        return torch.cuda.stream(self._current) if self._on_gpu else nullcontext()
 
     def _add_plan(self, shapes: tuple[tuple[int, ...], ...], arrays: Arrays) -> _Plan:
         while len(self._plans) >= _MOST_PLANS:
@@ -149,7 +148,7 @@ class StagedCall:
         graph = torch.cuda.CUDAGraph()
         try:
             # thread_local: engines on other threads may allocate meanwhile
-            with torch.cuda.graph(graph, stream=torch.cuda.current_stream(), capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=self._current, capture_error_mode="thread_local"):
                 outputs = plan.replay()
         except torch.cuda.OutOfMemoryError:
             raise

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.torch_call import CpuCall, Function, StagedCall
-from perf_inference.engines.torch_outputs import Trial, flat, output_specs, try_out
+from perf_inference.engines.torch_outputs import flat, output_specs, try_out
 from perf_inference.engines.torch_precision import WORKS
 from perf_inference.errors import ConfigError, EngineError, PerfInferenceError, in_one_line
 from perf_inference.measure.torch_device import TorchDevice
@@ -53,13 +55,13 @@ class TorchEngine:
             call = _call(function, network, options, cuda_graph=False)
             trial = try_out(call.run, network.inputs)
             self.outputs = output_specs(trial, network.outputs, call.owned)
-            if options.compile:
-                function = _compiled(function, trial)
             if options.compile or (network.device != "cpu" and options.cuda_graph):
                 call.close()
-                call = _call(function, network, options, options.cuda_graph)
-                for inputs in trial.inputs:
-                    call.run(inputs)
+                with _compiling() if options.compile else nullcontext():
+                    function = _compiled(function, trial.free) if options.compile else function
+                    call = _call(function, network, options, options.cuda_graph)
+                    for inputs in trial.inputs:
+                        call.run(inputs)
         self._call: CpuCall | StagedCall | None = call
         self._splits = all(spec.shape[:1] == (None,) for spec in self.inputs + self.outputs)
         notes = {**call.note, **({"compile": "yes"} if options.compile else {})}
@@ -155,11 +157,26 @@ def _call(function: Function, network: Network, options: Options, cuda_graph: bo
     return CpuCall(function, options.threads, frozenset(tensor.untyped_storage().data_ptr() for tensor in state))
 
 
-def _compiled(function: Function, trial: Trial) -> Function:
-    """Return the function compiled; the caller's first runs on the trial's inputs do the work."""
-    free = any(a.shape != b.shape for a, b in zip(*trial.inputs, strict=True))
-    compiled: Function = torch.compile(function, dynamic=True if free else None)
+def _compiled(function: Function, free: bool) -> Function:
+    """Return the function as one that PyTorch compiles when it is first called; `free`: for all lengths at once."""
+    assert isinstance(function, FunctionType)
+    # What PyTorch compiles it keeps by the code, up to a number, and then compiles no more: each engine has its own.
+    own = FunctionType(function.__code__.replace(), function.__globals__, closure=function.__closure__)
+    compiled: Function = torch.compile(own, dynamic=True if free else None)
     return compiled
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's own, of what its compiler uses
+            yield
+    except OutOfMemory:
+        raise
+    except Exception as error:
+        raise ConfigError(f"PyTorch cannot compile this network here ({in_one_line(error)}); set compile: false, or "
+                          "install a C++ compiler (g++)") from error  # fmt: skip
 
 
 def _no_room(name: str, device: str) -> str:

@@ -26,6 +26,11 @@ class Trial(NamedTuple):
     inputs: tuple[Arrays, Arrays]
     outputs: tuple[Arrays, Arrays]
 
+    @property
+    def free(self) -> bool:
+        """Whether an axis of an input is free."""
+        return self.inputs[0] is not self.inputs[1]
+
 
 def flat(function: Callable[..., Any], names: Sequence[str] = ()) -> Callable[..., tuple[torch.Tensor, ...]]:
     """Return a function that returns a tuple of tensors, whatever `function` nests them in.
