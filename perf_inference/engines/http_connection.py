@@ -105,11 +105,11 @@ class _Socket:
     def sendall(self, data: Any) -> None:
         view = memoryview(data)
         while view:
-            self._socket.settimeout(self.deadline.left_s())
+            self._socket.settimeout(self.deadline.timeout_s())
             view = view[self._socket.send(view) :]
 
     def recv_into(self, buffer: Any) -> int:
-        self._socket.settimeout(self.deadline.left_s())
+        self._socket.settimeout(self.deadline.timeout_s())
         return self._socket.recv_into(buffer)
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -153,13 +153,16 @@ def _connected(address: Address, trusted: ssl.SSLContext | None, deadline: Deadl
     for left, (family, kind, protocol, _, place) in zip(range(len(places), 0, -1), places, strict=True):
         raw = socket.socket(family, kind, protocol)
         try:
-            raw.settimeout(deadline.left_s() / left)
+            raw.settimeout(deadline.timeout_s() / left)
             raw.connect(place)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if trusted is not None:
-                raw.settimeout(deadline.left_s())
+                raw.settimeout(deadline.timeout_s())
                 raw = trusted.wrap_socket(raw, server_hostname=address.host)
             return _Socket(raw, deadline)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:  # it went away
+            raw.close()
+            raise ConnectionError(f"TLS broke off: {error.reason or error}") from error
         except ssl.SSLError as error:
             raw.close()
             why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason
@@ -183,7 +186,7 @@ def _places(address: Address, deadline: Deadline) -> list[Any]:
 
     resolver = threading.Thread(target=resolve, name="resolve", daemon=True)
     resolver.start()
-    resolver.join(deadline.left_s())
+    resolver.join(deadline.timeout_s())
     if not found:
         raise TimeoutError
     if isinstance(found[0], OSError):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from perf_inference.engines.backoff import Backoff
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.oip import PACKED, SERVER_NS, array_of, spec_of, tensor_of
-from perf_inference.engines.remote_http import HttpTransport
+from perf_inference.engines.remote_opening import await_model, transport_of, words
 from perf_inference.engines.remote_transport import (
     Address,
     Answer,
@@ -26,12 +25,10 @@ from perf_inference.engines.remote_transport import (
     Description,
     RefusedError,
     Transport,
-    UntrustedError,
 )
 from perf_inference.errors import ConfigError, EngineError
 
 T = TypeVar("T")
-_PATIENCE = 10  # deadlines that a server may take to be there when the engine is opened
 _OURS = ("engine_precision", "engine_device", PACKED)  # what this package's own server says beside the model's own
 
 
@@ -45,9 +42,9 @@ def open_engine(model: str, options: Options) -> RemoteEngine:
     address = Address.of(model)
     if not (math.isfinite(options.deadline_ms) and options.deadline_ms > 0):
         raise ConfigError(f"deadline_ms must be over 0, got {options.deadline_ms:g}")
-    transport = _transport(address, options.certificates)
+    transport = transport_of(address, options.certificates)
     try:
-        described = _await(transport, address, options.deadline_ms / 1e3)
+        described = await_model(transport, address, options.deadline_ms / 1e3)
         return RemoteEngine(address, transport, described, options.deadline_ms)
     except BaseException:
         transport.close()
@@ -136,72 +133,10 @@ class RemoteEngine:
             ) from error
         except OSError as error:
             self._transport.close()
-            self._backoff.failed(_words(error))
-            raise EngineError(f"'{url}' cannot be reached: {_words(error)}") from error
+            self._backoff.failed(words(error))
+            raise EngineError(f"'{url}' cannot be reached: {words(error)}") from error
         self._backoff.succeeded()
         return result
-
-
-def _transport(address: Address, certificates: str) -> Transport:
-    trusted = _trusted(certificates) if address.secure else None
-    if address.scheme.startswith("http"):
-        return HttpTransport(address, trusted)
-    from perf_inference.engines.remote_grpc import GrpcTransport  # gRPC starts threads when it is imported
-
-    pem = None
-    if trusted is not None and certificates:
-        with open(certificates, "rb") as file:
-            pem = file.read()
-    return GrpcTransport(address, pem)
-
-
-def _trusted(certificates: str) -> ssl.SSLContext:
-    """Return a context that verifies a server, by the machine's own authorities if no file is given."""
-    try:
-        return ssl.create_default_context(cafile=certificates or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"certificates must be a PEM file of who signs the server's certificate, got '{certificates}': {error}"
-        ) from error
-
-
-def _await(transport: Transport, address: Address, deadline_s: float) -> Description:
-    """Return the model's description; try until the patience ends, for a server may start after the robot."""
-    patience = Deadline(_PATIENCE * deadline_s)
-    pause_s, last = Backoff.FIRST_NS / 1e9, ""
-    while True:
-        try:
-            return transport.describe(Deadline(min(deadline_s, patience.left_s())))
-        except RefusedError as error:
-            last = str(error)
-            _check_model(transport, address, deadline_s, last)
-        except UntrustedError as error:
-            raise ConfigError(f"'{address.url}' is not to be trusted: {_words(error)}; see certificates") from error
-        except ValueError as error:
-            raise ConfigError(f"'{address.url}' is no server of the Open Inference Protocol: {error}") from error
-        except TimeoutError:
-            last = f"no answer within {deadline_s * 1e3:g} ms"
-        except OSError as error:
-            last = _words(error)
-        transport.close()
-        try:
-            threading.Event().wait(min(pause_s, patience.left_s()))
-            patience.left_s()
-        except TimeoutError:
-            raise EngineError(
-                f"'{address.url}' was not ready within {patience.after_s:g} s: {last}; start its server, or correct it"
-            ) from None
-        pause_s = min(2 * pause_s, Backoff.LONGEST_NS / 1e9)
-
-
-def _check_model(transport: Transport, address: Address, deadline_s: float, why: str) -> None:
-    """Raise ConfigError if the server says what it has, and the model is not among it; else it may be loading."""
-    try:
-        there = transport.models(Deadline(deadline_s))
-    except (RefusedError, ValueError, OSError):
-        return
-    if address.model not in there:
-        raise ConfigError(f"'{address.url}' has no model '{address.model}', only {', '.join(there) or 'none'}: {why}")
 
 
 def _specs(kind: str, described: Description, owned: bool) -> tuple[ArraySpec, ...]:
@@ -220,7 +155,3 @@ def _parts_ns(total_ns: int, server_ns: Any) -> Mapping[str, int]:
     if type(server_ns) is not int or not 0 <= server_ns <= total_ns:
         return NO_PARTS
     return {"server": server_ns, "network": total_ns - server_ns}
-
-
-def _words(error: OSError) -> str:
-    return str(error.strerror or error) or type(error).__name__

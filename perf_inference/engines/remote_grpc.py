@@ -35,7 +35,7 @@ _LENGTH = struct.Struct("<I")  # before each element of a raw BYTES tensor
 _ALL = "failed to connect to all addresses; last error: "
 _MODEL_PARAMETERS = 6  # field of ModelMetadataResponse that the protocol has, but not Triton's version of it
 _BROKEN = (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
-_DISTRUST = ("handshake", "verification", "SSL")  # in gRPC's words for a server that is not trusted
+_DISTRUST = ("TSI_PROTOCOL_FAILURE", "verification check failed")  # in gRPC's words for a server that is not trusted
 
 
 class GrpcTransport:
@@ -96,13 +96,15 @@ class GrpcTransport:
             channel = self._channel = self._open()
         call: Callable[..., Any] = getattr(service_pb2_grpc.GRPCInferenceServiceStub(channel), method)
         try:
-            return call(request, timeout=deadline.left_s())
+            return call(request, timeout=deadline.timeout_s())
         except grpc.RpcError as error:
             code, words = error.code(), str(error.details()).rpartition(_ALL)[2]
             if code == grpc.StatusCode.DEADLINE_EXCEEDED:
                 self.close()
                 raise TimeoutError from error
-            if code in _BROKEN:
+            if "HTTP/2" in words:  # which did not come
+                raise ValueError(f"an answer must be gRPC, got something else: {words}") from error
+            if code in _BROKEN or words.startswith("Stream removed"):
                 self.close()
                 distrust = self._address.secure and any(sign in words for sign in _DISTRUST)
                 raise (UntrustedError if distrust else ConnectionError)(words) from error

@@ -68,13 +68,16 @@ class Deadline:
         self._end_s = time.monotonic() + after_s
 
     def left_s(self) -> float:
-        """Return the time that is left [s].
+        """Return the time that is left [s], 0 when none is."""
+        return max(0.0, self._end_s - time.monotonic())
+
+    def timeout_s(self) -> float:
+        """Return the time that is left [s] for one step.
 
         Raises:
             TimeoutError: none is.
         """
-        left_s = self._end_s - time.monotonic()
-        if left_s <= 0:
+        if not (left_s := self.left_s()):
             raise TimeoutError
         return left_s
 
