@@ -93,6 +93,7 @@ class Relay:
         self.answer: bytes | None = None  # answers this to whatever comes, and closes
         self.stalled = False  # takes all and answers nothing
         self.cut_bytes: int | None = None  # passes so much of the next answer, and closes
+        self.drips = False  # passes a byte each 10 ms
         self.accepted = 0
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -134,7 +135,11 @@ class Relay:
                 if self.cut_bytes is not None:
                     client.sendall(data[: self.cut_bytes])
                     break
-                client.sendall(data)
+                step = 1 if self.drips else len(data)
+                for start in range(0, len(data), step):
+                    client.sendall(data[start : start + step])
+                    if self.drips:
+                        threading.Event().wait(0.01)
         _end(client)
         _end(server)
 

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
 from importlib.util import find_spec
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from conftest import wait_until
 from numpy.typing import NDArray
@@ -23,6 +25,8 @@ if not (find_spec("mlserver") and find_spec("tritonclient")):
     pytest.skip("needs mlserver and tritonclient", allow_module_level=True)
 
 from inference_server import MLServer, Relay, free_port
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 
 from perf_inference import engines
 from perf_inference.engines import Engine, Options
@@ -146,12 +150,6 @@ def test_an_unknown_model_is_told_with_those_there(server: MLServer, protocol: s
         remote(server, protocol, "nothing")
 
 
-@pytest.mark.parametrize("model", ["grpc://", "http://host", "http://host/a/b", "grpc://host:x/m", "http://h/m?a=1"])
-def test_a_wrong_address_is_told(model: str) -> None:
-    with pytest.raises(ConfigError, match="must be given as grpc://host:8081/MODEL"):
-        engines.load(model)
-
-
 @both
 def test_a_server_that_is_not_there_is_waited_for(server: MLServer, protocol: str) -> None:
     url = f"{protocol}://127.0.0.1:{free_port()}/policy"
@@ -215,6 +213,16 @@ def test_garbage_is_an_error_and_passes(server: MLServer, protocol: str, what: s
             engine.infer(odd(1.0))
         relay.answer = None
         assert _answers(engine, 2.0)
+    relay.close()
+
+
+def test_an_answer_that_drips_has_one_deadline(server: MLServer) -> None:
+    relay = Relay(server.http)
+    url = f"http://127.0.0.1:{relay.port}/odd"
+    with closing(engines.load(url, options=Options(deadline_ms=500))) as engine:
+        relay.drips = True
+        with pytest.raises(EngineError, match=r"missed the deadline of 500 ms; given up after 5\d\d\.\d ms"):
+            engine.infer(odd(1.0))
     relay.close()
 
 
@@ -288,6 +296,42 @@ def test_closing_ends_a_request_under_way(server: MLServer, protocol: str) -> No
     engine.close()
     asking.join(5)
     assert raised
+
+
+def test_any_client_of_the_protocol_is_served(server: MLServer) -> None:
+    with closing(engines.load("policy")) as local:
+        inputs = sample(local.inputs, 1)
+        expected = local.infer(inputs)["action"]
+        names = {np.dtype(np.float32): "FP32", np.dtype(np.uint8): "UINT8"}
+
+    tensors = []
+    for name, array in inputs.items():
+        tensors.append(InferInput(name, list(array.shape), names[array.dtype]))
+        tensors[-1].set_data_from_numpy(array)
+    client = InferenceServerClient(f"127.0.0.1:{server.grpc}")
+    np.testing.assert_allclose(client.infer("policy", tensors).as_numpy("action"), expected, atol=1e-4)
+    with pytest.raises(InferenceServerException, match="input 'image' is missing; got"):
+        client.infer("policy", tensors[:2])
+    wrong = InferInput("image", [1, 2], "UINT8").set_data_from_numpy(np.zeros((1, 2), np.uint8))
+    with pytest.raises(InferenceServerException, match=r"'image' must be UINT8 \[1, 96, 128, 3\], got UINT8 \[1, 2\]"):
+        client.infer("policy", [*tensors[:2], wrong])
+    client.close()
+
+    listed = [
+        {"name": name, "shape": array.shape, "datatype": names[array.dtype], "data": array.tolist()}
+        for name, array in inputs.items()
+    ]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.http}/v2/models/policy/infer",
+        orjson.dumps({"id": "mine", "inputs": listed}),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        answer = orjson.loads(response.read())
+    assert answer["id"] == "mine"
+    assert answer["parameters"]["server_ns"] > 0
+    assert answer["outputs"][0]["datatype"] == "FP32"
+    np.testing.assert_allclose(np.reshape(answer["outputs"][0]["data"], expected.shape), expected, atol=1e-4)
 
 
 class Authority:

@@ -133,6 +133,10 @@ def _numbers(data: list[Any], count: int, dtype: np.dtype[Any], wanted: str) -> 
         return np.empty(0, dtype)
     if dtype.kind == "f" and found.dtype.kind == "O" and not set(map(type, found.flat)) - {float, int, type(None)}:
         found = found.astype(np.float64)
+    if dtype == np.uint64 and found.dtype.kind == "f":  # numbers on both sides of 2**63 have no common integer type
+        exact = np.array(data, object)
+        if set(map(type, exact.flat)) == {int} and exact.min() >= 0:
+            found = exact.astype(np.uint64)
     allowed = {"f": "fiu", "b": "b"}.get(dtype.kind, "iu")
     if found.dtype.kind not in allowed:
         raise ValueError(f"{wanted}, got elements like {str(found.flat[0])[:40]!r}")
