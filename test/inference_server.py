@@ -13,6 +13,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from conftest import wait_until
@@ -94,6 +95,7 @@ class Relay:
         self.stalled = False  # takes all and answers nothing
         self.cut_bytes: int | None = None  # passes so much of the next answer, and closes
         self.drips = False  # passes a byte each 10 ms
+        self.dropped = 0  # so many connections are closed, the oldest first, as soon as something comes
         self.accepted = 0
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -106,14 +108,14 @@ class Relay:
             while True:
                 client, _ = self._listener.accept()
                 self.accepted += 1
-                self._spawn(self._serve, client)
+                self._spawn(self._serve, client, self.accepted)
 
-    def _spawn(self, work: object, *sockets: socket.socket) -> None:
-        thread = threading.Thread(target=work, args=sockets, daemon=True)  # type: ignore[arg-type]
+    def _spawn(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _serve(self, client: socket.socket) -> None:
+    def _serve(self, client: socket.socket, number: int) -> None:
         with contextlib.suppress(OSError):
             if self._context is not None:
                 client = self._context.wrap_socket(client, server_side=True)
@@ -121,6 +123,8 @@ class Relay:
             self._open += [client, server]
             self._spawn(self._back, server, client)
             while data := client.recv(65536):
+                if number <= self.dropped:
+                    break
                 if self.answer is not None:
                     client.sendall(self.answer)
                     break

@@ -266,6 +266,17 @@ def test_an_idle_connection_that_the_server_closed_is_no_failure(server: MLServe
     relay.close()
 
 
+def test_a_connection_that_ends_just_when_it_is_used_again_is_replaced(server: MLServer) -> None:
+    relay = Relay(server.http)
+    with closing(engines.load(f"http://127.0.0.1:{relay.port}/odd", options=PATIENT)) as engine:
+        engine.infer(odd(1.0))
+        assert relay.accepted == 1
+        relay.dropped = 1
+        assert engine.infer(odd(2.0))["y"][0, 0] == 2
+        assert relay.accepted == 2
+    relay.close()
+
+
 def _answers(engine: Engine, value: float) -> bool:
     """Return whether the engine comes to answer again by itself."""
 
