@@ -14,6 +14,7 @@ from typing import Any
 
 from mlserver import MLModel
 from mlserver.errors import InferenceError, MLServerError
+from mlserver.settings import ModelSettings
 from mlserver.types import (
     InferenceRequest,
     InferenceResponse,
@@ -27,8 +28,8 @@ from numpy.typing import NDArray
 
 from perf_inference import engines
 from perf_inference.engines import ArraySpec, Engine, Options
-from perf_inference.engines.oip import PACKED, SERVER_NS, Tensor, array_of, datatype_of, pack, tensor_of
-from perf_inference.errors import ConfigError, InputError, PerfInferenceError
+from perf_inference.engines.oip import PACKED, SERVER_NS, TIMEOUT, Tensor, array_of, datatype_of, pack, tensor_of
+from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 
 _RESERVED = ("content_type", "headers")  # parameters that MLServer has a meaning of its own for
 _UNAVAILABLE = 500
@@ -37,23 +38,29 @@ _UNAVAILABLE = 500
 class EngineRuntime(MLModel):  # type: ignore[misc]
     """Serves one engine; `parameters.uri` is its model, `parameters.extra` its runtime and options."""
 
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__(settings)
+        self._engine: Engine | None = None
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name} engine")  # one call at a time
+
     async def load(self) -> bool:
         """Load the engine; what is wrong with its settings ends the server's start with a sentence."""
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"{self.name} engine")  # one call at a time
-        self._engine = await self._in_worker(self._load)
-        self.inputs = [_metadata(spec) for spec in self._engine.inputs]
-        self.outputs = [_metadata(spec) for spec in self._engine.outputs]
+        engine: Engine = await self._in_worker(self._load)
+        self.inputs = [_metadata(spec) for spec in engine.inputs]
+        self.outputs = [_metadata(spec) for spec in engine.outputs]
+        self._engine = engine
         return True
 
     async def unload(self) -> bool:
-        await self._in_worker(self._engine.close)
+        if self._engine is not None:
+            await self._in_worker(self._engine.close)
         self._worker.shutdown()
         return True
 
     async def metadata(self) -> MetadataModelResponse:
         """Return the engine's specs, and as parameters what its model file says of itself."""
         described = await super().metadata()
-        info = self._engine.info
+        info = self._loaded().info
         said = {name: text for name, text in info.metadata.items() if name not in _RESERVED}
         described.platform = described.platform or info.runtime
         described.parameters = Parameters(
@@ -64,7 +71,7 @@ class EngineRuntime(MLModel):  # type: ignore[misc]
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Run the engine, and tell how long that took, with the wait for an earlier request."""
         start_ns = time.monotonic_ns()
-        outputs = await self._in_worker(self._predict, payload)
+        outputs = await self._in_worker(self._predict, payload, start_ns)
         took = Parameters(**{SERVER_NS: time.monotonic_ns() - start_ns})
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs, parameters=took)
 
@@ -93,11 +100,22 @@ class EngineRuntime(MLModel):  # type: ignore[misc]
         beside = to_absolute_path(self.settings, parameters.uri)
         return engines.load(beside if Path(beside).is_file() else parameters.uri, runtime, options)
 
-    def _predict(self, payload: InferenceRequest) -> list[ResponseOutput]:
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise MLServerError(f"model '{self.name}' is not loaded", _UNAVAILABLE)
+        return self._engine
+
+    def _predict(self, payload: InferenceRequest, arrived_ns: int) -> list[ResponseOutput]:
+        engine = self._loaded()
+        timeout_us = getattr(payload.parameters, TIMEOUT, None)
+        waited_us = (time.monotonic_ns() - arrived_ns) / 1e3
+        if isinstance(timeout_us, int) and waited_us > timeout_us:  # else robots that gave up would be served for ever
+            times = f"its timeout of {timeout_us / 1e3:g} ms, but had waited for {waited_us / 1e3:.1f} ms"
+            raise EngineError(f"a request must be run within {times}")
         given = {said.name: said for said in payload.inputs}
         inputs: dict[str, NDArray[Any]] = {}
         packed = text = False
-        for spec in self._engine.inputs:
+        for spec in engine.inputs:
             if spec.name not in given:
                 raise InputError(f"input '{spec.name}' is missing; got {sorted(given)}")
             tensor = _tensor(given[spec.name])
@@ -107,8 +125,8 @@ class EngineRuntime(MLModel):  # type: ignore[misc]
                 inputs[spec.name] = array_of(tensor, spec)
             except ValueError as error:
                 raise InputError(f"input {error}") from error
-        outputs = self._engine.infer(inputs)
-        return [_output(spec, outputs[spec.name], packed, text) for spec in self._engine.outputs]
+        outputs = engine.infer(inputs)
+        return [_output(spec, outputs[spec.name], packed, text) for spec in engine.outputs]
 
 
 def _metadata(spec: ArraySpec) -> MetadataTensor:

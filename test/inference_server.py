@@ -96,7 +96,7 @@ class Relay:
         self.cut_bytes: int | None = None  # passes so much of the next answer, and closes
         self.drips = False  # passes a byte each 10 ms
         self.dropped = 0  # so many connections are closed, the oldest first, as soon as something comes
-        self.accepted = 0
+        self.accepted = self.received_bytes = 0
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -123,6 +123,7 @@ class Relay:
             self._open += [client, server]
             self._spawn(self._back, server, client)
             while data := client.recv(65536):
+                self.received_bytes += len(data)
                 if number <= self.dropped:
                     break
                 if self.answer is not None:

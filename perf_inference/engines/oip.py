@@ -36,6 +36,7 @@ DATATYPES = {
 _NAMES = {np.dtype(dtype): name for name, dtype in DATATYPES.items()}
 BYTES = "BYTES"
 PACKED = "packed_tensors"
+TIMEOUT = "timeout"  # a parameter of a request, as Triton has it: after so long nobody waits for the answer [us]
 SERVER_NS = "server_ns"  # a parameter of an answer: how long the server worked on it, on its own clock
 
 

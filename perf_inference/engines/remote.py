@@ -114,7 +114,7 @@ class RemoteEngine:
         return {spec.name: array_of(named[spec.name], spec) for spec in self.outputs}, answer
 
     def _translated(self, ask: Callable[[], T], start_ns: int) -> T:
-        """Return what `ask` does, its failures turned into EngineErrors; keep the back-off and the connection."""
+        """Return what `ask` does, its failures turned into EngineErrors."""
         url = self._address.url
         try:
             result = ask()
@@ -122,17 +122,15 @@ class RemoteEngine:
             self._backoff.succeeded()  # it is there
             raise EngineError(f"'{url}' refused the request: {error}") from error
         except ValueError as error:
-            self._transport.close()
+            self._transport.close()  # what else may come on this connection?
             raise EngineError(f"'{url}' gave a wrong answer: {error}") from error
         except TimeoutError as error:
-            self._transport.close()  # its late answer goes with the connection
             after_ms = (time.monotonic_ns() - start_ns) / 1e6
             self._backoff.failed(f"no answer within {self._deadline_ms:g} ms")
             raise EngineError(
                 f"'{url}' missed the deadline of {self._deadline_ms:g} ms; given up after {after_ms:.1f} ms"
             ) from error
         except OSError as error:
-            self._transport.close()
             self._backoff.failed(words(error))
             raise EngineError(f"'{url}' cannot be reached: {words(error)}") from error
         self._backoff.succeeded()

@@ -14,7 +14,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 
-from perf_inference.engines.oip import BYTES, PACKED, Tensor, pack
+from perf_inference.engines.oip import BYTES, PACKED, TIMEOUT, Tensor, pack
 from perf_inference.engines.remote_transport import (
     Address,
     Answer,
@@ -27,7 +27,7 @@ from perf_inference.engines.remote_transport import (
 _CHANNEL = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", 1 << 30),
-    ("grpc.use_local_subchannel_pool", 1),  # else a new channel takes over the back-off of one that was given up
+    ("grpc.use_local_subchannel_pool", 1),  # else engines of one server share a connection, and its back-off
     ("grpc.enable_retries", 0),
     ("grpc.enable_http_proxy", 0),
 )
@@ -72,10 +72,12 @@ class GrpcTransport:
 
     def ask(self, request_id: str, inputs: Sequence[Tensor], deadline: Deadline) -> Answer:
         tensors = [pack(tensor, text=False) for tensor in inputs] if self._packed else inputs
+        timeout = {TIMEOUT: messages.InferParameter(int64_param=deadline.left_us())} if self._packed else {}
         request = messages.ModelInferRequest(
             model_name=self._address.model,
             model_version=self._address.version,
             id=request_id,
+            parameters=timeout,
             inputs=[_input(tensor) for tensor in tensors],
             raw_input_contents=[_raw(tensor) for tensor in tensors],
         )

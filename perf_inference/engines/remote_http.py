@@ -18,7 +18,7 @@ import orjson
 from numpy.typing import NDArray
 
 from perf_inference.engines.http_connection import Connection
-from perf_inference.engines.oip import DATATYPES, PACKED, Tensor, pack
+from perf_inference.engines.oip import DATATYPES, PACKED, TIMEOUT, Tensor, pack
 from perf_inference.engines.remote_transport import Address, Answer, Deadline, Description, RefusedError
 from perf_inference.errors import InputError
 
@@ -59,7 +59,7 @@ class HttpTransport:
         return sorted({str(_mapping(entry).get("name")) for entry in index})
 
     def ask(self, request_id: str, inputs: Sequence[Tensor], deadline: Deadline) -> Answer:
-        header, buffers = self._request(request_id, inputs)
+        header, buffers = self._request(request_id, inputs, deadline)
         encoded = orjson.dumps(header)
         headers = {**_BINARY, _HEADER_LENGTH: str(len(encoded))} if buffers else _JSON
         body, answered = self._exchange("POST", f"{self._model}/infer", headers, [encoded, *buffers], deadline)
@@ -82,7 +82,9 @@ class HttpTransport:
     def close(self) -> None:
         self._connection.close()
 
-    def _request(self, request_id: str, inputs: Sequence[Tensor]) -> tuple[dict[str, Any], list[Any]]:
+    def _request(
+        self, request_id: str, inputs: Sequence[Tensor], deadline: Deadline
+    ) -> tuple[dict[str, Any], list[Any]]:
         """Return the JSON header and the buffers that follow it."""
         if self._binary:
             sizes = [{"binary_data_size": len(tensor.data)} for tensor in inputs]
@@ -93,7 +95,9 @@ class HttpTransport:
             header = {"id": request_id, "inputs": listed, "parameters": {"binary_data_output": True}}
             return header, [tensor.data for tensor in inputs]
         tensors = [pack(tensor, text=True) if self._packed else _listed(tensor) for tensor in inputs]
-        return {"id": request_id, "inputs": [tensor._asdict() for tensor in tensors]}, []
+        parameters = {TIMEOUT: deadline.left_us()} if self._packed else {}
+        listed = [tensor._asdict() for tensor in tensors]
+        return {"id": request_id, "inputs": listed, "parameters": parameters}, []
 
     def _get(self, path: str, deadline: Deadline) -> Mapping[str, Any]:
         body, _ = self._exchange("GET", path, {}, [], deadline)

@@ -71,6 +71,10 @@ class Deadline:
         """Return the time that is left [s], 0 when none is."""
         return max(0.0, self._end_s - time.monotonic())
 
+    def left_us(self) -> int:
+        """Return the time that is left [us], 0 when none is."""
+        return round(1e6 * self.left_s())
+
     def timeout_s(self) -> float:
         """Return the time that is left [s] for one step.
 
@@ -112,7 +116,7 @@ class Answer(NamedTuple):
 
 
 class Transport(Protocol):
-    """One connection to a server, made when it is needed; a connection that failed is not used again.
+    """One connection to a server, made when it is needed; one that failed is closed, and its late answer with it.
 
     Each method that asks the server raises:
         TimeoutError: no answer before the deadline.
