@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
-from google.protobuf.unknown_fields import UnknownFieldSet
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 
@@ -23,6 +22,14 @@ from perf_inference.engines.remote_transport import (
     RefusedError,
     UntrustedError,
 )
+
+try:
+    from google.protobuf.unknown_fields import UnknownFieldSet as unknown_fields  # noqa: N813
+except ImportError:  # protobuf 3, as tritonclient 2.40 wants it
+
+    def unknown_fields(message: Any) -> Any:
+        return message.UnknownFields()
+
 
 _CHANNEL = (
     ("grpc.max_send_message_length", -1),
@@ -171,7 +178,5 @@ def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
 def _model_parameters(model: Any) -> dict[str, Any]:
     """Return the parameters of a model's metadata."""
     entry = messages.ModelInferResponse.ParametersEntry  # what a map of parameters consists of, here as there
-    found = [
-        entry.FromString(field.data) for field in UnknownFieldSet(model) if field.field_number == _MODEL_PARAMETERS
-    ]
+    found = [entry.FromString(field.data) for field in unknown_fields(model) if field.field_number == _MODEL_PARAMETERS]
     return _parameters({item.key: item.value for item in found})
