@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perf_inference.demo.detector_net import CHANNELS, GRID, Backbone, Channels, backbone_groups, image_spec, is_fused
-from perf_inference.demo.layers import Weights, chain, inputs_of, loaded, outputs_of, size
+from perf_inference.demo.layers import Weights, chain, inputs_of, loaded, outputs_of, size, training_in_bf16
 from perf_inference.demo.scenes import COLORS, RELATIONS, SHAPES
 from perf_inference.engines.architectures import Architecture, Group, Part
 
@@ -85,7 +85,7 @@ class Captioner(nn.Module):
 
     def _picture(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return what can be seen [B, 58, 768] and the attention's keys [B, 32, 768]."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):  # halves the time of a step
+        with training_in_bf16(self):
             features = self.backbone(image)
         where = self.positions.expand(image.shape[0], -1, -1, -1)
         seen = torch.cat([self.look(torch.cat([features.float(), where], dim=1)), where], dim=1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perf_inference.demo import training
-from perf_inference.demo.layers import Weights, chain, conv, inputs_of, loaded, outputs_of, size
+from perf_inference.demo.layers import Weights, chain, conv, inputs_of, loaded, outputs_of, size, training_in_bf16
 from perf_inference.demo.scenes import COLORS, SHAPES
 from perf_inference.engines.architectures import Architecture, Group
 from perf_inference.engines.engine import ArraySpec
@@ -99,7 +99,7 @@ class Detector(nn.Module):
 
     def raw(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return logits: item [B, 1, 768], colours [B, 6, 768], shapes [B, 4, 768]; and boxes [B, 4, 768]."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training):  # halves the time of a step
+        with training_in_bf16(self):
             features = self.backbone(image)
         out = self.head(features.float()).flatten(2)
         item, color, shape, box = out.split(self.parts, dim=1)
