@@ -49,7 +49,7 @@ def write(source: Path, target: Path, options: Options, shapes: Shapes) -> None:
     precision = "fp32" if options.precision == "auto" or target.suffix == ".onnx" else options.precision
     metadata = {**checkpoint.metadata, "architecture": name}
     try:
-        with _quiet(), torch.inference_mode(target.suffix != ".pt2"):
+        with _quiet(), torch.no_grad():
             module = in_precision(network.module.eval().requires_grad_(False), precision)
             trial = try_out(CpuCall(flat(module, network.outputs)).run, network.inputs)
             outputs = output_specs(trial, network.outputs, owned=True)
