@@ -1,4 +1,5 @@
-/* A CUDA runtime whose device is a clock: what is asynchronous in the real one takes time here, and nothing is done.
+/* A CUDA runtime whose device is a clock: what is asynchronous in the real one takes time here, and nothing is computed;
+ * device memory is host memory, and copies are made at once.
  *
  * Each stream is busy until a moment; work moves that moment on, waiting sleeps until it, an event notes it. The
  * signatures are those of cuda_runtime_api.h; compiled with -DCHECK they are compared with the real header's.
@@ -14,17 +15,24 @@
 typedef int cudaError_t;
 typedef struct CUstream_st *cudaStream_t;
 typedef struct CUevent_st *cudaEvent_t;
+typedef struct CUgraph_st *cudaGraph_t;
+typedef struct CUgraphExec_st *cudaGraphExec_t;
+enum cudaMemcpyKind { HOST_TO_DEVICE = 1, DEVICE_TO_HOST = 2 };
+enum cudaStreamCaptureMode { GLOBAL, THREAD_LOCAL };
+enum cudaDeviceAttr { MAJOR = 75, MINOR = 76 };
 #define CUDARTAPI
 #endif
 #define OK ((cudaError_t)0)
 #define NO_DEVICE ((cudaError_t)100)
 #define INVALID ((cudaError_t)1)
 
-struct CUstream_st { double busy_until_s; };
+struct CUgraph_st { double seconds; };
+struct CUgraphExec_st { double seconds; };
+struct CUstream_st { double busy_until_s; struct CUgraph_st *capturing; };
 struct CUevent_st { double at_s; };
 static struct CUstream_st default_streams[2];
 static struct CUstream_st *made[64];
-static int n_made, broken;
+static int n_made, broken, held;
 static _Thread_local int current;
 
 static double now_s(void) {
@@ -39,6 +47,12 @@ static cudaError_t until(double at_s) {
 }
 static struct CUstream_st *of(cudaStream_t stream) { return stream ? stream : &default_streams[current]; }
 void fakeBreak(int value) { broken = value; }
+int fakeHeld(void) { return held; } /* blocks of memory, graphs */
+static void give(cudaStream_t stream, double seconds) {
+    struct CUstream_st *s = of(stream);
+    if (s->capturing) { s->capturing->seconds += seconds; return; }
+    s->busy_until_s = (s->busy_until_s > now_s() ? s->busy_until_s : now_s()) + seconds;
+}
 
 cudaError_t CUDARTAPI cudaGetDeviceCount(int *count) {
     const char *devices = getenv("FAKE_CUDA_DEVICES");
@@ -91,12 +105,50 @@ cudaError_t CUDARTAPI cudaMemGetInfo(size_t *available, size_t *total) {
     *available = 6000000000, *total = 8000000000;
     return OK;
 }
-cudaError_t CUDARTAPI cudaMalloc(void **pointer, size_t size) { *pointer = malloc(16); return size ? OK : INVALID; }
-cudaError_t CUDARTAPI cudaFree(void *pointer) { free(pointer); return OK; }
+cudaError_t CUDARTAPI cudaMalloc(void **pointer, size_t size) {
+    *pointer = malloc(size), held++;
+    return size ? OK : INVALID;
+}
+cudaError_t CUDARTAPI cudaFree(void *pointer) { free(pointer), held--; return OK; }
+cudaError_t CUDARTAPI cudaMallocHost(void **pointer, size_t size) { return cudaMalloc(pointer, size); }
+cudaError_t CUDARTAPI cudaFreeHost(void *pointer) { return cudaFree(pointer); }
 /* one nanosecond a kilobyte: 64 MiB take 65.5 us */
 cudaError_t CUDARTAPI cudaMemsetAsync(void *pointer, int value, size_t count, cudaStream_t stream) {
-    struct CUstream_st *s = of(stream);
     (void)pointer, (void)value;
-    s->busy_until_s = (s->busy_until_s > now_s() ? s->busy_until_s : now_s()) + 1e-9 * (double)(count / 1024);
+    give(stream, 1e-9 * (double)(count / 1024));
     return OK;
 }
+cudaError_t CUDARTAPI cudaMemcpyAsync(void *to, const void *from, size_t count, enum cudaMemcpyKind kind,
+                                      cudaStream_t stream) {
+    if (kind != 1 && kind != 2) return INVALID;
+    memcpy(to, from, count);
+    give(stream, 1e-9 * (double)(count / 1024));
+    return broken ? (cudaError_t)700 : OK;
+}
+cudaError_t CUDARTAPI cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
+    *value = attribute == 75 ? 8 : 6 + device;
+    return attribute == 75 || attribute == 76 ? OK : INVALID;
+}
+cudaError_t CUDARTAPI cudaGetLastError(void) { return OK; }
+cudaError_t CUDARTAPI cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
+    if (mode != 1 || !stream) return INVALID;
+    stream->capturing = calloc(1, sizeof *stream->capturing), held++;
+    return OK;
+}
+cudaError_t CUDARTAPI cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    *graph = stream->capturing;
+    stream->capturing = NULL;
+    return broken ? (cudaError_t)901 : OK;
+}
+cudaError_t CUDARTAPI cudaGraphInstantiateWithFlags(cudaGraphExec_t *made_of, cudaGraph_t graph, unsigned long long flags) {
+    if (flags) return INVALID;
+    *made_of = calloc(1, sizeof **made_of), held++;
+    (*made_of)->seconds = graph->seconds;
+    return OK;
+}
+cudaError_t CUDARTAPI cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+    give(stream, graph->seconds);
+    return OK;
+}
+cudaError_t CUDARTAPI cudaGraphExecDestroy(cudaGraphExec_t graph) { free(graph), held--; return OK; }
+cudaError_t CUDARTAPI cudaGraphDestroy(cudaGraph_t graph) { free(graph), held--; return OK; }

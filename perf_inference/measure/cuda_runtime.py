@@ -1,4 +1,4 @@
-"""The CUDA runtime through ctypes: waiting and events for engines that come without PyTorch.
+"""The CUDA runtime through ctypes: waiting, events, memory and graphs for engines that come without PyTorch.
 
 Names and signatures are those of cuda_runtime_api.h (CUDA 10 to 13). Any copy of the runtime does: all of them work on
 the one primary context of a device that TensorRT, ONNX Runtime and PyTorch of this process use as well.
@@ -10,7 +10,7 @@ import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,21 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaMalloc": (POINTER(c_void_p), c_size_t),
     "cudaMemsetAsync": (c_void_p, c_int, c_size_t, c_void_p),
     "cudaFree": (c_void_p,),
+    "cudaMallocHost": (POINTER(c_void_p), c_size_t),
+    "cudaFreeHost": (c_void_p,),
+    "cudaMemcpyAsync": (c_void_p, c_void_p, c_size_t, c_int, c_void_p),
+    "cudaDeviceGetAttribute": (POINTER(c_int), c_int, c_int),
+    "cudaGetLastError": (),
 }
+GRAPH_SIGNATURES: dict[str, tuple[Any, ...]] = {  # CUDA 11.4 and later have them all
+    "cudaStreamBeginCapture": (c_void_p, c_int),
+    "cudaStreamEndCapture": (c_void_p, POINTER(c_void_p)),
+    "cudaGraphInstantiateWithFlags": (POINTER(c_void_p), c_void_p, c_ulonglong),
+    "cudaGraphLaunch": (c_void_p, c_void_p),
+    "cudaGraphExecDestroy": (c_void_p,),
+    "cudaGraphDestroy": (c_void_p,),
+}
+_MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor, -Minor
 _STREAM_NON_BLOCKING = 1  # cudaStreamNonBlocking: does not wait for the default stream
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2", "libcudart.so")
 _WORK_BYTES, _WORK_TIMES = 64 << 20, 200
@@ -59,7 +73,8 @@ class CudaRuntime:
         self.path = path
         try:
             self._lib = ctypes.CDLL(path)  # gives the GIL away while it waits
-            for name, arguments in _SIGNATURES.items():
+            self.has_graphs = all(hasattr(self._lib, name) for name in GRAPH_SIGNATURES)
+            for name, arguments in {**_SIGNATURES, **(GRAPH_SIGNATURES if self.has_graphs else {})}.items():
                 function = getattr(self._lib, name)
                 function.argtypes, function.restype = arguments, c_int
             self._lib.cudaGetErrorString.argtypes = (c_int,)
@@ -79,10 +94,14 @@ class CudaRuntime:
             meaning = (self._lib.cudaGetErrorString(code) or b"unknown error").decode(errors="replace")
             raise EngineError(f"{name}: {meaning} (cudaError {code})")
 
-    def integer(self, name: str) -> int:
-        """Return what a function with one int* argument gives."""
+    def forget_error(self) -> None:
+        """Take back the last call's error, so that no other library of this process finds it."""
+        self._lib.cudaGetLastError()
+
+    def integer(self, name: str, *arguments: Any) -> int:
+        """Return what a function with a first int* argument gives."""
         value = c_int()
-        self.call(name, byref(value))
+        self.call(name, byref(value), *arguments)
         return value.value
 
     def pointer(self, name: str, *arguments: Any) -> int:
@@ -112,6 +131,12 @@ class CudaDevice:
         bus_id = ctypes.create_string_buffer(32)
         runtime.call("cudaDeviceGetPCIBusId", bus_id, len(bus_id), index)
         self.pci_bus_id: str | None = bus_id.value.decode()
+
+    @property
+    def compute_capability(self) -> str:
+        """What its instructions are: `8.7` of a Jetson AGX Orin."""
+        of = [self.runtime.integer("cudaDeviceGetAttribute", part, self.index) for part in (_MAJOR, _MINOR)]
+        return f"{of[0]}.{of[1]}"
 
     def synchronize(self) -> None:
         with self.runtime.selected(self.index):

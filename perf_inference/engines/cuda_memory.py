@@ -1,0 +1,100 @@
+"""Arrays that lie in host memory and on a GPU, and a GPU's work caught in a graph; through the CUDA runtime alone."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perf_inference.errors import EngineError
+from perf_inference.measure.cuda_runtime import CudaDevice, CudaStream
+
+_HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2  # cudaMemcpyKind
+_THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may allocate meanwhile
+
+
+class _Block:
+    """Memory of CUDA's that goes with the object."""
+
+    def __init__(self, device: CudaDevice, size_bytes: int, made_by: str, freed_by: str) -> None:
+        self._runtime, self._freed_by, self.address = device.runtime, freed_by, 0
+        with device.runtime.selected(device.index):
+            self.address = device.runtime.pointer(made_by, max(1, size_bytes))
+
+    def __del__(self) -> None:
+        if self.address and not sys.is_finalizing():
+            self._runtime.call(self._freed_by, self.address)
+
+
+class CudaArray:
+    """An array twice: `host`, in page-locked memory, and at `address` on the device; a stream copies between them."""
+
+    def __init__(self, device: CudaDevice, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Allocate both; what they hold is not defined.
+
+        Raises:
+            EngineError: there is no room.
+        """
+        self._runtime, self._size_bytes = device.runtime, math.prod(shape) * dtype.itemsize
+        self._device = _Block(device, self._size_bytes, "cudaMalloc", "cudaFree")
+        locked = _Block(device, self._size_bytes, "cudaMallocHost", "cudaFreeHost")
+        memory = (ctypes.c_uint8 * self._size_bytes).from_address(locked.address)
+        memory._block = locked  # type: ignore[attr-defined]  # freed with the last view of it, not with this object
+        self.host: NDArray[Any] = np.frombuffer(memoryview(memory), dtype).reshape(shape)
+
+    @property
+    def address(self) -> int:
+        """Where the device's copy begins."""
+        return self._device.address
+
+    def to_device(self, stream: CudaStream) -> None:
+        """Let the stream copy the host's array to the device."""
+        source = self.host.ctypes.data
+        self._runtime.call("cudaMemcpyAsync", self.address, source, self._size_bytes, _HOST_TO_DEVICE, stream.handle)
+
+    def to_host(self, stream: CudaStream) -> None:
+        """Let the stream copy the device's array to the host."""
+        target = self.host.ctypes.data
+        self._runtime.call("cudaMemcpyAsync", target, self.address, self._size_bytes, _DEVICE_TO_HOST, stream.handle)
+
+
+class CudaGraph:
+    """Work that a stream was given once, launched as a whole; its addresses stay those of the first time."""
+
+    def __init__(self, stream: CudaStream, work: Callable[[], None]) -> None:
+        """Catch what `work` gives to the stream; nothing of it is done yet.
+
+        Raises:
+            EngineError: it cannot be caught (the work waits, allocates, or fails), or CUDA is older than 11.4.
+        """
+        self._runtime, self._stream, self._handle = stream.device.runtime, stream, 0
+        if not self._runtime.has_graphs:
+            raise EngineError(f"{self._runtime.path} has no CUDA graphs; they came with CUDA 11.4")
+        with self._runtime.selected(stream.device.index):
+            self._runtime.call("cudaStreamBeginCapture", stream.handle, _THREAD_LOCAL)
+            graph = ctypes.c_void_p()
+            try:
+                try:
+                    work()
+                finally:
+                    self._runtime.call("cudaStreamEndCapture", stream.handle, ctypes.byref(graph))
+                self._handle = self._runtime.pointer("cudaGraphInstantiateWithFlags", graph, 0)
+            except BaseException:
+                self._runtime.forget_error()
+                raise
+            finally:
+                if graph.value:
+                    self._runtime.call("cudaGraphDestroy", graph)
+
+    def launch(self) -> None:
+        """Give the work to the stream again."""
+        self._runtime.call("cudaGraphLaunch", self._handle, self._stream.handle)
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", 0) and not sys.is_finalizing():
+            self._runtime.call("cudaGraphExecDestroy", self._handle)
