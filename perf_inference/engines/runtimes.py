@@ -16,14 +16,14 @@ class Runtime:
 
     name: str
     suffixes: tuple[str, ...]  # of the files that it takes as they are
-    library: str  # what it imports
+    library: str  # what it imports; `a or b`: one of them
     install: str  # the command that brings it
 
     @property
     def installed(self) -> bool:
         """Whether its library can be imported here (it is not)."""
         try:
-            return find_spec(self.library) is not None
+            return any(find_spec(name) is not None for name in self.library.split(" or "))
         except ModuleNotFoundError:  # of a parent package
             return False
 
@@ -36,7 +36,7 @@ RUNTIMES = {
         Runtime("torch", (".safetensors", ".pt", ".pth"), "torch", _TORCH),
         Runtime("torchscript", (".torchscript", ".ts"), "torch", _TORCH),
         Runtime("torch_export", (".pt2",), "torch", _TORCH),
-        Runtime("tensorrt", (".engine", ".plan", ".trt"), "tensorrt", "pip install tensorrt"),
+        Runtime("tensorrt", (".engine", ".plan", ".trt"), "tensorrt or tensorrt_lean", "pip install tensorrt"),
         Runtime("openvino", (".xml", ".onnx"), "openvino", "pip install 'perf_inference[openvino]'"),
         Runtime("remote", (), "tritonclient", "pip install 'perf_inference[remote]'"),
     )
