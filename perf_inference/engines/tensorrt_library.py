@@ -1,0 +1,88 @@
+"""NVIDIA's bindings of TensorRT, whichever are here: the whole of it, or those that only run engines."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from perf_inference.engines.plan_file import Machine
+from perf_inference.errors import ConfigError
+from perf_inference.measure.cuda_runtime import CudaDevice, NoCudaError, load_runtime
+
+BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
+_INSTALL = "pip install tensorrt (on a Jetson it comes with JetPack)"
+
+
+def running() -> Any:
+    """Return the bindings to run engines with.
+
+    Raises:
+        ConfigError: none can be imported; says why.
+    """
+    said = []
+    for name in BINDINGS:
+        try:
+            return importlib.import_module(name)
+        except (ImportError, OSError, RuntimeError) as error:  # noqa: PERF203, its libraries may not be there
+            said.append(str(error).splitlines()[0])
+    raise ConfigError(f"runtime 'tensorrt' needs {' or '.join(BINDINGS)} ({'; '.join(said)}): {_INSTALL}")
+
+
+def building() -> Any:
+    """Return the bindings to build engines with.
+
+    Raises:
+        ConfigError: the whole of TensorRT cannot be imported; says why.
+    """
+    try:
+        found = importlib.import_module("tensorrt")
+    except (ImportError, OSError, RuntimeError) as error:
+        raise ConfigError(f"building for TensorRT needs all of it ({error}): {_INSTALL}") from error
+    if not hasattr(found, "OnnxParser"):
+        raise ConfigError(f"the tensorrt that is installed cannot build engines, it has no OnnxParser: {_INSTALL}")
+    return found
+
+
+def gpu(wanted: str) -> CudaDevice:
+    """Return the GPU; `auto` is the first. Without one, TensorRT ends the process instead of raising an error.
+
+    Raises:
+        ConfigError: no such GPU, or no driver; says why.
+    """
+    kind, _, number = wanted.partition(":")
+    if kind not in ("auto", "cuda") or (number and not number.isdecimal()):
+        raise ConfigError(f"runtime 'tensorrt' runs on a GPU: device must be auto, cuda or cuda:N, got '{wanted}'")
+    try:
+        runtime = load_runtime()
+    except NoCudaError as error:
+        raise ConfigError(
+            f"runtime 'tensorrt' needs an NVIDIA GPU with its driver, and there is none: {error}; take runtime onnx or "
+            "openvino with the model's .onnx file"
+        ) from error
+    if int(number or 0) >= runtime.devices:
+        raise ConfigError(f"device '{wanted}' is not here: {runtime.path} finds {runtime.devices} device(s)")
+    return CudaDevice(runtime, int(number or 0))
+
+
+def machine(trt: Any, device: CudaDevice) -> Machine:
+    """Return what plans are bound to here."""
+    return Machine(trt.__version__, device.gpu_name or "", device.compute_capability)
+
+
+def logger(trt: Any) -> Any:
+    """Return a logger that keeps the errors in `errors`, as TensorRT's functions return only that they failed."""
+
+    class Log(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR) and len(self.errors) < 20:
+                self.errors.append(message)
+
+        @property
+        def said(self) -> str:
+            return "; ".join(self.errors[:2]) or "TensorRT does not say why"
+
+    return Log()

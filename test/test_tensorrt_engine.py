@@ -1,0 +1,281 @@
+"""TensorRT without a GPU: plan files and their headers, what fits, what is refused, and the real bindings' names.
+
+Running and building need a GPU; nothing here stands in for TensorRT itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perf_inference import engines
+from perf_inference.building import tensorrt as builder
+from perf_inference.building.tensorrt import require_source
+from perf_inference.engines import Options, tensorrt, tensorrt_library
+from perf_inference.engines.plan_file import Built, Machine, read_plan, write_plan
+from perf_inference.errors import ConfigError
+from perf_inference.measure import cuda_runtime
+from perf_inference.measure.cuda_runtime import NoCudaError
+
+PLAN = b"ftrt" + bytes(range(200))
+HERE = Machine("10.3.0.30", "Orin", "8.7")
+BUILT = Built("fp16", "10.3.0.26", "Orin", "8.7", "yolo.onnx", {"images": (1, 3, 640, 640)})
+
+
+def test_a_plan_keeps_what_is_said_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "yolo.engine"
+    write_plan(path, PLAN, {"names": "{0: 'cup'}"}, BUILT)
+    file = read_plan(path)
+    assert bytes(file.plan) == PLAN
+    assert file.metadata == {"names": "{0: 'cup'}"}
+    assert file.built == Built(**{**vars(BUILT), "shapes": {"images": [1, 3, 640, 640]}})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["yolo.engine"]
+
+
+def test_a_plan_of_ultralytics_tells_names_and_precision(tmp_path: Path) -> None:
+    said = {
+        "task": "detect",
+        "names": {"0": "cup", "1": "it's"},
+        "imgsz": [640, 640],
+        "args": {"half": True, "int8": False},
+    }
+    header = json.dumps(said).encode()
+    (tmp_path / "m.engine").write_bytes(len(header).to_bytes(4, "little") + header + PLAN)
+    file = read_plan(tmp_path / "m.engine")
+    assert bytes(file.plan) == PLAN
+    assert file.built == Built("fp16")
+    assert ast.literal_eval(file.metadata["names"]) == {0: "cup", 1: "it's"}
+    assert file.metadata["task"] == "detect"
+
+
+def test_a_bare_plan_may_have_its_card_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "m.plan"
+    path.write_bytes(PLAN)
+    assert (bytes(read_plan(path).plan), read_plan(path).built, read_plan(path).metadata) == (PLAN, None, {})
+    (tmp_path / "m.plan.json").write_text(json.dumps({"metadata": {"task": "detect"}, "built": {"precision": "int8"}}))
+    assert (read_plan(path).built, read_plan(path).metadata) == (Built("int8"), {"task": "detect"})
+
+
+@pytest.mark.parametrize(
+    ("content", "card", "said"),
+    [
+        (b"", None, "holds no TensorRT engine"),
+        (b"\x02\0\0\0{}", None, "holds no TensorRT engine"),
+        (b"\x09\0\0\0{damaged}" + PLAN, None, "the header of .* is damaged"),
+        (PLAN, "no JSON", r"'m.engine.json' cannot be read"),
+        (PLAN, "[]", "is damaged"),
+        (PLAN, '{"built": 3}', "is damaged"),
+        (PLAN, '{"built": {"precision": "fp12"}}', "precision must be one of fp32, fp16, bf16, int8, got 'fp12'"),
+        (PLAN, '{"built": {"precision": "fp16", "gpu": 3}}', "must be words"),
+        (PLAN, '{"built": {"precision": "fp16", "shapes": {"a": ["1"]}}}', "shapes whole numbers"),
+        (PLAN, '{"built": {"precision": "fp16", "more": 1}}', "more"),
+        (PLAN, '{"names": {"zero": "cup"}}', "zero"),
+        (PLAN, "[" * 100_000, "cannot be read"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, content: bytes, card: str | None, said: str) -> None:
+    (tmp_path / "m.engine").write_bytes(content)
+    if card is not None:
+        (tmp_path / "m.engine.json").write_text(card)
+    with pytest.raises(ConfigError, match=said):
+        read_plan(tmp_path / "m.engine")
+
+
+def test_every_cut_is_refused_or_is_left_to_tensorrt(tmp_path: Path) -> None:
+    write_plan(tmp_path / "whole.engine", PLAN, {"task": "detect"}, BUILT)
+    whole, path = (tmp_path / "whole.engine").read_bytes(), tmp_path / "cut.engine"
+    read = 0
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        try:
+            assert PLAN.startswith(bytes(read_plan(path).plan)) or length <= 4
+            read += 1
+        except ConfigError as error:
+            assert "build it again" in str(error)  # noqa: PT017, the shorter ones
+    assert read < len(PLAN) + 5
+
+
+@pytest.mark.parametrize(
+    ("here", "said"),
+    [
+        (Machine("10.4.0", "Orin", "8.7"), "was built for TensorRT 10.3.0, but here is 10.4.0"),
+        (Machine("10.3.0.30", "Orin", "8.9"), "was built for a GPU of compute capability 8.7, but here is 8.9"),
+        (Machine("10.3.0.30", "RTX", "8.7"), "was built for GPU Orin, but here is RTX"),
+    ],
+)
+def test_a_plan_of_another_machine_is_refused_with_the_command_that_builds_it(here: Machine, said: str) -> None:
+    BUILT.require_fit(HERE, Path("m.engine"))
+    Built("fp16").require_fit(here, Path("m.engine"))  # what is not known is left to TensorRT
+    command = "perf-inference build yolo.onnx --runtime tensorrt --precision fp16 --shape images=1,3,640,640"
+    with pytest.raises(ConfigError, match=rf"'m.engine' {said}; build it for this machine: {command}$"):
+        BUILT.require_fit(here, Path("m.engine"))
+
+
+def test_a_plan_that_does_not_say_its_precision_must_be_told_it(tmp_path: Path) -> None:
+    (tmp_path / "m.engine").write_bytes(PLAN)
+    with pytest.raises(ConfigError, match=r"does not say in which precision it was built; set precision to it, or"):
+        tensorrt.open_engine(str(tmp_path / "m.engine"), Options())
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CUDA runtime be missing, whatever this machine has."""
+
+    def none() -> Any:
+        raise NoCudaError("no libcudart.so was found")
+
+    monkeypatch.setattr(tensorrt_library, "load_runtime", none)
+
+
+def test_without_a_gpu_nothing_of_tensorrt_is_touched(
+    tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def touched() -> Any:
+        raise AssertionError("TensorRT ends the process where there is no GPU")
+
+    monkeypatch.setattr(tensorrt_library, "running", touched)
+    monkeypatch.setattr(tensorrt_library, "building", touched)
+    write_plan(tmp_path / "m.engine", PLAN, {}, BUILT)
+    with pytest.raises(
+        ConfigError, match=r"needs an NVIDIA GPU with its driver, and there is none: no libcudart.so was "
+    ):
+        tensorrt.open_engine(str(tmp_path / "m.engine"), Options())
+    with pytest.raises(
+        ConfigError, match=r"needs an NVIDIA GPU .*; take runtime onnx or openvino with the model's .onnx"
+    ):
+        builder.build(engines.MODELS / "policy.onnx", tmp_path / "m.engine", Options())
+    for device in ("cpu", "cuda:x", "gpu:0"):
+        with pytest.raises(ConfigError, match=rf"runs on a GPU: device must be auto, cuda or cuda:N, got '{device}'"):
+            tensorrt.open_engine(str(tmp_path / "m.engine"), Options(device=device))
+
+
+def test_missing_bindings_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt_library, "BINDINGS", ("no_tensorrt", "no_tensorrt_lean"))
+    with pytest.raises(
+        ConfigError, match=r"needs no_tensorrt or no_tensorrt_lean \(No module .*\): pip install tensorrt"
+    ):
+        tensorrt_library.running()
+    if not engines.RUNTIMES["tensorrt"].installed:
+        with pytest.raises(ConfigError, match="building for TensorRT needs all of it"):
+            tensorrt_library.building()
+        with pytest.raises(
+            ConfigError, match="runtime 'tensorrt' needs tensorrt or tensorrt_lean, which is not installed"
+        ):
+            engines.load("policy", "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("stored", "precision", "typed", "said"),
+    [
+        ("fp32", "fp32", True, None),
+        ("fp16", "fp16", True, None),
+        ("fp32", "fp16", False, None),
+        ("fp32", "bf16", False, None),
+        ("int8", "int8", False, None),
+        (
+            "fp32",
+            "fp16",
+            True,
+            "from a file in fp16, 'm.onnx' is fp32: first perf-inference build m.onnx --runtime onnx",
+        ),
+        ("fp32", "int8", False, "from a file in int8, 'm.onnx' is fp32: first perf-inference build m.onnx"),
+        ("fp32", "bf16", True, "builds bf16 only from a file in bf16"),
+        ("int8", "fp16", False, "is int8, which fp16 cannot be built from; take the fp32 model"),
+    ],
+)
+def test_what_a_source_must_be_to_be_built(stored: str, precision: str, typed: bool, said: str | None) -> None:
+    if said is None:
+        require_source(Path("m.onnx"), stored, precision, typed)
+        return
+    with pytest.raises(ConfigError, match=said):
+        require_source(Path("m.onnx"), stored, precision, typed)
+
+
+# NVIDIA's own bindings, where they import: every name that is used of them is there
+
+
+def bindings() -> Any:
+    try:
+        return tensorrt_library.running()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+def used(module: Any) -> dict[str, set[str]]:
+    """Return the attributes that a module takes of its variables `trt`, `engine`, `context` and `runtime`."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
+        if isinstance(node, ast.Attribute):
+            chain = ast.unparse(node).removeprefix("self._")
+            if chain.count(".") >= 1 and chain.replace(".", "").isidentifier():
+                variable, _, rest = chain.partition(".")
+                found.setdefault(variable, set()).add(rest)
+    return found
+
+
+def test_the_real_bindings_have_every_name_that_running_uses() -> None:
+    trt, names = bindings(), used(tensorrt)
+    library = used(tensorrt_library)["trt"]
+    assert {"TensorIOMode.INPUT", "TensorLocation.DEVICE", "Runtime"} <= names["trt"]
+    assert {"execute_async_v3", "set_input_shape", "set_tensor_address", "get_tensor_shape"} == names["context"]
+    checked = 0
+    for where, attributes in (
+        (trt, (names["trt"] | library) - {"get_tensor_shape"}),
+        (trt.ICudaEngine, names["engine"]),
+        (trt.IExecutionContext, names["context"]),
+        (trt.Runtime, names["runtime"]),
+    ):
+        for attribute in attributes:
+            have = where
+            for part in attribute.split("."):
+                assert hasattr(have, part), f"{where} of TensorRT {trt.__version__} has no {attribute}"
+                have = getattr(have, part)
+            checked += 1
+    assert checked > 15
+    kinds = set(trt.DataType.__members__)
+    assert set(tensorrt._DTYPES) <= kinds | {"INT64", "UINT8"}, "8.5 has not all of them"
+
+
+def test_the_real_logger_keeps_errors() -> None:
+    trt = bindings()
+    log = tensorrt_library.logger(trt)
+    assert log.said == "TensorRT does not say why"
+    for severity, message in (
+        (trt.ILogger.WARNING, "slow"),
+        (trt.ILogger.ERROR, "wrong"),
+        (trt.ILogger.ERROR, "worse"),
+    ):
+        log.log(severity, message)
+    assert log.said == "wrong; worse"
+
+
+def test_networks_are_typed_from_11_on() -> None:
+    trt = bindings()
+    assert builder._typed(trt) == (int(trt.__version__.split(".")[0]) >= 11)
+
+
+def test_the_bits_of_a_network_are_those_of_the_version() -> None:
+    old = SimpleNamespace(
+        BuilderFlag=SimpleNamespace(FP16=0), NetworkDefinitionCreationFlag=SimpleNamespace(EXPLICIT_BATCH=0)
+    )
+    new = SimpleNamespace(
+        BuilderFlag=SimpleNamespace(), NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1)
+    )
+    assert (builder._network_flags(old), builder._network_flags(new)) == (1, 2)
+
+
+def test_the_real_cuda_runtime_says_why_there_is_no_gpu() -> None:
+    try:
+        runtime = cuda_runtime.load_runtime()
+    except NoCudaError:
+        with pytest.raises(ConfigError, match="needs an NVIDIA GPU with its driver"):
+            tensorrt_library.gpu("auto")
+    else:
+        assert tensorrt_library.gpu("auto").name == "cuda:0"
+        with pytest.raises(ConfigError, match=rf"finds {runtime.devices} device"):
+            tensorrt_library.gpu(f"cuda:{runtime.devices}")
