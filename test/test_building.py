@@ -26,7 +26,8 @@ from perf_inference import building, cli, engines
 from perf_inference.building import cache, content, device, onnx_precision
 from perf_inference.building.calibration import Calibration, read_folder
 from perf_inference.building.difference import Difference, difference
-from perf_inference.building.preparing import Recipe, prepare
+from perf_inference.building.making import Recipe
+from perf_inference.building.preparing import prepare
 from perf_inference.building.trial import try_out
 from perf_inference.commands.demo_score import inputs_of, score_of
 from perf_inference.engines import MODELS, ArraySpec, Options

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, EngineError
+from perf_inference.measure.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 
 _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "asimddp", "fphp")
 
@@ -16,10 +15,10 @@ _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_f
 def identity(device: str) -> str:
     """Return the device in words that change when a built model would no longer fit or no longer be the best.
 
-    `cuda:N`: name, compute capability and driver, from NVML; anything else: the processor and what it calculates with.
+    `cuda:N`: name, compute capability and driver; anything else: the processor and what it calculates with.
 
     Raises:
-        ConfigError: a GPU that NVML does not find.
+        ConfigError: there is no such GPU.
     """
     return _gpu(int(device.partition(":")[2] or 0)) if device.startswith("cuda") else processor()
 
@@ -43,15 +42,9 @@ def processor_flags() -> frozenset[str]:
 
 def _gpu(index: int) -> str:
     try:
-        nvml: Any = import_module("pynvml")
-        nvml.nvmlInit()
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        major, minor = nvml.nvmlDeviceGetCudaComputeCapability(handle)
-        said = (nvml.nvmlDeviceGetName(handle), nvml.nvmlSystemGetDriverVersion())
-    except Exception as error:  # not installed, no driver, no such GPU: pynvml's errors exist only once it is imported
-        raise ConfigError(
-            f"device 'cuda:{index}' cannot be told from others ({error}); a build for it needs an NVIDIA driver and "
-            "pip install 'perf_inference[gpu]'"
-        ) from error
-    name, driver = (text.decode() if isinstance(text, bytes) else str(text) for text in said)
-    return f"{name}, compute capability {major}.{minor}, driver {driver}"
+        runtime = load_runtime()
+        device = CudaDevice(runtime, index)
+        driver = runtime.integer("cudaDriverGetVersion")
+        return f"{device.gpu_name}, compute capability {device.compute_capability}, driver for CUDA {driver}"
+    except (NoCudaError, EngineError) as error:
+        raise ConfigError(f"device 'cuda:{index}' is not here, and a model is built where it runs: {error}") from error

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from dataclasses import dataclass
 
 from perf_inference import engines
-from perf_inference.building import cache, content, device, onnx_precision
-from perf_inference.building.calibration import NONE, Calibration
+from perf_inference.building import cache, content, device
+from perf_inference.building.making import Recipe, make, version_of, written
 from perf_inference.building.sources import Plan, plan
 from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
 from perf_inference.errors import ConfigError
@@ -34,16 +29,6 @@ class Prepared:
     model: str  # path or address
     runtime: str
     options: Options
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a file is made, beyond runtime and options."""
-
-    calibration: Calibration = NONE
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
-    force: bool = False  # make it anew
-    patient: bool = False  # also what takes minutes
 
 
 PLAIN = Recipe()
@@ -72,7 +57,7 @@ def prepare(model: str, runtime: str = AUTO, options: Options = AS_IT_IS, wanted
             f"'{model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes minutes: "
             + command(model, made.runtime.name, options)
         )
-    path, _ = cache.get(key, suffix, lambda target: _build(made, options, recipe, target), recipe.force)
+    path, _ = cache.get(key, suffix, lambda target: make(made, options, recipe, target), recipe.force)
     return Prepared(str(path), made.runtime.name, options)
 
 
@@ -105,58 +90,9 @@ def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
         name=made.source.stem,
         source_sha256=content.content_hash(content.files_of(made.source), cache.hashes()),
         runtime=made.runtime.name,
-        precision=_written(made, options),
+        precision=written(made, options),
         device=device.identity(on),
-        versions={name: _version(name) for name in libraries},
+        versions={name: version_of(name) for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,
     )
-
-
-def _written(made: Plan, options: Options) -> str:
-    """Return the precision of the file that is made; OpenVINO computes one of fp32 in bf16."""
-    as_fp32 = options.precision == AUTO or (made.runtime.name, options.precision) == ("openvino", "bf16")
-    return "fp32" if as_fp32 else options.precision
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:  # not installed, or only on the path
-        return ""
-
-
-def _build(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
-    """Write the file that `made` describes."""
-    assert made.source is not None
-    precision = _written(made, options)
-    with tempfile.TemporaryDirectory() as name:
-        folder, source = Path(name), made.source
-        if made.kind == "torch":
-            from perf_inference.building import export  # torch loads only when it is used
-
-            if made.runtime.name in ("torchscript", "torch_export"):
-                export.write(source, target, options, recipe.shapes)
-                return
-            source = folder / f"{source.stem}.onnx"
-            export.write(made.source, source, options, recipe.shapes)
-        elif recipe.shapes and made.runtime.name != "tensorrt":
-            fixed = folder / f"fixed_{source.name}"
-            onnx_precision.fix_shapes(source, fixed, recipe.shapes)
-            source = fixed
-        if made.runtime.name == "onnx":
-            onnx_precision.convert(source, target, precision, recipe.calibration.inputs)
-        elif made.runtime.name == "openvino":
-            _build_openvino(source, target, precision, recipe, folder)
-        else:
-            import_module("perf_inference.building.tensorrt").build(source, target, options, recipe.shapes)
-
-
-def _build_openvino(source: Path, target: Path, precision: str, recipe: Recipe, folder: Path) -> None:
-    from perf_inference.building import openvino
-
-    if precision == "int8":
-        quantised = folder / f"int8_{source.name}"
-        onnx_precision.convert(source, quantised, precision, recipe.calibration.inputs)
-        source = quantised
-    openvino.convert(source, target, precision)

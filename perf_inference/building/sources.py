@@ -64,7 +64,7 @@ def plan(model: str, runtime: str, options: Options) -> Plan:
             f"'{source}' is for runtime '{kind}' and cannot be made into one for '{chosen.name}'; take the model's "
             f"{' or '.join(_takes(chosen.name)) or 'own file'}"
         )
-    if stored != "fp32":
+    if stored not in ("fp32", options.precision):
         raise ConfigError(
             f"'{source}' is {stored}, and {_wanted(chosen.name, options)} is made from fp32; take that file"
         )

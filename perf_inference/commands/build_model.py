@@ -9,7 +9,8 @@ from pathlib import Path
 from perf_inference import building
 from perf_inference.building import cache, content
 from perf_inference.building.calibration import NONE, Calibration, read_folder
-from perf_inference.building.preparing import Prepared, Recipe, prepare
+from perf_inference.building.making import Recipe
+from perf_inference.building.preparing import Prepared, prepare
 from perf_inference.building.trial import Trial, try_out
 from perf_inference.commands import comparison
 from perf_inference.commands.build import SCENES

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from perf_inference import building, engines
 from perf_inference.building.calibration import NONE
-from perf_inference.building.preparing import Recipe, prepare
+from perf_inference.building.making import Recipe
+from perf_inference.building.preparing import prepare
 from perf_inference.building.trial import Trial, try_out
 from perf_inference.commands.demo_score import Inputs, Score, inputs_of, score_of
 from perf_inference.engines import Options

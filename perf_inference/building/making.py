@@ -1,0 +1,96 @@
+"""The steps from a source to the file that is wanted: export, precision, the runtime's own format."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from perf_inference.building import cache, onnx_precision
+from perf_inference.building.calibration import NONE, Calibration
+from perf_inference.building.sources import Plan
+from perf_inference.engines import AUTO, Options
+
+_TYPED_TENSORRT = 11  # from here on an engine computes in what the ONNX file says; before, the builder may choose fp16
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a file is made, beyond runtime and options."""
+
+    calibration: Calibration = NONE
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
+    force: bool = False  # make it anew
+    patient: bool = False  # also what takes minutes
+
+
+def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
+    """Write the file that the plan wants.
+
+    Raises:
+        ConfigError: one of the steps cannot be done.
+    """
+    runtime, precision = made.runtime.name, written(made, options)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if made.kind == "torch" and runtime in ("torchscript", "torch_export"):
+            _export(made, target, options, recipe)
+            return
+        source = _as_onnx(made, options, recipe, folder)
+        if runtime == "onnx":
+            onnx_precision.convert(source, target, precision, recipe.calibration.inputs)
+            return
+        if made.stored == "fp32" and _converts_first(runtime, precision):
+            converted = folder / f"{precision}_{source.name}"
+            onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
+            source = converted
+        if runtime == "openvino":
+            from perf_inference.building import openvino
+
+            openvino.convert(source, target, precision)
+        else:
+            from perf_inference.building import tensorrt
+
+            tensorrt.build(source, target, options, recipe.shapes, cache.root() / "timings")
+
+
+def written(made: Plan, options: Options) -> str:
+    """Return the precision of the file that is made; OpenVINO computes one of fp32 in bf16."""
+    as_fp32 = options.precision == AUTO or (made.runtime.name, options.precision) == ("openvino", "bf16")
+    return "fp32" if as_fp32 else options.precision
+
+
+def version_of(library: str) -> str:
+    """Return the version that is installed; empty: none, or only on the path."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return ""
+
+
+def _export(made: Plan, target: Path, options: Options, recipe: Recipe) -> None:
+    from perf_inference.building import export  # torch loads only when it is used
+
+    assert made.source is not None
+    export.write(made.source, target, options, recipe.shapes)
+
+
+def _as_onnx(made: Plan, options: Options, recipe: Recipe, folder: Path) -> Path:
+    """Return the source as an ONNX file, with the shapes that are wanted."""
+    assert made.source is not None
+    target = folder / f"{made.source.stem}.onnx"
+    if made.kind == "torch":
+        _export(made, target, options, recipe)
+    elif recipe.shapes:
+        onnx_precision.fix_shapes(made.source, target, recipe.shapes)
+    else:
+        return made.source
+    return target
+
+
+def _converts_first(runtime: str, precision: str) -> bool:
+    """Return whether the runtime's own builder takes this precision only from a file that has it."""
+    typed = runtime == "tensorrt" and int(version_of("tensorrt").partition(".")[0] or 0) >= _TYPED_TENSORRT
+    return precision == "int8" or (typed and precision == "fp16")
