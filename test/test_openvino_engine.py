@@ -24,6 +24,7 @@ from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.onnx_metadata import read_metadata
 from perf_inference.engines.openvino import _device, _precision
 from perf_inference.errors import ConfigError, EngineError, InputError
+from perf_inference.testing.engine_contract import CHECKS, Check, Subject
 
 CPU = ("BF16", "WINOGRAD", "FP32", "INT8")  # capabilities as OpenVINO tells them
 
@@ -54,6 +55,13 @@ def test_the_embedded_models_answer_as_under_onnx_runtime(name: str, tmp_path: P
             wanted = reference.infer(given)
             for key, have in engine.infer(given).items():
                 np.testing.assert_allclose(have, wanted[key], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_the_contract_is_kept(check: Check, tmp_path: Path) -> None:
+    convert(engines.MODELS / "policy.onnx", tmp_path / "policy.xml", "fp16")
+    for model in ("detector", str(tmp_path / "policy.xml"), str(flexible(tmp_path / "m.onnx"))):
+        check(Subject(lambda model=model: engines.load(model, "openvino")))  # type: ignore[misc]
 
 
 def test_fp32_is_fp32_where_openvino_would_choose_bf16() -> None:
