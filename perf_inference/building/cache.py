@@ -45,6 +45,7 @@ class Key:
     versions: Mapping[str, str]  # of the runtime and of what converts
     shapes: Mapping[str, tuple[int, ...]]  # free axes that were fixed
     calibration: str = ""  # hash of the inputs that int8 was calibrated with
+    picture: str = ""  # the camera's, and what the graph does to it
 
     @property
     def digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,12 @@ from pathlib import Path
 
 from perf_inference.building import cache, onnx_precision
 from perf_inference.building.calibration import NONE, Calibration
+from perf_inference.building.picture import Picture, fuse
 from perf_inference.building.sources import Plan
 from perf_inference.engines import AUTO, Options
+from perf_inference.errors import ConfigError
 
+_GRAPHS = ("onnx", "openvino", "tensorrt")
 _TYPED_TENSORRT = 11  # from here on an engine computes in what the ONNX file says; before, the builder may choose fp16
 
 
@@ -22,6 +26,7 @@ class Recipe:
 
     calibration: Calibration = NONE
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
+    picture: Picture | None = None  # the camera's, for the graph to prepare
     force: bool = False  # make it anew
     patient: bool = False  # also what takes minutes
 
@@ -35,17 +40,25 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
     runtime, precision = made.runtime.name, written(made, options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if recipe.picture and runtime not in _GRAPHS:
+            raise ConfigError(f"pictures are prepared in the graph by runtime {', '.join(_GRAPHS)}, not by '{runtime}'")
         if made.kind == "torch" and runtime in ("torchscript", "torch_export"):
             _export(made, target, options, recipe)
             return
         source = _as_onnx(made, options, recipe, folder)
+        if not made.suffix:  # it runs as it is, but for its shapes and pictures
+            shutil.copyfile(_with_picture(source, recipe, folder), target)
+            return
         if runtime == "onnx":
-            onnx_precision.convert(source, target, precision, recipe.calibration.inputs)
+            converted = folder / f"{precision}_{source.name}"
+            onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
+            shutil.copyfile(_with_picture(converted, recipe, folder), target)
             return
         if made.stored == "fp32" and _converts_first(runtime, precision):
             converted = folder / f"{precision}_{source.name}"
             onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
             source = converted
+        source = _with_picture(source, recipe, folder)
         if runtime == "openvino":
             from perf_inference.building import openvino
 
@@ -87,6 +100,15 @@ def _as_onnx(made: Plan, options: Options, recipe: Recipe, folder: Path) -> Path
         onnx_precision.fix_shapes(made.source, target, recipe.shapes)
     else:
         return made.source
+    return target
+
+
+def _with_picture(source: Path, recipe: Recipe, folder: Path) -> Path:
+    """Return the ONNX file with the nodes that prepare the camera's picture: last, so that they stay in fp32."""
+    if recipe.picture is None:
+        return source
+    target = folder / f"picture_{source.name}"
+    fuse(source, target, recipe.picture.width_px, recipe.picture.height_px, recipe.picture.front)
     return target
 
 

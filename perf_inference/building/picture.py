@@ -7,6 +7,7 @@ runs, in any runtime, and a quarter of the bytes of a float picture go to the de
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from perf_inference.engines.picture_front import PICTURE, PictureFit, PictureFro
 from perf_inference.errors import ConfigError
 
 _LOWEST_OPSET = 11  # Resize with the centres of pixels as OpenCV has them, Pad with its pads as an input
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The camera's picture that a model is to take, and what is to happen to it."""
+
+    width_px: int
+    height_px: int
+    front: PictureFront
 
 
 def fuse(source: Path, target: Path, width_px: int, height_px: int, front: PictureFront) -> None:

@@ -24,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape", metavar="NAME=1,3,640,640", action="append", default=[], type=_shape, help="fix an input's free axes"
     )
     parser.add_argument(
+        "--picture",
+        metavar="1920x1080",
+        type=_size,
+        help="take the camera's pictures of this size; resizing and normalisation run where the model runs",
+    )
+    parser.add_argument(
         "--calibration",
         metavar="FOLDER",
         help=f"for int8: .npz files with the inputs by name, or pictures; '{SCENES}': the demo's, for its models",
@@ -46,6 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
     from perf_inference.commands import build_model  # numpy and the models' tasks load only when they are used
 
     return build_model.run(arguments)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, 1920x1080, got '{text}'")
+    return int(width), int(height)
 
 
 def _shape(text: str) -> tuple[str, tuple[int, ...]]:

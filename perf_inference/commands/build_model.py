@@ -10,6 +10,7 @@ from perf_inference import building
 from perf_inference.building import cache, content
 from perf_inference.building.calibration import NONE, Calibration, read_folder
 from perf_inference.building.making import Recipe
+from perf_inference.building.picture import Picture
 from perf_inference.building.preparing import Prepared, prepare
 from perf_inference.building.trial import Trial, try_out
 from perf_inference.commands import comparison
@@ -17,6 +18,7 @@ from perf_inference.commands.build import SCENES
 from perf_inference.commands.demo_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
+from perf_inference.tasks.front import front_of
 
 _CALIBRATING = 128  # of them
 
@@ -30,7 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
         architecture=arguments.architecture,
         allow_pickle=arguments.allow_pickle,
     )
-    recipe = Recipe(_calibration(arguments, options), dict(arguments.shape), arguments.force, patient=True)
+    recipe = Recipe(
+        _calibration(arguments, options),
+        dict(arguments.shape),
+        _picture(arguments, options),
+        arguments.force,
+        patient=True,
+    )
     if arguments.compare:
         models = [arguments.model, *([arguments.pruned] if arguments.pruned else [])]
         comparison.compare(models, arguments.runtime, options, recipe, arguments.scenes, arguments.json)
@@ -39,12 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
     trial = try_out(made.model, made.runtime, options, reference=arguments.model)
-    for line in report(arguments.model, made, trial, arguments.out is not None):
+    by_path = bool(arguments.out or arguments.picture or arguments.shape)  # of the model's name, the plain one is taken
+    for line in report(arguments.model, made, trial, by_path):
         print(line)
     return 0
 
 
-def report(model: str, made: Prepared, trial: Trial, copied: bool) -> list[str]:
+def report(model: str, made: Prepared, trial: Trial, by_path: bool) -> list[str]:
     """Return what was made, what it does here, and how a node takes it."""
     figures = trial.infer.summary_ms()
     off = f"{trial.difference.text} of the largest output" if trial.difference else trial.no_difference
@@ -54,11 +63,11 @@ def report(model: str, made: Prepared, trial: Trial, copied: bool) -> list[str]:
         f"{trial.memory_bytes / 1e6:.0f} MB of memory with the runtime",
         f"difference from fp32: {off}",
     ]
-    given = {"model": made.model if copied else model, "runtime": made.runtime}
+    given = {"model": made.model if by_path else model, "runtime": made.runtime}
     if made.options.precision != AUTO:
         given["precision"] = made.options.precision
     settings = " ".join(f"-p {name}:={value}" for name, value in given.items())
-    where = "" if copied or not made.model.startswith(str(cache.root())) else " (it is found in the cache)"
+    where = "" if by_path or not made.model.startswith(str(cache.root())) else " (it is found in the cache)"
     return [*lines, f"a node's parameters: {settings}{where}"]
 
 
@@ -80,6 +89,21 @@ def _calibration(arguments: argparse.Namespace, options: Options) -> Calibration
             "--calibration a folder with such inputs"
         )
     return Calibration.of(inputs)
+
+
+def _picture(arguments: argparse.Namespace, options: Options) -> Picture | None:
+    """Return the camera's picture; the model's task tells what is to happen to it."""
+    if arguments.picture is None:
+        return None
+    if arguments.compare:
+        raise ConfigError("--compare takes the pictures of the demo's scenes as they come; leave --picture out")
+    plain = Options(architecture=options.architecture, allow_pickle=options.allow_pickle)
+    engine = building.load(arguments.model, AUTO, plain)
+    try:
+        width_px, height_px = arguments.picture
+        return Picture(width_px, height_px, front_of(engine))
+    finally:
+        engine.close()
 
 
 def _copied(made: Path, out: Path) -> Path:
