@@ -22,7 +22,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 NAMES = {"captioner": "captioner.safetensors", "detector": "detector.safetensors", "policy": "policy.pt"}
-SCENES = 6
+SCENES = 4
 
 
 def checkpoint(name: str) -> Any:
@@ -158,3 +158,16 @@ def test_the_embedded_checkpoints_come_from_the_onnx_files(tmp_path: Path) -> No
         assert made.metadata == kept.metadata
         assert made.weights.keys() == kept.weights.keys()
         assert all(torch.equal(made.weights[key], kept.weights[key]) for key in kept.weights)
+
+
+@pytest.mark.parametrize("name", list(NAMES))
+def test_half_floats_run_too(name: str) -> None:
+    inputs = scene_inputs(name, 0)
+    outputs = {}
+    for precision in ("fp32", "bf16"):
+        engine = engines.load(str(MODELS / NAMES[name]), options=Options(threads=1, precision=precision))
+        outputs[precision] = {key: array.copy() for key, array in engine.infer(inputs).items()}
+        engine.close()
+    for key, wanted in outputs["fp32"].items():
+        off = np.abs(outputs["bf16"][key].astype(np.float64) - wanted).max()
+        assert off < 0.03 * np.abs(wanted).max(), f"{key} is {off} off"

@@ -88,7 +88,7 @@ class Captioner(nn.Module):
         with training_in_bf16(self):
             features = self.backbone(image)
         where = self.positions.expand(image.shape[0], -1, -1, -1)
-        seen = torch.cat([self.look(torch.cat([features.float(), where], dim=1)), where], dim=1)
+        seen = torch.cat([self.look(torch.cat([features.to(where.dtype), where], dim=1)), where], dim=1)
         return seen.flatten(2), self.key(seen).flatten(2)
 
     def _say(self, image: Tensor, given: Tensor | None) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

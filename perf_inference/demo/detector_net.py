@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         self.merge = conv(c.trunk, c.features, fused=fused)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image.permute(0, 3, 1, 2).float() * (1 / 64) - 2.0
+        x = image.permute(0, 3, 1, 2).to(self.merge[0].weight.dtype) * (1 / 64) - 2.0
         x = self.stem(x)
         x = x + self.fine(x)
         x = x + functional.interpolate(self.coarse(x), scale_factor=2.0, mode="nearest")
@@ -101,7 +101,7 @@ class Detector(nn.Module):
         """Return logits: item [B, 1, 768], colours [B, 6, 768], shapes [B, 4, 768]; and boxes [B, 4, 768]."""
         with training_in_bf16(self):
             features = self.backbone(image)
-        out = self.head(features.float()).flatten(2)
+        out = self.head(features.to(self.head.weight.dtype)).flatten(2).float()  # half floats are too coarse for px
         item, color, shape, box = out.split(self.parts, dim=1)
         return item, color, shape, box
 

@@ -54,7 +54,7 @@ class Locator(nn.Module):
         self.register_buffer("grid_y", y)
 
     def forward(self, image: Tensor) -> Tensor:
-        pixels = image.permute(0, 3, 1, 2).float() * (1 / 127.5) - 1.0
+        pixels = image.permute(0, 3, 1, 2).to(self.grid_x.dtype) * (1 / 127.5) - 1.0
         share = torch.softmax(self.features(pixels).flatten(1), dim=1)
         return torch.stack([(share * self.grid_x).sum(1), (share * self.grid_y).sum(1)], dim=1)
 
