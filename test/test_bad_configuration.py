@@ -17,7 +17,7 @@ CASES = [
     (
         "yolo_node",
         "runtime:=tensorflow",
-        "parameter 'runtime' of yolo_node must be one of auto, onnx, torch,  'tensorflow'",
+        "parameter 'runtime' of yolo_node must be one of auto, onnx, torch, ",
     ),
     ("yolo_node", "confidence:=1.5", "'confidence' of yolo_node must be a number from 0 to 1, got 1.5"),
     ("yolo_node", "confidence:=high", "'confidence' of yolo_node must be a number from 0 to 1, got 'high'"),
