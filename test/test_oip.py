@@ -37,6 +37,15 @@ def test_a_packed_array_is_exact() -> None:
     assert back.tobytes() == array.tobytes()
 
 
+@pytest.mark.parametrize("offset", range(4))
+def test_an_array_is_aligned_wherever_its_data_begin(offset: int) -> None:
+    array = np.float32([1.5, 2.5])
+    data = memoryview(bytearray(bytes(offset) + array.tobytes()))[offset:]
+    back = array_of(Tensor("x", "FP32", (2,), data, {}), ArraySpec("x", (2,), array.dtype))
+    assert back.flags.aligned
+    np.testing.assert_array_equal(back, array)
+
+
 def test_a_view_that_is_not_contiguous_is_sent_in_its_order() -> None:
     array = np.arange(6, dtype=np.int32).reshape(2, 3).T[::-1]
     np.testing.assert_array_equal(array_of(tensor_of("x", array), ArraySpec("x", (3, 2), array.dtype)), array)

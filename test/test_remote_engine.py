@@ -216,6 +216,26 @@ def test_garbage_is_an_error_and_passes(server: MLServer, protocol: str, what: s
     relay.close()
 
 
+GOOD = b'{"outputs":[{"name":"y","datatype":"FP32","shape":[1,2],"data":[1,2]}]}'
+FRAMINGS = {
+    "by its length": answer(GOOD),
+    "as the last one": answer(GOOD, "Connection: close\r\n"),
+    "in chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n"
+    % (GOOD[:7], len(GOOD) - 7, GOOD[7:]),
+    "by the end of the connection": b"HTTP/1.0 200 OK\r\n\r\n" + GOOD,
+    "as binary data": binary_answer(8, np.float32([1, 2]).tobytes()),
+}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_an_answer_may_be_framed_in_any_way(server: MLServer, framing: str) -> None:
+    relay = Relay(server.http)
+    with closing(engines.load(f"http://127.0.0.1:{relay.port}/odd", options=PATIENT)) as engine:
+        relay.answer = FRAMINGS[framing]
+        assert engine.infer(odd(1.0))["y"].tolist() == [[1, 2]]
+    relay.close()
+
+
 def test_an_answer_that_drips_has_one_deadline(server: MLServer) -> None:
     relay = Relay(server.http)
     url = f"http://127.0.0.1:{relay.port}/odd"

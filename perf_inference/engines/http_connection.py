@@ -14,6 +14,7 @@ from typing import Any
 from perf_inference.engines.remote_transport import Address, Deadline, UntrustedError
 
 LONGEST_BYTES = 1 << 30  # of an answer
+_PIECE_BYTES = 1 << 16
 
 
 class Connection:
@@ -72,14 +73,10 @@ class Connection:
         length = {"Content-Length": str(sum(len(buffer) for buffer in buffers))} if buffers else {}
         http.request(method, path, buffers or None, {**length, **headers})
         answer = http.getresponse()
-        if answer.length is not None and answer.length > LONGEST_BYTES:
-            raise ValueError(f"an answer must be at most {LONGEST_BYTES} bytes, this one has {answer.length}")
-        read = bytearray(answer.read(LONGEST_BYTES) if answer.length is None else answer.read())
-        if not answer.isclosed():
-            raise ValueError(f"an answer must be at most {LONGEST_BYTES} bytes, this one goes on")
+        body = _body(answer)
         if answer.will_close:
             self.close()
-        return read, answer
+        return body, answer
 
     def interrupt(self) -> None:
         """Let a request under way fail, and all that follow."""
@@ -89,11 +86,24 @@ class Connection:
             wire.shutdown()
 
     def close(self) -> None:
-        http, self._http, wire, self._socket = self._http, None, self._socket, None
-        if http is not None:
-            http.close()
+        wire, self._socket, self._http = self._socket, None, None
         if wire is not None:
-            wire.close()
+            wire.end()
+
+
+def _body(answer: HTTPResponse) -> bytearray:
+    """Return the whole body."""
+    body = bytearray()
+    length = answer.length or 0
+    if answer.length is None:  # it comes in chunks, or ends with the connection
+        while length <= LONGEST_BYTES and (piece := answer.read(_PIECE_BYTES)):
+            body += piece
+            length = len(body)
+    elif length <= LONGEST_BYTES:
+        body += answer.read()
+    if length > LONGEST_BYTES:
+        raise ValueError(f"an answer must be at most {LONGEST_BYTES} bytes, this one has {length}")
+    return body
 
 
 class _Socket:
@@ -131,6 +141,9 @@ class _Socket:
             return
 
     def close(self) -> None:
+        """Do nothing: http.client closes when an answer is the last one, before that is read."""
+
+    def end(self) -> None:
         self._socket.close()
 
 

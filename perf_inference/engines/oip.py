@@ -102,7 +102,7 @@ def unpack(tensor: Tensor) -> Tensor:
 
 
 def array_of(tensor: Tensor, spec: ArraySpec) -> NDArray[Any]:
-    """Return the tensor's array: a view of raw data, a new one of a list.
+    """Return the tensor's array: a view of raw data where they are aligned, else a new one.
 
     Raises:
         ValueError: it does not fit the spec, or its data do not fit what it says of itself.
@@ -119,7 +119,8 @@ def array_of(tensor: Tensor, spec: ArraySpec) -> NDArray[Any]:
         return _numbers(tensor.data, count, spec.dtype, wanted).reshape(tensor.shape)
     if len(tensor.data) != count * spec.dtype.itemsize:
         raise ValueError(f"{wanted}, which is {count * spec.dtype.itemsize} bytes, got {len(tensor.data)}")
-    return np.frombuffer(tensor.data, spec.dtype).reshape(tensor.shape)
+    array: NDArray[Any] = np.frombuffer(tensor.data, spec.dtype).reshape(tensor.shape)
+    return array if array.flags.aligned else array.copy()  # it may begin anywhere in an answer
 
 
 def _numbers(data: list[Any], count: int, dtype: np.dtype[Any], wanted: str) -> NDArray[Any]:
