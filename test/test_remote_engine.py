@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import subprocess
 import threading
@@ -389,6 +390,7 @@ class Authority:
         self.context.set_alpn_protocols(["h2", "http/1.1"])
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make certificates")
 @both
 def test_tls_verifies_the_server(server: MLServer, protocol: str, tmp_path: Path) -> None:
     ours, other = Authority(tmp_path / "ours"), Authority(tmp_path / "other")
