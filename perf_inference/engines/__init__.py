@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 
 from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
 from perf_inference.engines.model_file import MODELS, find_model
@@ -21,6 +22,9 @@ __all__ = [
     "find_model",
     "load",
 ]
+
+# On import, onnxruntime writes a device id and a store of events under ~/.cache/Microsoft, unless it is told not to.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine:
