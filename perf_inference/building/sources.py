@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perf_inference.building import precision as precisions
-from perf_inference.building.content import SMALL_BYTES
 from perf_inference.engines import AUTO, Options, find_model
 from perf_inference.engines.onnx_file import read_onnx_file
 from perf_inference.engines.onnx_metadata import read_metadata
@@ -24,6 +23,7 @@ MADE_OF: dict[str, dict[str, str]] = {
         "torch_export": ".pt2",
     },
 }
+_SMALL_BYTES = 1 << 24  # of an ONNX file that is looked through when it does not say what it is
 _FROM_CHECKPOINTS = ("torchscript", "torch_export")
 
 
@@ -75,7 +75,7 @@ def _stored(source: Path) -> str:
     """Return the precision of an ONNX file's weights, by what it says or, if it is no big one, by what it has."""
     if said := read_metadata(source).get("precision"):
         return said
-    small = source.stat().st_size <= SMALL_BYTES
+    small = source.stat().st_size <= _SMALL_BYTES
     return (read_onnx_file(source).precision if small else None) or "fp32"
 
 
