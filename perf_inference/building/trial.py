@@ -62,14 +62,16 @@ def try_out(
     timeout_s: float = 120.0,
     runs: int = 20,
     reference: str | None = None,
+    nice: int = 10,
 ) -> Trial:
-    """Prepare, load and run the model in a process of its own, at a lower priority, and return what it did.
+    """Prepare, load and run the model in a process of its own and return what it did.
 
     Args:
         inputs: what to run it on; random ones that fit its specs otherwise (images 0 to 255, floats of N(0, 1)).
         timeout_s: of all of it.
         runs: timed ones, after the warm-up; fewer where they take long.
         reference: the model from whose outputs in fp32 the difference is taken, where that is another one.
+        nice: of that process: 10 leaves the processor to those who need it.
 
     Raises:
         ConfigError: it cannot be prepared or loaded, crashed, was killed, or took too long.
@@ -87,6 +89,7 @@ def try_out(
             "runs": runs,
             "inputs": None if inputs is None else list(inputs),
             "reference": reference,
+            "nice": nice,
             "parent": os.getpid(),
         }
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")

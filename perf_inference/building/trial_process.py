@@ -35,7 +35,6 @@ from perf_inference.measure.warmup import WarmUp
 
 PREPARED = "prepared.json"
 _PR_SET_PDEATHSIG = 1
-_NICE = 10
 _ENOUGH_S = 5.0  # of timed runs
 _FREE_AXIS, _FREE_SIDE_PX = 1, 640  # lengths of what is free in random inputs: of an axis, of a picture's side
 
@@ -45,7 +44,7 @@ Arrays = Mapping[str, NDArray[Any]]
 def main(folder: Path) -> None:
     """Do what `request.json` says and write `result.json`, whatever happens."""
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    _depend_on(request["parent"])
+    _depend_on(request["parent"], request["nice"])
     options = _options(request["options"])
     try:
         if not (folder / PREPARED).is_file():
@@ -79,12 +78,12 @@ def random_inputs(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDAr
     return made
 
 
-def _depend_on(parent: int) -> None:
-    """End with the parent, take what it leaves of the processor, and be the first to go where memory runs out."""
+def _depend_on(parent: int, nice: int) -> None:
+    """End with the parent, take what others leave of the processor, be the first to go where memory runs out."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)  # it has gone already
-    os.setpriority(os.PRIO_PROCESS, 0, max(_NICE, os.getpriority(os.PRIO_PROCESS, 0)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

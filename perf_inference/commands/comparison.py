@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -54,7 +55,7 @@ def compare(
     example = _example(models[0], runtime, options)
     sampler = MachineSampler(period_s=_SAMPLE_S)
     sampler.start()
-    rows = []
+    rows, busy = [], _busy()
     for model in models:
         for name, wanted, how in _precisions(options, recipe):
             with console.status(f"{model} in {name}"):
@@ -64,7 +65,7 @@ def compare(
     if rows[0].trial is None:
         raise ConfigError(rows[0].reason)
     console.print(table(rows))
-    for line in notes(rows):
+    for line in notes(rows, busy):
         console.print(line, highlight=False)
     if out is not None:
         out.write_text(json.dumps([record(row) for row in rows], indent=1), encoding="utf-8")
@@ -77,6 +78,13 @@ def _example(model: str, runtime: str, options: Options) -> Inputs | None:
         return next(iter(inputs_of(engine, 1)), None)
     finally:
         engine.close()
+
+
+def _busy() -> str:
+    """Return in words what else the machine has to do: the latencies hold for a machine that does that."""
+    waiting, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    much = "; what is measured beside so much else is slower than it need be" if waiting > cores / 2 else ""
+    return f"load before it began: {waiting:.1f} on {cores} cores{much}"
 
 
 def _precisions(options: Options, recipe: Recipe) -> Iterator[tuple[str, Options, Recipe]]:
@@ -101,7 +109,9 @@ def _row(
     try:
         made = prepare(model, runtime, options, recipe)
         begin_ns = time.monotonic_ns()
-        trial = try_out(made.model, made.runtime, options, example, timeout_s=600.0, runs=RUNS, reference=original)
+        trial = try_out(
+            made.model, made.runtime, options, example, timeout_s=600.0, runs=RUNS, reference=original, nice=0
+        )
         clock = window_text(sampler.window(begin_ns, time.monotonic_ns()).as_dict())
         engine = engines.load(made.model, made.runtime, options)
         try:
@@ -142,19 +152,18 @@ def _figures(row: Row, fp32_bytes: int | None, scored: bool) -> list[str]:
     ]
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[Row], busy: str) -> list[str]:
     """Return what the table's figures rest on, and why some are missing."""
     lines = [f"{row.model} in {row.precision}: {row.reason}" for row in rows if row.reason]
     ran = [row for row in rows if row.trial]
     lines.append(
         "memory: what the runtime and the model add to a fresh process; latency: of one inference there, after its "
-        "warm-up, at a lower priority; difference: of the outputs for one input (of the task, if it is known), as a "
-        "share of the largest"
+        "warm-up; difference: of the outputs for one input (of the task, if it is known), as a share of the largest"
     )
     if score := next((row.score for row in ran if row.score), None):
         lines.append(f"{score.name} on {score.samples} held-out {'episodes' if score.name[0] == 't' else 'scenes'}")
     clocks = sorted({row.clock for row in ran if row.clock})
-    return [*lines, *([f"clock: {'; '.join(clocks)}"] if clocks else [])]
+    return [*lines, *([f"measured with {'; '.join(clocks)}"] if clocks else []), busy]
 
 
 def record(row: Row) -> dict[str, Any]:
