@@ -11,7 +11,7 @@ from perf_inference.demo.score import caption_exact, detector_map50
 from perf_inference.engines import MODELS, Options
 
 
-@pytest.mark.parametrize("name", ["detector", "captioner", "policy"])
+@pytest.mark.parametrize("name", ["detector", "captioner", "policy", "pruned"])
 def test_each_is_small_and_runs(name: str) -> None:
     assert (MODELS / f"{name}.onnx").stat().st_size < 2_000_000
     engine = engines.load(name, options=Options(threads=1))
@@ -27,7 +27,8 @@ def test_the_detector_finds_the_shapes() -> None:
     assert score >= 0.90
 
 
-def test_the_captioner_says_the_sentence() -> None:
-    score = caption_exact(MODELS / "captioner.onnx", training.test_scenes(200))
-    print(f"captioner: {score:.3f} of 200 sentences exact")
+@pytest.mark.parametrize("name", ["captioner", "pruned"])
+def test_the_captioner_says_the_sentence(name: str) -> None:
+    score = caption_exact(MODELS / f"{name}.onnx", training.test_scenes(200))
+    print(f"{name}: {score:.3f} of 200 sentences exact")
     assert score >= 0.90

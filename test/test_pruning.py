@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from perf_inference import cli, engines
+from perf_inference.demo import training
+from perf_inference.demo.scenes import render
 from perf_inference.engines import MODELS, Options
 from perf_inference.engines.architectures import Architecture, Group, Part, register
 from perf_inference.engines.engine import ArraySpec
@@ -193,6 +195,23 @@ def test_a_foreign_network_loses_single_weights_only(tmp_path: Path, capsys: pyt
     assert cli.main(["prune", str(source), "--structured", "0", "--magnitude", "0.5", "--out", str(out)]) == 0
     assert "no score" in capsys.readouterr().out
     assert load_checkpoint(out).weights["0.weight"].tolist() == [[2.0, 0.0], [0.0, 0.0], [0.0, 0.0], [6.0, 0.0]]
+
+
+def test_the_embedded_pruned_captioner_is_one_model_in_both_formats() -> None:
+    small, large = (load_checkpoint(MODELS / f"{name}.safetensors") for name in ("pruned", "captioner"))
+    prunable = [name for name, w in small.weights.items() if w.ndim > 1 and _learned(name)]
+    zeros = sum(int((small.weights[name] == 0).sum()) for name in prunable)
+    assert zeros == int(0.1 * sum(small.weights[name].numel() for name in prunable))
+    assert small.weights["gates.weight"].shape == (4 * 64, 24 + 32 + 10 + 64)
+    assert large.weights["gates.weight"].shape == (4 * 96, 32 + 48 + 10 + 96)
+    torch_engine, onnx_engine = (engines.load("pruned", runtime, Options(threads=1)) for runtime in ("torch", "onnx"))
+    for scene in training.test_scenes(3):
+        inputs = {"image": training.model_input(render(scene))[None]}
+        one, two = torch_engine.infer(inputs), onnx_engine.infer(inputs)
+        assert one["tokens"].tolist() == two["tokens"].tolist()
+        np.testing.assert_allclose(one["scores"], two["scores"], rtol=0, atol=1e-4)
+    torch_engine.close()
+    onnx_engine.close()
 
 
 def test_half_floats_stay_half_floats(tmp_path: Path) -> None:
