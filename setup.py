@@ -51,7 +51,8 @@ EXTRAS = {
     "torch": ["safetensors>=0.4", "torch>=2.2"],
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
-    "remote": ["tritonclient[grpc,http]>=2.40"],
+    "remote": ["tritonclient[grpc]>=2.40"],
+    "serve": ["mlserver>=1.6"],
     "build": ["onnx>=1.15"],
     "test": [
         "duckdb>=1.0",
@@ -62,7 +63,7 @@ EXTRAS = {
         "openvino>=2024.4",
         "pandas>=1.3",
         "pytest>=6.2.5",
-        "tritonclient[grpc,http]>=2.40",
+        "tritonclient[grpc]>=2.40",
     ],
     "dev": [
         "colcon-common-extensions>=0.3",

@@ -26,8 +26,8 @@ from mlserver.types import (
 from mlserver.utils import to_absolute_path
 from numpy.typing import NDArray
 
-from perf_inference import engines
-from perf_inference.engines import ArraySpec, Engine, Options
+from perf_inference import building
+from perf_inference.engines import AUTO, ArraySpec, Engine, Options
 from perf_inference.engines.oip import PACKED, SERVER_NS, TIMEOUT, Tensor, array_of, datatype_of, pack, tensor_of
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 
@@ -91,14 +91,14 @@ class EngineRuntime(MLModel):  # type: ignore[misc]
                 f"model '{self.name}' needs parameters.uri: a model's file, or the name of an embedded one"
             )
         extra = dict(parameters.extra or {})
-        runtime = extra.pop("runtime", engines.AUTO)
+        runtime = extra.pop("runtime", AUTO)
         try:
             options = Options(**extra)
         except TypeError as error:
             known = ", ".join(("runtime", *Options.__dataclass_fields__))
             raise ConfigError(f"parameters.extra of '{self.name}' may have {known}: {error}") from error
         beside = to_absolute_path(self.settings, parameters.uri)
-        return engines.load(beside if Path(beside).is_file() else parameters.uri, runtime, options)
+        return building.load(beside if Path(beside).is_file() else parameters.uri, runtime, options)
 
     def _loaded(self) -> Engine:
         if self._engine is None:

@@ -32,7 +32,7 @@ ALLOWED = {
     "supervisor": {"environment", "errors"},
     "testing": {"errors", "measure", "engines"},
     "building": {"errors", "measure", "engines"},
-    "serving": {"errors", "measure", "engines"},
+    "serving": {"errors", "measure", "engines", "building"},
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "environment", "shared_memory"},
     "nodes": {

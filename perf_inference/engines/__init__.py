@@ -7,7 +7,7 @@ import os
 
 from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
 from perf_inference.engines.model_file import MODELS, find_model
-from perf_inference.engines.runtimes import AUTO, RUNTIMES, runtime_of
+from perf_inference.engines.runtimes import AUTO, RUNTIMES, is_remote, runtime_of
 from perf_inference.errors import ConfigError
 
 __all__ = [
@@ -44,8 +44,9 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     if options.precision not in (AUTO, engine.info.precision):
         had = engine.info.precision
         engine.close()
+        build = f"build it first: perf-inference build {model} --runtime {chosen.name} --precision {options.precision}"
         raise ConfigError(
-            f"'{found}' is {had}, but precision '{options.precision}' was asked for; build it first: "
-            f"perf-inference build {model} --runtime {chosen.name} --precision {options.precision}"
+            f"'{found}' is {had}, but precision '{options.precision}' was asked for; "
+            + ("its server says how it runs: leave precision at auto" if is_remote(found) else build)
         )
     return engine

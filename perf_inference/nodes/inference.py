@@ -11,7 +11,7 @@ from rclpy.node import Node
 
 from perf_inference import building
 from perf_inference.engines import Engine
-from perf_inference.errors import ConfigError, InputError, PerfInferenceError
+from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
@@ -223,12 +223,14 @@ def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callabl
         inputs, _ = task.preprocess(blank(task))
         for _ in range(runs):
             engine.infer(inputs)
-    except ConfigError:
+    except (EngineError, InputError) as error:
+        engine.close()
+        if engine.info.runtime == "remote":  # its server has gone just now, and may come back
+            raise
+        raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
+    except PerfInferenceError:
         engine.close()
         raise
-    except PerfInferenceError as error:
-        engine.close()
-        raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
     return Model(engine, task)
 
 

@@ -24,7 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from perf_inference import environment
 from perf_inference.environment import SUPERVISED
-from perf_inference.errors import EX_CONFIG, ConfigError
+from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1
@@ -92,10 +92,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     except Exception as error:
         # A signal that comes in the import of a C extension turns up as whatever that makes of it.
         if not stop.interrupted:
-            if not isinstance(error, ConfigError | InvalidTopicNameException):
-                raise
-            rclpy.logging.get_logger("perf_inference").fatal(f"bad configuration: {error}")
-            status = EX_CONFIG
+            status = _told(error)
     finally:
         _end(nodes, executor)
         status = status or max((node.exit_status for node in nodes), default=0)
@@ -107,6 +104,18 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             if not stop.interrupted:
                 raise
     return status
+
+
+def _told(error: Exception) -> int:
+    """Say why the start has failed; return the exit status. Anything that nobody has foreseen is raised."""
+    log = rclpy.logging.get_logger("perf_inference")
+    if isinstance(error, EngineError):  # of a server, say, that is not up yet: to be tried again
+        log.fatal(f"the engine does not run now: {error}")
+        return 1
+    if not isinstance(error, ConfigError | InvalidTopicNameException):
+        raise error
+    log.fatal(f"bad configuration: {error}")
+    return EX_CONFIG
 
 
 def main(factory: Callable[[], RunnableNode]) -> None:
