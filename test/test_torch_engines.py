@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 import warnings
 import weakref
@@ -312,6 +315,17 @@ def test_each_engine_has_its_own_number_of_threads(engine_of: Callable[..., Engi
     worker.start()
     worker.join()
     assert seen == [1, 2, usual] * 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells what it goes by")
+@pytest.mark.parametrize("wanted", [None, "ACTIVE"])
+def test_threads_that_wait_leave_the_cores_to_others(wanted: str | None, files: dict[str, Path]) -> None:
+    env = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    env.pop("OMP_WAIT_POLICY", None)
+    env |= {"OMP_WAIT_POLICY": wanted} if wanted else {}
+    code = f"from perf_inference.engines import load; load({str(files['.torchscript'])!r}).close()"
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert ("GOMP_SPINCOUNT = '0'" in done.stderr) == (wanted is None), done.stderr  # the user's own word holds
 
 
 def test_a_closed_engine_frees_its_network(monkeypatch: pytest.MonkeyPatch, files: dict[str, Path]) -> None:

@@ -39,6 +39,8 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     chosen = runtime_of(found, runtime)
     if not chosen.installed:
         raise ConfigError(f"runtime '{chosen.name}' needs {chosen.library}, which is not installed: {chosen.install}")
+    # Read when OpenMP is loaded: threads that spin while they wait take the cores from other engines and the camera.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"perf_inference.engines.{chosen.name}")  # its library loads only when it is used
     engine: Engine = module.open_engine(found, options)
     if options.precision not in (AUTO, engine.info.precision):
