@@ -243,6 +243,22 @@ def test_a_damaged_entry_is_built_again(harm: str) -> None:
     assert path.read_bytes() == whole
 
 
+def test_a_model_too_big_for_one_file_is_built_with_its_weights_beside_it(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx.checker, "MAXIMUM_PROTOBUF", 10_000)
+    path = Path(building.prepare("policy", options=FP16).model)
+    files = json.loads((path.parent / cache.WHAT).read_text())["files"]
+    assert sorted(files) == ["policy.onnx", "policy.onnx.data"]
+    weights = path.with_name("policy.onnx.data")
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    engine = building.load("policy", options=FP16)
+    assert weights.read_bytes() == whole
+    assert engine.info.precision == "fp16"
+    engine.close()
+
+
 def key(name: str = "model") -> cache.Key:
     return cache.Key(name, "00", "onnx", "fp16", "cpu", {}, {})
 

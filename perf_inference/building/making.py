@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,12 +46,12 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
             return
         source = _as_onnx(made, options, recipe, folder)
         if not made.suffix:  # it runs as it is, but for its shapes and pictures
-            shutil.copyfile(_with_picture(source, recipe, folder), target)
+            onnx_precision.copy(_with_picture(source, recipe, folder), target)
             return
         if runtime == "onnx":
             converted = folder / f"{precision}_{source.name}"
             onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
-            shutil.copyfile(_with_picture(converted, recipe, folder), target)
+            onnx_precision.copy(_with_picture(converted, recipe, folder), target)
             return
         if made.stored == "fp32" and _converts_first(runtime, precision):
             converted = folder / f"{precision}_{source.name}"

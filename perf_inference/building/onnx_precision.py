@@ -58,6 +58,11 @@ def convert(source: Path, target: Path, precision: str, calibration: Sequence[In
         raise ConfigError(f"'{source}' cannot be converted to {precision}: {said}; run it in fp32") from error
 
 
+def copy(source: Path, target: Path) -> None:
+    """Write the model to another path, with the weights of a big one, which lie beside it."""
+    _save(_loaded(source), target)
+
+
 def fix_shapes(source: Path, target: Path, shapes: Mapping[str, Sequence[int]]) -> None:
     """Write the model with these inputs' shapes fixed.
 
