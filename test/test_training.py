@@ -38,6 +38,12 @@ def test_a_short_training_gives_a_model_that_the_node_takes(name: str, tmp_path:
     engine, embedded = engines.load(str(out)), engines.load(name)
     assert (engine.inputs, engine.outputs) == (embedded.inputs, embedded.outputs)
     assert engine.info.metadata == embedded.info.metadata
+    checkpoint = engines.load(str(out.with_suffix(".pt" if name == "policy" else ".safetensors")))
+    zeros = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in engine.inputs}
+    one, two = engine.infer(zeros), checkpoint.infer(zeros)
+    for output in one:
+        np.testing.assert_allclose(one[output], two[output], rtol=0, atol=1e-3)
+    checkpoint.close()
     picture = np.zeros((480, 640, 3), np.uint8)
     if name == "detector":
         task = YoloTask(engine)
