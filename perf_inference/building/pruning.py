@@ -67,8 +67,8 @@ def without_units(network: Architecture, share: float) -> Weights:
 def units_left(units: int, share: float) -> int:
     """Return how many units stay: from 16 units on the multiple of 8 that is nearest, below that at least one.
 
-    CPUs' and GPUs' kernels work on 8 or 16 channels at a time, and an odd count costs what pruning wins: on an AVX2
-    core the captioner at 70 % of its units takes 1.35 ms as it comes, and 1.02 ms with multiples of 8.
+    CPUs' and GPUs' kernels work on 8 or 16 channels at a time, and an odd count costs what pruning wins: on one core
+    of ONNX Runtime the captioner with 70 % of its units takes 1.35 ms as it comes, and 1.02 ms with multiples of 8.
     """
     wanted = (1 - share) * units
     if units < 2 * LANES:
