@@ -28,7 +28,16 @@ from numpy.typing import NDArray
 
 from perf_inference import building
 from perf_inference.engines import AUTO, ArraySpec, Engine, Options
-from perf_inference.engines.oip import PACKED, SERVER_NS, TIMEOUT, Tensor, array_of, datatype_of, pack, tensor_of
+from perf_inference.engines.oip.tensors import (
+    PACKED,
+    SERVER_NS,
+    TIMEOUT,
+    Tensor,
+    array_of,
+    datatype_of,
+    pack,
+    tensor_of,
+)
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 
 _RESERVED = ("content_type", "headers")  # parameters that MLServer has a meaning of its own for

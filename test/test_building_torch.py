@@ -21,7 +21,7 @@ from perf_inference.building.preparing import prepare  # noqa: E402
 from perf_inference.building.trial import try_out  # noqa: E402
 from perf_inference.engines import MODELS, RUNTIMES, ArraySpec, Engine, Options, architectures  # noqa: E402
 from perf_inference.engines.architectures import Architecture  # noqa: E402
-from perf_inference.engines.checkpoint import save_checkpoint  # noqa: E402
+from perf_inference.engines.pytorch.checkpoint import save_checkpoint  # noqa: E402
 from perf_inference.errors import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -177,7 +177,7 @@ def test_a_hostile_checkpoint_is_refused_in_the_trial(tmp_path: Path) -> None:
 def test_the_command_compares_a_checkpoint_with_its_pruned_self(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from perf_inference.engines.checkpoint import load_checkpoint
+    from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(MODELS / "policy.pt")
     weights = {name: weight.clone() for name, weight in checkpoint.weights.items()}

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 import torch_models  # noqa: E402
 
 from perf_inference.engines import Options, load  # noqa: E402
-from perf_inference.engines.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from perf_inference.engines.pytorch.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from perf_inference.errors import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.torch

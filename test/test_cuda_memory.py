@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perf_inference.engines.cuda_memory import CudaArray, CudaGraph
+from perf_inference.engines.nvidia.cuda_memory import CudaArray, CudaGraph
 from perf_inference.errors import EngineError
 from perf_inference.measure import cuda_runtime
 from perf_inference.measure.cuda_runtime import CudaDevice, CudaRuntime

@@ -26,7 +26,7 @@ SCENES = 4
 
 
 def checkpoint(name: str) -> Any:
-    from perf_inference.engines.checkpoint import load_checkpoint
+    from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 
     return load_checkpoint(MODELS / NAMES[name])
 
@@ -150,7 +150,7 @@ def test_a_network_with_its_normalisations_is_built_too(name: str) -> None:
 
 def test_the_embedded_checkpoints_come_from_the_onnx_files(tmp_path: Path) -> None:
     from perf_inference.demo.checkpoints import convert
-    from perf_inference.engines.checkpoint import load_checkpoint
+    from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 
     for name, file in NAMES.items():
         convert(MODELS / f"{name}.onnx", name, tmp_path / file)

@@ -16,8 +16,9 @@ import pytest
 from perf_inference import engines
 from perf_inference.building import tensorrt as builder
 from perf_inference.building.tensorrt import require_source
-from perf_inference.engines import Options, tensorrt, tensorrt_library
-from perf_inference.engines.plan_file import Built, Machine, read_plan, write_plan
+from perf_inference.engines import Options, tensorrt
+from perf_inference.engines.nvidia import tensorrt_library
+from perf_inference.engines.nvidia.plan_file import Built, Machine, read_plan, write_plan
 from perf_inference.errors import ConfigError
 from perf_inference.measure import cuda_runtime
 from perf_inference.measure.cuda_runtime import NoCudaError

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from perf_inference.engines.architectures import Architecture, register
-from perf_inference.engines.checkpoint import save_checkpoint
 from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.model_card import CARD_FILE, ModelCard
+from perf_inference.engines.pytorch.checkpoint import save_checkpoint
 
 INPUTS = (
     ArraySpec("image", (None, 8, 8, 3), np.dtype(np.uint8)),

@@ -49,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
 
     from perf_inference.bench.resnet import architecture, resnet50
     from perf_inference.engines.architectures import register
-    from perf_inference.engines.checkpoint import save_checkpoint
-    from perf_inference.engines.torch_engine import find_device
+    from perf_inference.engines.pytorch.checkpoint import save_checkpoint
+    from perf_inference.engines.pytorch.engine import find_device
 
     device = find_device(options.device)
     on_gpu = device != "cpu"

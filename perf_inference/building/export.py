@@ -15,12 +15,12 @@ import torch
 
 from perf_inference.engines import Options, architectures
 from perf_inference.engines.architectures import Architecture
-from perf_inference.engines.checkpoint import load_checkpoint
 from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.model_card import CARD_FILE, ModelCard
-from perf_inference.engines.torch_call import CpuCall
-from perf_inference.engines.torch_outputs import flat, output_specs, try_out
-from perf_inference.engines.torch_precision import in_precision
+from perf_inference.engines.pytorch.call import CpuCall
+from perf_inference.engines.pytorch.checkpoint import load_checkpoint
+from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
+from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.errors import ConfigError, PerfInferenceError
 
 _OPSET = 17

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from perf_inference.engines import tensorrt_library
 from perf_inference.engines.engine import Options
-from perf_inference.engines.onnx_metadata import read_metadata
-from perf_inference.engines.plan_file import Built, write_plan
+from perf_inference.engines.nvidia import tensorrt_library
+from perf_inference.engines.nvidia.plan_file import Built, write_plan
+from perf_inference.engines.onnx_format.metadata import read_metadata
 from perf_inference.errors import ConfigError
 
 _FLAGS = {

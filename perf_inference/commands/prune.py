@@ -21,7 +21,7 @@ from perf_inference.engines.architectures import Architecture, build, names
 from perf_inference.errors import ConfigError
 
 if TYPE_CHECKING:
-    from perf_inference.engines.checkpoint import Checkpoint
+    from perf_inference.engines.pytorch.checkpoint import Checkpoint
 
 NEEDS_ROS = False
 KEY = "pruning"  # of the metadata: what was done, and the scores
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(f"pruning needs PyTorch, which is not installed: {RUNTIMES['torch'].install}")
     import torch
 
-    from perf_inference.engines.checkpoint import load_checkpoint
+    from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 
     source, out = _files(options)
     if options.threads:
@@ -187,7 +187,7 @@ def advice(rows: list[Row], out: Path, options: argparse.Namespace) -> list[str]
 
 
 def _files(options: argparse.Namespace) -> tuple[Path, Path]:
-    from perf_inference.engines.checkpoint import SUFFIXES
+    from perf_inference.engines.pytorch.checkpoint import SUFFIXES
 
     source = Path(find_model(options.model, "torch"))
     if source.suffix not in SUFFIXES:
@@ -208,7 +208,7 @@ def _files(options: argparse.Namespace) -> tuple[Path, Path]:
 
 def _save(path: Path, checkpoint: Checkpoint, network: Architecture) -> None:
     """Write the checkpoint with this network's weights instead of its own, in the precision that those have."""
-    from perf_inference.engines.checkpoint import save_checkpoint
+    from perf_inference.engines.pytorch.checkpoint import save_checkpoint
 
     weights = {name: value.to(checkpoint.weights[name].dtype) for name, value in network.module.state_dict().items()}
     save_checkpoint(path, checkpoint.architecture, weights, checkpoint.metadata)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from perf_inference.engines import MODELS
 from perf_inference.engines.architectures import builder_of
-from perf_inference.engines.checkpoint import save_checkpoint
+from perf_inference.engines.pytorch.checkpoint import save_checkpoint
 
 FILES = {"detector": "detector.safetensors", "captioner": "captioner.safetensors", "policy": "policy.pt"}
 TASKS = {"detector": "detect", "captioner": "caption", "policy": "policy"}

@@ -22,7 +22,7 @@ from perf_inference.demo.captioner_net import END, LENGTH, WORDS, Captioner
 from perf_inference.demo.detector_net import GRID, STRIDE_PX, is_fused
 from perf_inference.demo.scenes import Scene, sentence
 from perf_inference.demo.train_detector import MODELS, Items
-from perf_inference.engines.checkpoint import load_checkpoint
+from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 
 _MIRROR = {"left": "right", "right": "left"}
 _SPREAD_PX = 8.0  # of the attention that is taught

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, PRECISIONS, ArraySpec, EngineInfo, Options, check_inputs
-from perf_inference.engines.onnx_metadata import read_metadata
+from perf_inference.engines.onnx_format.metadata import read_metadata
 from perf_inference.engines.quiet_openvino import openvino
 from perf_inference.errors import ConfigError, EngineError
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from perf_inference.engines import architectures
-from perf_inference.engines.checkpoint import load_checkpoint
 from perf_inference.engines.engine import PRECISIONS, Options
-from perf_inference.engines.torch_engine import Network, TorchEngine, find_device, refusals
-from perf_inference.engines.torch_precision import in_precision
+from perf_inference.engines.pytorch.checkpoint import load_checkpoint
+from perf_inference.engines.pytorch.engine import Network, TorchEngine, find_device, refusals
+from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.errors import ConfigError
 
 

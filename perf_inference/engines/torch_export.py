@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from perf_inference.engines.archive import read_archive
 from perf_inference.engines.engine import ArraySpec, Options
 from perf_inference.engines.model_card import CARD_FILE, DTYPES, ModelCard
-from perf_inference.engines.torch_engine import Network, TorchEngine, find_device, refusals
+from perf_inference.engines.pytorch.archive import read_archive
+from perf_inference.engines.pytorch.engine import Network, TorchEngine, find_device, refusals
 from perf_inference.errors import ConfigError, in_one_line
 
 _PARTS = re.compile(

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
-from perf_inference.engines.torch_call import CpuCall, Function, StagedCall
-from perf_inference.engines.torch_outputs import flat, output_specs, try_out
-from perf_inference.engines.torch_precision import WORKS
+from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
+from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
+from perf_inference.engines.pytorch.precision import WORKS
 from perf_inference.errors import ConfigError, EngineError, PerfInferenceError, in_one_line
 from perf_inference.measure.torch_device import TorchDevice
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from perf_inference.engines.plan_file import Machine
+from perf_inference.engines.nvidia.plan_file import Machine
 from perf_inference.errors import ConfigError
 from perf_inference.measure.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 

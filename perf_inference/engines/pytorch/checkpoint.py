@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from perf_inference.engines.archive import is_archive, read_archive
+from perf_inference.engines.pytorch.archive import is_archive, read_archive
 from perf_inference.errors import ConfigError, in_one_line
 
 SUFFIXES = (".safetensors", ".pt", ".pth")

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol (KServe v2): tensors, HTTP and gRPC, connections that break."""

@@ -1,0 +1,1 @@
+"""What an .onnx file says, without ONNX Runtime or the `onnx` package."""

@@ -1,0 +1,1 @@
+"""What the three runtimes of PyTorch share, and its files."""
