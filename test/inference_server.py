@@ -13,8 +13,9 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from conftest import wait_until
 
@@ -29,9 +30,10 @@ def free_port() -> int:
 
 
 class MLServer:
-    """MLServer with the embedded policy and detector, and a model that misbehaves on demand."""
+    """MLServer with the embedded policy and detector, a model that misbehaves on demand, and others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Write its settings; `others`: files by name."""
         self._folder = folder
         self.http, self.grpc = free_port(), free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -40,8 +42,8 @@ class MLServer:
             "parallel_workers": 0, "debug": False,
         }  # fmt: skip
         (folder / "settings.json").write_text(json.dumps(settings))
-        for name in ("policy", "detector"):
-            self._add(name, OURS, {"uri": name, "extra": {"runtime": "onnx", "device": "cpu", "threads": 1}})
+        for name, uri in {"policy": "policy", "detector": "detector", **others}.items():
+            self._add(name, OURS, {"uri": uri, "extra": {"runtime": "onnx", "device": "cpu", "threads": 1}})
         self._add("odd", "served_models.Odd", {})
 
     def _add(self, name: str, implementation: str, parameters: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+
+from inference_server import MLServer  # noqa: E402
 
 from perf_inference import building, cli, engines  # noqa: E402
 from perf_inference.building.difference import difference  # noqa: E402
@@ -21,7 +24,7 @@ from perf_inference.building.preparing import prepare  # noqa: E402
 from perf_inference.building.trial import try_out  # noqa: E402
 from perf_inference.engines import MODELS, RUNTIMES, ArraySpec, Engine, Options, architectures  # noqa: E402
 from perf_inference.engines.architectures import Architecture  # noqa: E402
-from perf_inference.engines.pytorch.checkpoint import save_checkpoint  # noqa: E402
+from perf_inference.engines.pytorch.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from perf_inference.errors import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -85,6 +88,23 @@ def opened() -> Iterator[list[Engine]]:
 def test_every_format_gives_the_same_outputs(small: str, runtime: str, opened: list[Engine]) -> None:
     engine = building.load(small, runtime, Options(precision="fp32"))
     opened.append(engine)
+    gives_what_the_network_gives(engine, small)
+
+
+@pytest.mark.skipif(not (find_spec("mlserver") and find_spec("tritonclient")), reason="needs mlserver and tritonclient")
+def test_a_server_gives_the_same_outputs(small: str, tmp_path: Path, opened: list[Engine]) -> None:
+    file = prepare(small, "onnx", Options(precision="fp32")).model
+    server = MLServer(tmp_path, {"small": file})
+    server.start()
+    try:
+        for protocol in ("http", "grpc"):
+            opened.append(engines.load(server.url(protocol, "small"), options=Options(deadline_ms=20_000)))
+            gives_what_the_network_gives(opened[-1], small)
+    finally:
+        server.stop()
+
+
+def gives_what_the_network_gives(engine: Engine, small: str) -> None:
     assert (engine.info.name, engine.info.precision) == ("small", "fp32")
     assert engine.info.metadata.items() >= {"task": "look", "names": "a,b", "architecture": "small"}.items()
     assert [spec.name for spec in engine.inputs] == ["picture", "state"]
@@ -92,7 +112,7 @@ def test_every_format_gives_the_same_outputs(small: str, runtime: str, opened: l
         ("scores", (None, 5), np.float32), ("best", (None,), np.int64)
     ]  # fmt: skip
     module = Small(16)
-    module.load_state_dict(engines.checkpoint.load_checkpoint(Path(small)).weights)
+    module.load_state_dict(load_checkpoint(Path(small)).weights)
     for batch in (1, 3):
         given = inputs(batch)
         with torch.inference_mode():
@@ -177,8 +197,6 @@ def test_a_hostile_checkpoint_is_refused_in_the_trial(tmp_path: Path) -> None:
 def test_the_command_compares_a_checkpoint_with_its_pruned_self(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from perf_inference.engines.pytorch.checkpoint import load_checkpoint
-
     checkpoint = load_checkpoint(MODELS / "policy.pt")
     weights = {name: weight.clone() for name, weight in checkpoint.weights.items()}
     for weight in weights.values():

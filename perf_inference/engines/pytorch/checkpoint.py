@@ -80,9 +80,9 @@ def save_checkpoint(
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import save_file
+            from safetensors.torch import save  # save_file would make the file the owner's alone
 
-            save_file(tensors, unfinished, {**words, "architecture": architecture})
+            unfinished.write_bytes(save(tensors, {**words, "architecture": architecture}))
         else:
             torch.save({"architecture": architecture, "state_dict": tensors, "metadata": words}, unfinished)
         unfinished.replace(path)
