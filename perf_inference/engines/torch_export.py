@@ -60,19 +60,7 @@ def open_engine(model: str, options: Options) -> TorchEngine:
     except Exception as error:
         raise ConfigError(f"'{path}' is no exported program that PyTorch {torch.__version__} takes "
                           f"({in_one_line(error)}); export it again with this PyTorch") from error  # fmt: skip
-    return TorchEngine(
-        Network(
-            name=card.name,
-            runtime="torch_export",
-            precision=card.precision,
-            device=device,
-            module=module,
-            inputs=card.inputs,
-            outputs=tuple(spec.name for spec in card.outputs),
-            metadata=card.metadata,
-        ),
-        options,
-    )
+    return TorchEngine(Network.of(card, "torch_export", device, module), options)
 
 
 def _check_harmless(texts: dict[str, bytes], names: dict[str, bytes | None], path: Path) -> None:

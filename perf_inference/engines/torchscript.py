@@ -51,19 +51,7 @@ def open_engine(model: str, options: Options) -> TorchEngine:
     except Exception as error:
         raise ConfigError(f"'{path}' is no TorchScript that PyTorch {torch.__version__} takes "
                           f"({_last_line(error)}); export it again") from error  # fmt: skip
-    return TorchEngine(
-        Network(
-            name=card.name,
-            runtime="torchscript",
-            precision=card.precision,
-            device=device,
-            module=module,
-            inputs=card.inputs,
-            outputs=tuple(spec.name for spec in card.outputs),
-            metadata=card.metadata,
-        ),
-        options,
-    )
+    return TorchEngine(Network.of(card, "torchscript", device, module), options)
 
 
 def _card(path: Path, files: dict[str, bytes | None]) -> ModelCard:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
+from perf_inference.engines.model_card import ModelCard
 from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
 from perf_inference.engines.pytorch.precision import WORKS
@@ -36,6 +37,12 @@ class Network:
     inputs: tuple[ArraySpec, ...]
     outputs: tuple[str, ...] = ()  # names; empty: they are numbered
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, card: ModelCard, runtime: str, device: str, module: Any) -> Network:
+        """Return an exported network, which its card describes."""
+        outputs = tuple(spec.name for spec in card.outputs)
+        return cls(card.name, runtime, card.precision, device, module, card.inputs, outputs, card.metadata)
 
 
 class TorchEngine:
