@@ -20,10 +20,11 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1	/p' Makefile | expand -t 16
 
 setup: ## make .venv with everything that the others need (they all do it themselves)
-	@tools/setup_venv.sh
+	@tools/setup_venv.sh test
 	@$(if $(filter setup,$(MAKECMDGOALS)),echo "setup: .venv is ready")
 
-demo: setup ## the simulated robot with policy, detector and captioner (DURATION=60 [s], ARGS="--episodes 100")
+demo: ## the simulated robot with policy, detector and captioner (DURATION=60 [s], ARGS="--episodes 100")
+	@tools/setup_venv.sh
 	@echo "demo: .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))"
 	@exec .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -280,3 +283,18 @@ def test_the_real_cuda_runtime_says_why_there_is_no_gpu() -> None:
         assert tensorrt_library.gpu("auto").name == "cuda:0"
         with pytest.raises(ConfigError, match=rf"finds {runtime.devices} device"):
             tensorrt_library.gpu(f"cuda:{runtime.devices}")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", ["10.16.1.11", "11.4.0.106"])
+def test_running_names_only_what_the_lean_bindings_have(version: str, tmp_path: Path) -> None:
+    """Installs NVIDIA's lean bindings beside, not into, the environment, and runs this file's tests on them."""
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--target", str(tmp_path), f"tensorrt_lean=={version}"]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *(entry for entry in sys.path if entry)])}
+    tests = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    done = subprocess.run(tests, env=env, capture_output=True, text=True, check=False)
+    print(f"tensorrt_lean {version}: {done.stdout.splitlines()[-1]}")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "skipped" not in done.stdout

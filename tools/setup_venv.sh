@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Make .venv, once: tools/setup_venv.sh [torch]
+# Make .venv, once: tools/setup_venv.sh [test|torch]
 #
+# What running needs comes first; `test` adds what building and testing need, `torch` PyTorch besides.
 # With a ROS 2 sourced, .venv sees the system's packages (rclpy, OpenCV, NumPy) and adds what rosdep lacks; without one,
 # rclpy comes as wheels. .venv/.ready is written last: a .venv without it is half made, and is made again.
 set -euo pipefail
@@ -87,9 +88,9 @@ restore() {  # on failure or interruption: no half-made .venv stays, and one tha
 }
 
 make_venv() {
-    local extras=standalone,test,dev system=()
+    local package=".[standalone]" system=()
     if [[ -n ${ROS_DISTRO:-} ]]; then
-        extras=test,dev
+        package=.
         system=(--system-site-packages)
     elif [[ $(uname -s)-$(uname -m) != Linux-x86_64 ]]; then
         die "there are no rclpy wheels for $(uname -s) on $(uname -m): source a ROS 2 installation (. /opt/ros/DISTRO/setup.bash) and run this again."
@@ -104,15 +105,24 @@ make_venv() {
         rm -rf .venv
         making=yes
         "$python" -m venv "${system[@]}" .venv
-        say "2/3 installing the requirements, about 200 MB (a minute or two) ..."
+        say "2/3 installing the requirements, about 160 MB (a minute) ..."
     fi
     pip_install "setuptools>=70.1,<80"
-    pip_install --editable ".[$extras]"
+    pip_install --editable "$package"
+    rm -f .venv/.with-tests # they may need something else now
     say "3/3 looking whether it all imports ..."
     .venv/bin/python -c "import cv2, mcap, numpy, onnxruntime, orjson, psutil, rclpy, rich, rosbags, sensor_msgs.msg, yaml"
     printf '%s\n' "$identity" "$given" >.venv/.ready
     making=""
     rm -rf .venv.old
+    say "done."
+}
+
+add_tests() {
+    [[ ! -f .venv/.with-tests ]] || return 0
+    say "adding what building and testing need, about 160 MB (once) ..."
+    pip_install --editable ".[test,dev]"
+    touch .venv/.with-tests
     say "done."
 }
 
@@ -125,7 +135,11 @@ add_torch() {
 }
 
 wanted=${1:-}
-if ! is_current || ! is_as_asked || [[ $wanted == torch && ! -f .venv/.torch-$torch_version ]]; then
+is_complete() {
+    [[ -z $wanted || -f .venv/.with-tests ]] && [[ $wanted != torch || -f .venv/.torch-$torch_version ]]
+}
+
+if ! is_current || ! is_as_asked || ! is_complete; then
     exec 9<setup.py
     flock 9 2>/dev/null || true # another make in this folder may be at it
     trap restore EXIT
@@ -133,5 +147,6 @@ if ! is_current || ! is_as_asked || [[ $wanted == torch && ! -f .venv/.torch-$to
     trap 'exit 143' TERM HUP
     if [[ -d .venv.old && ! -f .venv/.ready ]]; then rm -rf .venv && mv .venv.old .venv; fi # killed, last time
     { is_current && is_as_asked; } || make_venv
+    [[ -z $wanted ]] || add_tests
     [[ $wanted != torch ]] || add_torch
 fi

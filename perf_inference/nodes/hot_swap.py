@@ -55,7 +55,9 @@ class HotSwap:
         self._turn = threading.Condition()
         self._running = self._wanted = parameters
         self._asked_ns: int | None = None  # monotonic, of the newest wish; None: nothing is wanted
-        self._closing = self._own = False
+        self._closing = False
+        self._own = False  # the parameters are being set by the node itself
+        self._shown = True  # they say what runs; cleared by a wish, set once its outcome is in them (ROS thread)
         self._done, self._failed, self._last_ms = 0, 0, 0.0
         self._failure: tuple[int, str] | None = None  # when (monotonic), what
         self._trial: Trial | None = None  # of what runs
@@ -129,6 +131,7 @@ class HotSwap:
         wanted = replace(self._wanted, **{**of_the_file, **given})
         if wanted != self._wanted:
             building.check(wanted.model, wanted.runtime, wanted.options())
+        self._shown = False
         with self._turn:
             if wanted != self._wanted:
                 self._wanted, self._asked_ns = wanted, CLOCKS.monotonic_ns()
@@ -139,7 +142,7 @@ class HotSwap:
         self._settle.trigger()
 
     async def _on_wait(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._asked_ns is not None:
+        if not self._shown:
             future = Future(executor=self._node.executor)
             self._waiting.append(future)
             await future
@@ -164,6 +167,7 @@ class HotSwap:
         finally:
             self._own = False
         if settled:
+            self._shown = True
             for future in self._waiting:
                 future.set_result(None)
             self._waiting = []
