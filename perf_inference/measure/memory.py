@@ -9,6 +9,7 @@ A mark belongs to the process, so whoever resets it reads it for everybody else 
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import threading
@@ -71,6 +72,13 @@ class HighWaterMark:
 def resident_bytes() -> int:
     """Return the resident memory of this process [bytes]."""
     return _status_bytes(b"VmRSS:") or _most_resident_bytes()
+
+
+def give_back() -> None:
+    """Give what has been freed back to the system, as glibc does by itself only at the end of a heap."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _most_resident_bytes() -> int:

@@ -28,6 +28,7 @@ from perf_inference.engines.beside import loading_beside
 from perf_inference.engines.runtimes import is_remote, runtime_of
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.parameters import EngineParameters, refusal
 from perf_inference.pipeline import Model, Pipeline
@@ -218,6 +219,8 @@ class HotSwap:
         old = self._pipeline.model.engine
         if self._pipeline.swap(model, _TAKE_OVER_S):
             old.close()
+            del old
+            give_back()
         else:
             self._node.get_logger().error(
                 f"the engine before is still busy after {_TAKE_OVER_S:g} s; it is left behind"
