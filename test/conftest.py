@@ -106,6 +106,7 @@ class Ros:
         self.node = rclpy.create_node("test", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
 
     def spin_until(self, predicate: Callable[[], Any], timeout_s: float = 10.0) -> bool:
         """Spin until the predicate is true; return whether it became so in time."""
@@ -122,7 +123,8 @@ class Ros:
 
     def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
         """Return the service's answer."""
-        client = self.node.create_client(service_type, name)
+        client = self._clients.get(name) or self.node.create_client(service_type, name)
+        self._clients[name] = client  # each new one would cost the server memory for good
         assert self.spin_until(client.service_is_ready, timeout_s), f"no service {name}"
         future = client.call_async(request)
         assert self.spin_until(future.done, timeout_s), f"no answer from {name}"
