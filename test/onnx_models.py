@@ -71,6 +71,15 @@ def slow_detector(path: Path, size: int, products: int) -> Path:
     return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'a', 1: 'b', 2: 'c'}"})
 
 
+def detector_of_no_numbers(path: Path) -> Path:
+    """Write a detector that runs and whose scores are no numbers."""
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 64, 64])]
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 7, 84])]
+    nodes = [helper.make_node("Identity", ["nan"], ["output0"])]
+    constants = {"nan": np.full((1, 7, 84), np.nan, np.float32)}
+    return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'a', 1: 'b', 2: 'c'}"})
+
+
 def sometimes_failing_detector(path: Path, height_px: int, width_px: int, layers: int = 4, channels: int = 64) -> Path:
     """Write a slow detector that finds nothing, and that ONNX Runtime fails at where the middle pixel is over 200.
 

@@ -17,7 +17,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from conftest import Process, Ros
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from onnx_models import constant_policy
+from onnx_models import constant_policy, detector_of_no_numbers
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -90,7 +90,13 @@ def yolo(ros: Ros, start_node: Callable[..., Process]) -> tuple[Tuner, Process]:
 def test_models_and_precisions_change_without_a_frame_lost(
     yolo: tuple[Tuner, Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _swap_again_and_again(*yolo, tmp_path, 5)
+    tuner, node = yolo
+    _swap_again_and_again(tuner, node, tmp_path, 5)
+    tuner.set(model=str(detector_of_no_numbers(tmp_path / "nan.onnx")))
+    good, said = tuner.wait()
+    assert not good
+    assert said.startswith("failed: the trial on the last input failed: the model gave scores that are not finite")
+    assert tuner.get("model") == ["detector"]
 
 
 @pytest.mark.long
@@ -198,10 +204,10 @@ def test_several_parameters_set_together_are_one_swap(
     assert tuner.set_together(device="auto", model="nowhere")
     assert tuner.get("device") == ["cpu"]
     # the newest wins where several come quickly
-    for model in ("policy", str(other), "policy"):
+    for model in ("policy", str(other), "policy", str(other)):
         tuner.set(model=model)
-    assert tuner.wait()[0]
-    assert tuner.get("model") == ["policy"]
+    assert tuner.wait() == (True, "running other (onnx fp32 on cpu)")
+    assert tuner.get("model") == [str(other)]
     description = ros.call(
         DescribeParameters, "/policy_node/describe_parameters", DescribeParameters.Request(names=["model", "rate"])
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,3 +198,44 @@ def test_the_worker_ends_with_close_and_the_ledger_still_adds_up() -> None:
     assert play.pipeline.close()
     assert not play.pipeline.step(0)
     assert play.pipeline.ledger.snapshot().residual == 0
+
+
+class Gate:
+    """An engine that stays in `infer` until it is opened."""
+
+    inputs = outputs = Play.inputs
+    parts_ns = NO_PARTS
+
+    def __init__(self, name: str) -> None:
+        self.info = EngineInfo(name, "fake", "fp32", "cpu", {})
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        self.entered.set()
+        assert self.opened.wait(10)
+        return inputs
+
+    def close(self) -> None: ...
+
+
+def test_another_model_takes_over_between_two_frames() -> None:
+    # worker  [--- a in old ---] [- b in new -]
+    # swap        [ still busy ]   [ free ]
+    play, old, new = Play(), Gate("old"), Gate("new")
+    pipeline = Pipeline(
+        "node", play.decode, Model(old, play), play.publish, play.timings.append, play.problem, queue_size=5
+    )
+    pipeline.start()
+    now_ns = play.clock.now_ns
+    pipeline.offer(Arrival("a", now_ns, now_ns))
+    assert old.entered.wait(10)
+    assert not pipeline.swap(Model(new, play), timeout_s=0.05)  # not to be closed yet
+    assert pipeline.model.engine is old  # a is still in it
+    pipeline.offer(Arrival("b", now_ns, now_ns))
+    old.opened.set()
+    assert new.entered.wait(10)
+    new.opened.set()
+    assert pipeline.close(10)
+    assert [(timing.engine, timing.seq) for timing in play.timings] == [("old", 1), ("new", 2)]
+    assert pipeline.swap(Model(old, play), timeout_s=0)
+    assert pipeline.ledger.snapshot().residual == 0

@@ -30,7 +30,7 @@ from perf_inference.errors import ConfigError, EngineError, InputError, PerfInfe
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.parameters import EngineParameters, refusal
+from perf_inference.nodes.parameters import EngineParameters
 from perf_inference.pipeline import Model, Pipeline
 
 STATE = "engine_state"
@@ -125,9 +125,6 @@ class HotSwap:
         return SetParametersResult(successful=True)
 
     def _want(self, given: dict[str, Any]) -> None:
-        for name, value in given.items():
-            if reason := refusal(type(self._wanted), name, value):
-                raise ConfigError(reason)
         of_the_file = {} if given.get("model", self._wanted.model) == self._wanted.model else _OF_A_FILE
         wanted = replace(self._wanted, **{**of_the_file, **given})
         if wanted != self._wanted:

@@ -143,17 +143,6 @@ def declare(node: Node, kind: type[P]) -> P:
     return kind(**values)
 
 
-def refusal(kind: type, name: str, value: Any) -> str:
-    """Return why a field may not have this value from now on, or nothing."""
-    item = next(item for item in fields(kind) if item.name == name)
-    type_, noun = _TYPES[get_type_hints(kind)[name]]
-    choices = item.metadata["choices"]
-    if Parameter.Type.from_parameter_value(value) == type_ and (not choices or value in choices):
-        return ""
-    low, high = item.metadata["at_least"], item.metadata["at_most"]
-    return f"parameter '{name}' must be {_allowed(noun, low, high, choices)}, got {value!r}"
-
-
 def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
     type_, noun = _TYPES[hint]
     low, high, choices = item.metadata["at_least"], item.metadata["at_most"], item.metadata["choices"]
