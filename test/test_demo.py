@@ -50,7 +50,7 @@ def statuses(message: DiagnosticArray) -> dict[str, Any]:
 def test_everything_is_there_and_accounted_for(
     ros: Ros, start_command: Callable[..., Process], in_tmp: Path, diagnostics: list[DiagnosticArray]
 ) -> None:
-    demo = start_command("demo", "--duration", "20")
+    demo = start_command("demo", "--duration", "12")
     assert ros.spin_until(lambda: not demo.alive, 60), demo.output()
     assert demo.wait() == 0, demo.output()
     directory = run_directory(in_tmp)
@@ -85,7 +85,7 @@ def test_everything_is_there_and_accounted_for(
         "monitor_node/host",
     }
     complete = [m for m in diagnostics if named <= set(statuses(m))]
-    assert len(complete) >= 15, [sorted(statuses(m)) for m in diagnostics]
+    assert len(complete) >= 8, [sorted(statuses(m)) for m in diagnostics]
     times = [m.header.stamp.sec + m.header.stamp.nanosec / 1e9 for m in complete]
     assert (times[-1] - times[0]) / (len(times) - 1) == pytest.approx(1.0, rel=0.05)
     assert all(status.hardware_id for message in complete for status in message.status)
@@ -137,9 +137,7 @@ def nodes_of(domain: int) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("how", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.7), (signal.SIGINT, 1.6), (signal.SIGTERM, 4.0)]
-)
+@pytest.mark.parametrize(("how", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.7), (signal.SIGINT, 1.6)])
 def test_it_ends_within_a_second_whenever_it_is_asked(
     start_command: Callable[..., Process], in_tmp: Path, domain: int, how: signal.Signals, after_s: float
 ) -> None:

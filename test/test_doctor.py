@@ -338,6 +338,7 @@ def test_a_healthy_graph_gives_0(start_node: Callable[..., Process], start_peer:
     assert seen.summary["ok"] == 7
 
 
+@pytest.mark.long
 def test_the_report_for_a_person(ros: Ros) -> None:
     command = [sys.executable, "-m", "perf_inference.cli", "doctor", "--seconds", "0.1", *only(*CHECKS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -209,6 +209,7 @@ def test_what_was_acknowledged_is_recorded_when_its_publisher_has_left_before_th
     assert [record["seq"] for record in run.timings] == [1, 2, 3]
 
 
+@pytest.mark.long
 def test_kill_9_tears_no_line_and_the_next_recorder_goes_on(ros: Ros, start_node: Start, tmp_path: Path) -> None:
     timing = ros.node.create_publisher(DiagnosticArray, "inference/timing", TIMING_QOS)
     states = ros.node.create_publisher(JointState, "joint_states", 1000)

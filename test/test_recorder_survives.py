@@ -133,7 +133,7 @@ def kill_at_a_random_moment(start_node: Start, sender: Load, folder: Path, chanc
     return oldest_s
 
 
-@pytest.mark.parametrize("times", [10, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [4, pytest.param(200, marks=pytest.mark.long)])
 def test_kill_9_at_random_moments_loses_nothing_older_than_the_save_interval(
     ros: Ros, start_node: Start, tmp_path: Path, times: int
 ) -> None:

@@ -41,6 +41,7 @@ def test_stock_means_without_any_setting_of_ours(monkeypatch: pytest.MonkeyPatch
     assert {"FASTDDS_BUILTIN_TRANSPORTS", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} <= set(tuned)
 
 
+@pytest.mark.long
 def test_the_share_of_our_node(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status = share.main(["--rounds", "1", "--frames", "60", "--setup", "yolo", "--json", str(tmp_path / "share.json")])
     printed = capsys.readouterr().out

@@ -40,7 +40,13 @@ def environments(publisher: str, subscriber: str, **own: str) -> tuple[dict[str,
     return made(publisher, True), made(subscriber, False)
 
 
-@pytest.mark.parametrize(("publisher", "subscriber"), [("stock", "tuned"), ("tuned", "stock"), ("tuned", "tuned")])
+_PAIRS = pytest.mark.parametrize(
+    ("publisher", "subscriber"),
+    [("stock", "tuned"), ("tuned", "stock"), pytest.param("tuned", "tuned", marks=pytest.mark.long)],
+)
+
+
+@_PAIRS
 def test_every_picture_arrives_on_one_host(domain: int, publisher: str, subscriber: str) -> None:
     outcome = exchange(PICTURES, *environments(publisher, subscriber))
     assert (outcome.sent, outcome.received) == (FRAMES, FRAMES)
@@ -168,7 +174,7 @@ def networks() -> Iterator[tuple[list[str], list[str]]]:
                 subprocess.run(["ip", "netns", "del", name], capture_output=True)
 
 
-@pytest.mark.parametrize(("publisher", "subscriber"), [("stock", "tuned"), ("tuned", "stock"), ("tuned", "tuned")])
+@_PAIRS
 def test_every_picture_arrives_across_two_networks(
     domain: int, networks: tuple[list[str], list[str]], publisher: str, subscriber: str
 ) -> None:
@@ -180,6 +186,7 @@ def test_every_picture_arrives_across_two_networks(
     assert (outcome.segment_bytes > LARGE) == (publisher == "tuned")
 
 
+@pytest.mark.long
 def test_the_bench_prints_and_writes_what_it_measured(
     domain: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
