@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import cycle, islice
@@ -15,7 +16,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
-from conftest import Process, Ros
+from conftest import Process, Ros, wait_until
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from onnx_models import constant_policy, detector_of_no_numbers
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters, SetParametersAtomically
@@ -212,3 +213,27 @@ def test_several_parameters_set_together_are_one_swap(
         DescribeParameters, "/policy_node/describe_parameters", DescribeParameters.Request(names=["model", "rate"])
     )
     assert [d.read_only for d in description.descriptors] == [False, True]
+
+
+def test_a_node_that_is_stopped_in_a_swap_ends_at_once_and_leaves_nothing_behind(
+    ros: Ros, start_node: Callable[..., Process], tmp_path: Path
+) -> None:
+    tuner = Tuner(ros, "policy_node")
+    node = start_node("policy_node", "-p", "threads:=1", env={"PERF_INFERENCE_CACHE": str(tmp_path / "cache")})
+    assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
+    before = set(Path(tempfile.gettempdir()).glob("perf_inference_trial_*"))
+    assert tuner.set(precision="int8") == [""]  # to be made first: the cache is empty
+    assert wait_until(lambda: _trials(tmp_path)), node.output()
+    assert node.stop() == 0, node.output()
+    assert wait_until(lambda: not _trials(tmp_path), 2)
+    assert set(Path(tempfile.gettempdir()).glob("perf_inference_trial_*")) <= before
+
+
+def _trials(folder: Path) -> list[psutil.Process]:
+    """Return the trials of nodes whose cache lies in this folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        cache = (process.info["environ"] or {}).get("PERF_INFERENCE_CACHE", "")
+        if cache.startswith(str(folder)) and "perf_inference.building.trial_process" in (process.info["cmdline"] or ()):
+            found.append(process)
+    return found

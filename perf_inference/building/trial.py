@@ -6,13 +6,15 @@ files in a folder of their own, JSON and .npz: `request.json` and `inputs.npz` g
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from perf_inference.measure.statistics import Distribution
 REQUEST, INPUTS, RESULT = "request.json", "inputs.npz", "result.json"
 _CHILD = "perf_inference.building.trial_process"
 _ERRORS = {error.__name__: error for error in (ConfigError, InputError, EngineError)}
+_LOOK_S = 0.05
 _LAST_WORDS = 300  # characters of what a child that died had written
 
 
@@ -62,6 +65,7 @@ def try_out(
     timeout_s: float = 120.0,
     runs: int = 20,
     reference: str | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
     nice: int = 10,
 ) -> Trial:
     """Prepare, load and run the model in a process of its own and return what it did.
@@ -70,6 +74,7 @@ def try_out(
         inputs: what to run it on; random ones that fit its specs otherwise (images 0 to 255, floats of N(0, 1)).
         timeout_s: of all of it.
         runs: timed ones, after the warm-up; fewer where they take long.
+        cancelled: asked again and again; once it is true the trial is ended, with a ConfigError.
         reference: the model from whose outputs in fp32 the difference is taken, where that is another one.
         nice: of that process: 10 leaves the processor to those who need it.
 
@@ -93,7 +98,7 @@ def try_out(
             "parent": os.getpid(),
         }
         (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
-        status = _run(folder, model, timeout_s)
+        status = _run(folder, model, timeout_s, cancelled)
         try:
             result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -103,7 +108,7 @@ def try_out(
     return _trial(result)
 
 
-def _run(folder: Path, model: str, timeout_s: float) -> int:
+def _run(folder: Path, model: str, timeout_s: float, cancelled: Callable[[], bool]) -> int:
     """Run the child; return its exit status."""
     root = str(Path(perf_inference.__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -115,11 +120,15 @@ def _run(folder: Path, model: str, timeout_s: float) -> int:
             env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            return child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ConfigError(
-                f"the trial of '{model}' took longer than {timeout_s:.0f} s and was ended{_last_words(folder)}"
-            ) from None
+            deadline_s = time.monotonic() + timeout_s
+            while not cancelled():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return child.wait(_LOOK_S)
+                if time.monotonic() > deadline_s:
+                    raise ConfigError(
+                        f"the trial of '{model}' took longer than {timeout_s:.0f} s and was ended{_last_words(folder)}"
+                    )
+            raise ConfigError(f"the trial of '{model}' was ended: nobody waits for it any more")
         finally:
             if child.poll() is None:
                 child.kill()

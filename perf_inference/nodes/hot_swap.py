@@ -75,11 +75,15 @@ class HotSwap:
         self._worker = threading.Thread(target=self._work, name=f"{node.get_name()} swap", daemon=True)
         self._worker.start()
 
-    def close(self) -> None:
-        """Begin no other swap; one under way is left where it is."""
+    def stop(self) -> None:
+        """Begin no other swap, and end the trial of one that is under way."""
         with self._turn:
-            self._closing = True
+            self._closing, self._asked_ns = True, None
             self._turn.notify_all()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until the trial has ended; a model that is being loaded is left where it is after this time."""
+        self._worker.join(timeout_s)
 
     def figures(self) -> Mapping[str, Scalar]:
         """Return what the heartbeat tells."""
@@ -235,7 +239,7 @@ class HotSwap:
         if frame is not None and wanted.model == self._running.model:
             inputs, _ = self._pipeline.model.task.preprocess(frame)
         try:
-            return try_out(wanted.model, wanted.runtime, wanted.options(), inputs)
+            return try_out(wanted.model, wanted.runtime, wanted.options(), inputs, cancelled=lambda: self._closing)
         except (EngineError, InputError):
             if inputs is not None:
                 raise

@@ -26,7 +26,7 @@ from perf_inference.pipeline import Frame, Model, Pipeline, Task
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
 _SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
-_LAST_INFERENCE_S = 0.3
+_LAST_INFERENCE_S, _LAST_SWAP_S = 0.3, 0.1
 _TICK = "tick"  # what drives an engine that no input drives
 _TYPE_CHECK_EVERY = 4  # heartbeats
 
@@ -110,10 +110,11 @@ class Inference:
 
     def finish(self) -> None:
         """Finish the message in work, publish the last timings and counts, free the engine."""
-        self._swap.close()
+        self._swap.stop()
         if not self.pipeline.close(_LAST_INFERENCE_S):
             self._node.get_logger().error(f"the engine is still busy after {_LAST_INFERENCE_S:g} s; it is left behind")
         self.reporter.finish()
+        self._swap.join(_LAST_SWAP_S)
         self.engine.close()
 
     def report(self) -> Report:
