@@ -42,6 +42,11 @@ class Graph:
     nodes: tuple[NodeSpec, ...]
     run_directory: Path | None  # where the recorder writes; None: it is not started
 
+    def close(self) -> None:
+        """Remove the starter's own file where it lies in no run's directory; the nodes have read it."""
+        if self.run_directory is None and len(self.files) > 1:
+            shutil.rmtree(self.files[1].parent, ignore_errors=True)
+
     def command(self, node: NodeSpec, namespace: str = "") -> list[str]:
         """Return the command line of one node's process."""
         module = f"perf_inference.nodes.{node.executable}"

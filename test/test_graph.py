@@ -103,3 +103,13 @@ def test_what_the_user_sets_on_the_command_line_comes_last(tmp_path: Path) -> No
     for wrong in ("policy_node.rate", "rate=5", "yolo_node.rate=5", "policy_node.=5"):
         with pytest.raises(ConfigError, match="with a node of policy_node, got"):
             read_graph(config, assignments=[wrong])
+
+
+def test_a_start_without_a_recording_leaves_no_file_behind(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("/**/policy_node:\n  ros__parameters: {rate: 10.0}\n")
+    graph = read_graph(config, assignments=["policy_node.rate=5.0"])
+    assert graph.files[1].is_file()
+    graph.close()
+    assert not graph.files[1].parent.exists()
+    assert config.is_file()

@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         show_summary(graph.run_directory, observer)
         observer.close()
     log.close()
+    graph.close()
     if misconfigured:
         return EX_CONFIG
     went_well = observer is not None and acted(observer) and not supervisor.given_up

@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     supervisor.poll()
     misconfigured = supervisor.misconfigured
     supervisor.stop()
+    graph.close()
     for fate in supervisor.fates():
         say(fate)
     if graph.run_directory is not None:
