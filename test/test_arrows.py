@@ -40,15 +40,24 @@ ALLOWED = {
         "domain", "shared_memory", "doctor", "building",
     },
 }  # fmt: skip
-# within recording: what a room may import of the others; "": the modules beside the rooms
-RECORDING = {
-    "cdr": set(),
-    "": {"cdr"},
-    "jsonl": {"", "cdr"},
-    "bags": {"", "cdr", "jsonl"},
-    "recorder": {"", "cdr", "jsonl"},
-    "recovery": {"", "cdr", "jsonl"},
-    "analysis": {"", "cdr", "jsonl"},
+# rooms within a room: what each may import of the others; "": the modules beside them
+WITHIN = {
+    "recording": {
+        "cdr": set(),
+        "": {"cdr"},
+        "jsonl": {"", "cdr"},
+        "bags": {"", "cdr", "jsonl"},
+        "recorder": {"", "cdr", "jsonl"},
+        "recovery": {"", "cdr", "jsonl"},
+        "analysis": {"", "cdr", "jsonl"},
+    },
+    "engines": {  # one file per runtime beside them, each with a room for what it shares or needs
+        "": {"oip", "pytorch", "onnx_format", "nvidia"},
+        "oip": {""},
+        "pytorch": {""},
+        "onnx_format": set(),
+        "nvidia": {""},
+    },
 }
 TOP = {"cli", "commands", "bench"}  # these may import everything
 
@@ -77,15 +86,21 @@ def test_arrows(path: Path) -> None:
     assert used <= ALLOWED[room], f"{room} may import {sorted(ALLOWED[room])}, not {sorted(used - ALLOWED[room])}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "recording").rglob("*.py")), ids=lambda path: path.stem)
-def test_arrows_within_the_recording_room(path: Path) -> None:
-    def room_of(parts: list[str]) -> str:
-        return parts[0] if parts[0] in RECORDING else ""
+@pytest.mark.parametrize(
+    ("outer", "path"),
+    [(outer, path) for outer in WITHIN for path in sorted((ROOT / outer).rglob("*.py"))],
+    ids=lambda value: value if isinstance(value, str) else value.stem,
+)
+def test_arrows_within_a_room(outer: str, path: Path) -> None:
+    rooms = WITHIN[outer]
 
-    room = room_of(list(path.relative_to(ROOT / "recording").parts))
-    names = [name.split(".")[2:] for name in _imports(path) if name.startswith("perf_inference.recording.")]
+    def room_of(parts: list[str]) -> str:
+        return parts[0] if parts and parts[0] in rooms else ""
+
+    room = room_of(list(path.relative_to(ROOT / outer).parts))
+    names = [name.split(".")[2:] for name in _imports(path) if name.startswith(f"perf_inference.{outer}.")]
     used = {room_of(parts) for parts in names} - {room}
-    assert used <= RECORDING[room], f"{room} may import {sorted(RECORDING[room])}, not {sorted(used - RECORDING[room])}"
+    assert used <= rooms[room], f"{room} may import {sorted(rooms[room])}, not {sorted(used - rooms[room])}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
