@@ -215,6 +215,25 @@ def test_several_parameters_set_together_are_one_swap(
     assert [d.read_only for d in description.descriptors] == [False, True]
 
 
+@pytest.mark.parametrize("when", ["at the start", "while running"])
+def test_outputs_too_far_from_fp32_are_a_warning(ros: Ros, start_node: Callable[..., Process], when: str) -> None:
+    tuner = Tuner(ros, "policy_node")
+    given = ["-p", "precision:=int8"] if when == "at the start" else []
+    node = start_node("policy_node", "-p", "threads:=1", "-p", "max_difference:=1.0e-6", *given)
+    assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
+    if not given:
+        assert tuner.values()["difference_from_fp32"] is None
+        assert tuner.set(precision="int8") == [""]
+        assert tuner.wait() == (True, "running policy (onnx int8 on cpu)")
+    said = "outputs at int8 differ from fp32 by "
+    assert ros.spin_until(lambda: said in tuner.statuses[-1].message, 20), tuner.statuses[-1].message
+    assert tuner.statuses[-1].level == DiagnosticStatus.WARN
+    assert 1e-6 < tuner.values()["difference_from_fp32"] < 0.05
+    assert tuner.set(precision="auto") == [""]
+    assert tuner.wait()[0]
+    assert ros.spin_until(lambda: said not in tuner.statuses[-1].message), tuner.statuses[-1].message
+
+
 def test_a_node_that_is_stopped_in_a_swap_ends_at_once_and_leaves_nothing_behind(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ way another may be asked for; the newest wins.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -23,7 +24,7 @@ from std_srvs.srv import Trigger
 
 from perf_inference import building
 from perf_inference.building.trial import Trial, try_out
-from perf_inference.engines import find_model
+from perf_inference.engines import AUTO, find_model
 from perf_inference.engines.beside import loading_beside
 from perf_inference.engines.runtimes import is_remote, runtime_of
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
@@ -177,6 +178,7 @@ class HotSwap:
     # swap thread -----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self._compare()
         while True:
             with self._turn:
                 self._turn.wait_for(lambda: self._closing or self._asked_ns is not None)
@@ -194,6 +196,12 @@ class HotSwap:
             self._last_ms = (CLOCKS.monotonic_ns() - (asked_ns or 0)) / 1e6
             self._tell(failure)
             self._settle.trigger()
+
+    def _compare(self) -> None:
+        """Compare what runs from the start with fp32, where it was asked to run at another precision."""
+        if self._running.precision not in (AUTO, "fp32") and not is_remote(self._running.model):
+            with contextlib.suppress(PerfInferenceError):  # it runs; there is nothing to compare it with
+                self._trial = self._try_out(self._running)
 
     def _tell(self, failure: str) -> None:
         log = self._node.get_logger()
