@@ -7,7 +7,6 @@ from pathlib import Path
 
 NEEDS_ROS = False
 AUTO = "auto"
-SCENES = "scenes"  # of the demo, for --calibration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration",
         metavar="FOLDER",
-        help=f"for int8: .npz files with the inputs by name, or pictures; '{SCENES}': the demo's, for its models",
+        help="for int8: .npz files with the inputs by name, or pictures; 'scenes': the demo's, for its models",
     )
     parser.add_argument("--out", type=Path, metavar="PATH", help="copy it there (default: it stays in the cache)")
     parser.add_argument("--force", action="store_true", help="build it anew")

@@ -14,12 +14,12 @@ from perf_inference.building.picture import Picture
 from perf_inference.building.preparing import Prepared, prepare
 from perf_inference.building.trial import Trial, try_out
 from perf_inference.commands import comparison
-from perf_inference.commands.build import SCENES
 from perf_inference.commands.demo_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
 from perf_inference.tasks.front import front_of
 
+SCENES = "scenes"  # the demo's, for --calibration
 _CALIBRATING = 128  # of them
 
 
