@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -22,16 +23,38 @@ _SHORT_S = 0.0005
 _BIG = {"torch": ("libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch_python.so")}
 
 
+class _Turns:
+    """The interpreter's switch interval, short while anybody loads: the nodes of a container may do so at once."""
+
+    def __init__(self) -> None:
+        self._lock, self._loading, self._usual_s = threading.Lock(), 0, sys.getswitchinterval()
+
+    def shorten(self) -> None:
+        with self._lock:
+            if not self._loading:
+                self._usual_s = sys.getswitchinterval()
+                sys.setswitchinterval(_SHORT_S)
+            self._loading += 1
+
+    def restore(self) -> None:
+        with self._lock:
+            self._loading -= 1
+            if not self._loading:
+                sys.setswitchinterval(self._usual_s)
+
+
+_TURNS = _Turns()
+
+
 @contextmanager
 def loading_beside(runtime: Runtime) -> Iterator[None]:
     """Load the runtime's big libraries, and let threads take turns quickly while the rest is loaded."""
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(_SHORT_S)
+    _TURNS.shorten()
     try:
         _load_libraries(runtime.library)
         yield
     finally:
-        sys.setswitchinterval(usual_s)
+        _TURNS.restore()
 
 
 def _load_libraries(library: str) -> None:
