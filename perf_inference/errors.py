@@ -2,6 +2,7 @@
 
     PerfInferenceError
     ├── ConfigError      the configuration is wrong: the start ends, and is not tried again
+    │   └── NoRoomError  the model does not fit into the memory of its device
     ├── InputError       one message is wrong: it is counted, warned about and skipped
     ├── EngineError      the model could not be run on good input: counted, reported, the node lives
     └── RecordingError   a record could not be written or read
@@ -21,6 +22,10 @@ class PerfInferenceError(Exception):
 
 class ConfigError(PerfInferenceError):
     """The configuration is wrong; trying again would not help."""
+
+
+class NoRoomError(ConfigError):
+    """A model does not fit into the memory of its device; on another it may."""
 
 
 class InputError(PerfInferenceError):

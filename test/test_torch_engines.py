@@ -286,6 +286,24 @@ def test_no_room_for_one_is_an_error_and_the_engine_goes_on(engine_of: Callable[
         engine_of(out_of_memory_over(0))
 
 
+def test_a_model_without_room_runs_on_the_cpu_where_the_device_is_left_open(
+    engine_of: Callable[..., Engine], caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def full_at_first(own: Any, x: Any) -> Any:
+        calls.append(x)
+        if len(calls) == 1:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return x * own.weight
+
+    engine = engine_of(full_at_first, ArraySpec("joints", (1, 4), np.dtype(np.float32)))
+    assert engine.infer({"joints": np.ones((1, 4), np.float32)})["y"].tolist() == [[2, 2, 2, 2]]
+    assert engine.info.device == "cpu"
+    assert "'own' does not fit into cpu" in caplog.text
+    assert caplog.text.rstrip().endswith("running it on the CPU")
+
+
 def test_a_failure_is_an_engine_error_in_one_line_and_the_engine_goes_on(engine_of: Callable[..., Engine]) -> None:
     engine = engine_of(lambda own, x: x[:, 0] if x[0, 0] >= 0 else torch.cholesky_inverse(x) @ own.weight)
     with pytest.raises(EngineError, match="PyTorch failed on 'own': ") as caught:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+from dataclasses import replace
 
 from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
 from perf_inference.engines.model_file import MODELS, find_model
 from perf_inference.engines.runtimes import AUTO, RUNTIMES, is_remote, runtime_of
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, NoRoomError
 
 __all__ = [
     "AS_IT_IS",
@@ -23,6 +25,8 @@ __all__ = [
     "load",
 ]
 
+_log = logging.getLogger(__name__)
+
 # On import, onnxruntime writes a device id and a store of events under ~/.cache/Microsoft, unless it is told not to.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -31,6 +35,8 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     """Return an engine for `model` as it is: a path, the name of an embedded model or a remote model's address.
 
     What must be built first (another format, another precision) is `perf_inference.building`'s.
+
+    Where the device is left open (`auto`) and the GPU has no room for the model, it runs on the CPU, with a warning.
 
     Raises:
         ConfigError: no such model, one that this runtime, precision or device cannot run, or a damaged file.
@@ -42,7 +48,13 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from other engines and the camera.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"perf_inference.engines.{chosen.name}")  # its library loads only when it is used
-    engine: Engine = module.open_engine(found, options)
+    try:
+        engine: Engine = module.open_engine(found, options)
+    except NoRoomError as error:
+        if options.device != AUTO:
+            raise
+        _log.warning("%s: running it on the CPU", error)
+        engine = module.open_engine(found, replace(options, device="cpu"))
     if options.precision not in (AUTO, engine.info.precision):
         had = engine.info.precision
         engine.close()

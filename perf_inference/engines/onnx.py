@@ -21,7 +21,7 @@ from perf_inference.engines.engine import (
 from perf_inference.engines.onnx_binding import Binding
 from perf_inference.engines.onnx_format.file import OnnxFile, read_onnx_file
 from perf_inference.engines.onnx_providers import CPU, CUDA, TENSORRT, first_line, open_session
-from perf_inference.errors import ConfigError, EngineError
+from perf_inference.errors import ConfigError, EngineError, NoRoomError
 
 _DTYPES = {
     "tensor(float)": np.float32,
@@ -83,7 +83,7 @@ class OnnxEngine:
         try:
             return Binding(self._session, self.inputs, self.outputs, "cuda", index)
         except Exception as error:
-            raise ConfigError(f"'{self.info.name}' has no room on cuda:{index}: {first_line(error)}") from error
+            raise NoRoomError(f"'{self.info.name}' has no room on cuda:{index}: {first_line(error)}") from error
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         if self._session is None:

@@ -19,7 +19,7 @@ from perf_inference.engines.model_card import ModelCard
 from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
 from perf_inference.engines.pytorch.precision import WORKS
-from perf_inference.errors import ConfigError, EngineError, PerfInferenceError, in_one_line
+from perf_inference.errors import ConfigError, EngineError, NoRoomError, PerfInferenceError, in_one_line
 from perf_inference.measure.torch_device import TorchDevice
 
 OutOfMemory = torch.cuda.OutOfMemoryError
@@ -150,7 +150,7 @@ def refusals(name: str, precision: str, device: str) -> Iterator[None]:
     except PerfInferenceError:
         raise
     except OutOfMemory as error:
-        raise ConfigError(_no_room(name, device)) from error
+        raise NoRoomError(_no_room(name, device)) from error
     except Exception as error:
         raise ConfigError(
             f"'{name}' does not run on {device} in {precision} ({in_one_line(error)}); set {WORKS[precision]}"
