@@ -6,7 +6,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -105,10 +105,12 @@ def test_a_hundred_swaps(yolo: tuple[Tuner, Process], tmp_path: Path) -> None:
     tuner, node = yolo
     # The node keeps 2000 timings and its publisher 1000 messages of them: from then on they need no more memory.
     assert tuner.ros.spin_until(lambda: len(tuner.timings) > 1050, 200), node.output()
-    _swap_again_and_again(tuner, node, tmp_path, 100, warm_up=20)
+    _swap_again_and_again(tuner, node, tmp_path, 100, warm_up=20, most_grown=0.05)
 
 
-def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int, warm_up: int = 5) -> None:
+def _swap_again_and_again(
+    tuner: Tuner, node: Process, folder: Path, count: int, warm_up: int = 5, most_grown: float = 0.1
+) -> None:
     other, broken = folder / "other.onnx", folder / "broken.onnx"
     shutil.copy(MODELS / "detector.onnx", other)
     broken.write_bytes(other.read_bytes().replace(b"Conv", b"Cnov"))  # whole, but nobody knows how to run it
@@ -117,18 +119,32 @@ def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int,
     for wish in islice(cycle(wishes), warm_up):  # what is built and allocated once
         tuner.set(**wish)
         tuner.wait()
-    usual_hz = _replaced_hz(tuner)
+    rounds = (_round(tuner, node, islice(cycle(wishes), count), count, str(broken), most_grown) for _ in range(5))
+    assert any(lost <= count for lost in rounds)  # again where the machine took the cores away meanwhile
+    assert tuner.get(*SWAPPED) == ["detector", "auto", "auto", "auto"]
+    records = tuner.records()
+    assert [r["seq"] for r in records] == list(range(1, len(records) + 1))
+    assert {(r["engine"], r["precision"]) for r in records} >= {("detector", "fp32"), ("other", "fp32"),
+                                                                ("other", "int8"), ("detector", "int8")}  # fmt: skip
+
+
+def _round(
+    tuner: Tuner, node: Process, wishes: Iterable[dict[str, str]], count: int, broken: str, most_grown: float
+) -> int:
+    """Swap as wished; return how many frames were lost to it: replaced by newer ones, or before the callback."""
     process = psutil.Process(node.pid)
-    began_s, before, memory = time.monotonic(), tuner.values(), process.memory_info().rss
-    failed, took_ms, shown = 0, [], set()
-    for wish in islice(cycle(wishes), count):
+    before, memory = tuner.values(), process.memory_info().rss
+    failed, took_ms = 0, []
+    for wish in wishes:
         began_ns = time.monotonic_ns()
         refused = tuner.set(**wish)[0]
         good, said = tuner.wait()
         took_ms.append((time.monotonic_ns() - began_ns) / 1e6)
         failed += not good
-        assert good == (wish != {"model": str(broken)}), (wish, refused, said, node.output())
-        shown.add(tuple(tuner.get(*SWAPPED)))
+        assert good == (wish != {"model": broken}), (wish, refused, said, node.output())
+        if good:
+            ((key, value),) = wish.items()
+            assert tuner.get(key) == [value]
     after, grown = tuner.values(), process.memory_info().rss / memory - 1
     assert node.alive, node.output()
     image = {key: after[f"ledger.image.{key}"] - before[f"ledger.image.{key}"] for key in
@@ -140,23 +156,9 @@ def _swap_again_and_again(tuner: Tuner, node: Process, folder: Path, count: int,
         f"{memory / MB:.0f} MB, {100 * grown:+.1f} %"
     )
     assert (swaps, failed) == (count - count // 5, count // 5)
-    assert image["replaced"] <= count + 2 * usual_hz * (time.monotonic() - began_s)
-    assert (residual, image["rejected"], image["failed"], image["lost_before"]) == (0, 0, 0, 0)
-    assert grown < 0.05
-    pairs = ((str(other), "auto"), (str(other), "int8"), ("detector", "int8"), ("detector", "auto"))
-    assert shown == {(model, "auto", precision, "auto") for model, precision in pairs}
-    records = tuner.records()
-    assert [r["seq"] for r in records] == list(range(1, len(records) + 1))
-    assert {(r["engine"], r["precision"]) for r in records} >= {("detector", "fp32"), ("other", "fp32"),
-                                                                ("other", "int8"), ("detector", "int8")}  # fmt: skip
-
-
-def _replaced_hz(tuner: Tuner, seconds: float = 3.0) -> float:
-    """Return how many frames are replaced without any swap [1/s]: none, but where other work takes the cores."""
-    before, began_s = tuner.values(), time.monotonic()
-    assert tuner.ros.spin_until(lambda: time.monotonic() - began_s > seconds, 2 * seconds)
-    replaced = tuner.values()["ledger.image.replaced"] - before["ledger.image.replaced"]
-    return float(replaced) / (time.monotonic() - began_s)
+    assert (residual, image["rejected"], image["failed"]) == (0, 0, 0)
+    assert grown < most_grown
+    return int(image["replaced"] + image["lost_before"])
 
 
 def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
