@@ -21,6 +21,8 @@ EXECUTABLES = (
     "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
 )  # fmt: skip
 _GLOBAL = "/**"
+# Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
+_SIMULATED = {"enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0}
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def read_graph(
     run_directory, nodes = None, []
     for key, name, executable, parameters in chosen:
         settings: dict[str, Any] = {}
-        if executable == "policy_node" and sim:  # nothing real moves
-            settings = {n: True for n in ("enabled", "enabled_after_restart") if n not in parameters}
+        if executable == "policy_node" and sim:
+            settings = {name: value for name, value in _SIMULATED.items() if name not in parameters}
         if executable == "recorder_node":
             output_dir = Path(parameters.get("output_dir", "runs")).expanduser()
             run_directory, start_time = _new_run_directory(output_dir, parameters.get("session", session))

@@ -25,7 +25,10 @@ def save(path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], co
     return path
 
 
-def constant_policy(path: Path, velocity_rad_s: tuple[float, float], matmuls: int = 0, side: int = 1024) -> Path:
+def constant_policy(
+    path: Path, velocity_rad_s: tuple[float, float], matmuls: int = 0, side: int = 1024,
+    metadata: dict[str, str] | None = None,
+) -> Path:  # fmt: skip
     """Write a policy that always answers with these joint velocities, after some matrix products."""
     inputs = [
         helper.make_tensor_value_info("force", TensorProto.FLOAT, [1, 65, 6]),
@@ -35,7 +38,9 @@ def constant_policy(path: Path, velocity_rad_s: tuple[float, float], matmuls: in
     outputs = [helper.make_tensor_value_info("action", TensorProto.FLOAT, [1, 2])]
     constants = {"velocity": np.array([velocity_rad_s], np.float32)}
     if not matmuls:
-        return save(path, [helper.make_node("Identity", ["velocity"], ["action"])], inputs, outputs, constants, {})
+        return save(
+            path, [helper.make_node("Identity", ["velocity"], ["action"])], inputs, outputs, constants, metadata or {}
+        )
     constants["matrix"] = np.full((side, side), 1 / side, np.float32)
     constants["nothing"] = np.zeros((1, 1), np.float32)
     nodes = [

@@ -23,6 +23,7 @@ ALLOWED = {
     "environment": {"middleware"},
     "measure": {"errors"},
     "engines": {"errors", "measure"},
+    "safety": {"errors"},
     "tasks": {"errors", "measure", "engines"},
     "telemetry": {"errors", "measure"},
     "recording": {"errors", "measure", "telemetry"},
@@ -37,7 +38,7 @@ ALLOWED = {
     "doctor": {"errors", "measure", "telemetry", "environment", "shared_memory"},
     "nodes": {
         "errors", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment", "graph",
-        "domain", "shared_memory", "doctor", "building",
+        "domain", "shared_memory", "doctor", "building", "safety",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them

@@ -25,7 +25,7 @@ from perf_inference.errors import ConfigError, InputError
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
 from perf_inference.tasks.picture import ImageInput, Placement
-from perf_inference.tasks.policy import JointLimits, Observation, PolicyTask
+from perf_inference.tasks.policy import Observation, PolicyTask
 from perf_inference.tasks.yolo import YoloTask
 
 STRETCH = PictureFront(letterbox=False)
@@ -134,10 +134,9 @@ def test_the_embedded_models_take_the_cameras_picture_too(tmp_path: Path) -> Non
         inputs, placement = task.preprocess(frame)
         said.append(task.postprocess(engine_of("captioner", path).infer(inputs), placement))
     assert said[0].text == said[1].text != ""
-    limits = JointLimits.of(("a", "b"), (-3, -3), (3, 3), (2, 2))
     actions = []
     for path in (None, tmp_path / "policy.onnx"):
-        policy = PolicyTask(engine_of("policy", path), limits, 30.0)
+        policy = PolicyTask(engine_of("policy", path), ("a", "b"))
         fuse(engines.MODELS / "policy.onnx", tmp_path / "policy.onnx", 640, 480, front_of(engine_of("policy")))
         blank = policy.blank()
         observation = Observation(blank.force, blank.joints, frame, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Windows by time stamp, and actions within their limits."""
+"""Windows by time stamp, and actions that are finite and of the right length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec, EngineInfo
 from perf_inference.errors import ConfigError, InputError
-from perf_inference.tasks.policy import JointLimits, Observation, PolicyTask, Window
+from perf_inference.tasks.policy import Observation, PolicyTask, Window
 
 MS = 1_000_000
 F32 = np.dtype(np.float32)
@@ -52,36 +52,7 @@ def test_a_bad_sample_is_refused(sample: list[float]) -> None:
         Window(2).add(0, sample)
 
 
-LIMITS = JointLimits.of(("a", "b"), (-1.0, -1.0), (1.0, 1.0), (2.0, 0.5))
-
-
-def test_velocities_are_clamped_by_their_bound_and_by_the_range_ahead() -> None:
-    velocity, position = np.array([3.0, -3.0]), np.array([0.9, 0.0])
-    # a: bound 2, but 0.1 rad to the limit in 0.1 s allows 1; b: bound 0.5
-    assert LIMITS.clamp_velocity(velocity, position, 0.1).tolist() == pytest.approx([1.0, -0.5])
-
-
-def test_a_joint_beyond_its_range_may_only_come_back() -> None:
-    clamped = LIMITS.clamp_velocity(np.array([1.0, 0.1]), np.array([1.2, 0.0]), 0.1)
-    assert clamped[0] <= 0
-
-
-def test_a_position_outside_its_range_comes_back_no_faster_than_it_may() -> None:
-    assert LIMITS.clamp_position(np.array([0.0, 0.0]), np.array([1.5, 0.0]), 0.1).tolist() == pytest.approx([1.3, 0.0])
-
-
-def test_positions_are_clamped_by_range_and_speed() -> None:
-    clamped = LIMITS.clamp_position(np.array([5.0, 0.01]), np.array([0.95, 0.0]), 0.1)
-    assert clamped.tolist() == pytest.approx([1.0, 0.01])
-
-
-def test_limits_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ConfigError, match=r"limits.upper must have 2 values"):
-        JointLimits.of(("a", "b"), (-1, -1), (1,), (1, 1))
-    with pytest.raises(ConfigError, match=r"limits\.velocity must be numbers"):
-        JointLimits.of(("a",), (-1,), (1,), (float("nan"),))
-    with pytest.raises(ConfigError, match="lower <= upper"):
-        JointLimits.of(("a",), (1,), (-1,), (1,))
+NAMES = ("a", "b")
 
 
 class Engine:
@@ -105,13 +76,13 @@ def observation() -> Observation:
 
 @pytest.mark.parametrize("action", [[float("nan"), 0.0], [0.0], [float("inf"), 0.0]])
 def test_an_action_that_is_not_finite_or_too_short_never_leaves(action: list[float]) -> None:
-    task = PolicyTask(Engine(), LIMITS, 10)
+    task = PolicyTask(Engine(), NAMES)
     with pytest.raises(InputError, match="must be 2 finite values"):
         task.postprocess({"action": np.array([action], np.float32)}, observation())
 
 
 def test_the_inputs_fit_the_specs() -> None:
-    task = PolicyTask(Engine(), LIMITS, 10)
+    task = PolicyTask(Engine(), NAMES)
     arrays, seen = task.preprocess(observation())
     for spec in Engine.inputs:
         spec.check(arrays[spec.name])
@@ -124,6 +95,8 @@ def test_the_inputs_fit_the_specs() -> None:
         ({"force": (1, 3)}, (1, 2), {}, "must take force"),
         ({"joints": (1, 4, 4)}, (1, 2), {}, "with one window W"),
         ({}, (1, 7), {}, "must give an action"),
+        ({}, (1, 2), {"units": "deg/s"}, "must give rad/s, its metadata say 'deg/s'"),
+        ({}, (1, 2), {"limits.upper": "1.0"}, "metadata 'limits.upper' of 'p' must be 2 numbers"),
         ({}, (1, 2), {"action": "effort"}, "must be one of velocity, position, 'p' says 'effort'"),
     ],
 )
@@ -135,10 +108,9 @@ def test_a_model_of_another_shape_or_kind_is_refused(
     engine.outputs = (ArraySpec("action", output, F32),)
     engine.info = EngineInfo("p", "fake", "fp32", "cpu", metadata)
     with pytest.raises(ConfigError, match=said):
-        PolicyTask(engine, LIMITS, 10)
+        PolicyTask(engine, NAMES)
 
 
 def test_joints_that_do_not_fit_the_model_are_named() -> None:
-    limits = JointLimits.of(("a",), (-1,), (1,), (1,))
     with pytest.raises(ConfigError, match="joint_names must name 2 joints"):
-        PolicyTask(Engine(), limits, 10)
+        PolicyTask(Engine(), NAMES[:1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 from array import array
@@ -18,10 +19,12 @@ from conftest import Process, Ros
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import WrenchStamped
 from onnx_models import constant_policy
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import SetBool
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.nodes.messages import from_key_values, timing_record
@@ -126,7 +129,9 @@ def test_a_silent_input_gives_zero_and_a_warning_until_it_is_back(
     assert ros.spin_until(robot.moving)
 
 
-def test_a_held_position_does_not_creep_and_stays_in_range(ros: Ros, start_policy: Callable[..., Process]) -> None:
+def test_a_held_position_does_not_creep_and_comes_back_into_range_slowly(
+    ros: Ros, start_policy: Callable[..., Process]
+) -> None:
     robot = Robot(ros, JointTrajectory)
     robot.position = [0.5, -9.0]
     start_policy((0.5, 0.5), "-p", "action:=position", "-p", "limits.lower:=[-1, -1]", "-p", "safe_action:=hold")
@@ -134,7 +139,11 @@ def test_a_held_position_does_not_creep_and_stays_in_range(ros: Ros, start_polic
     robot.position = [0.3, -9.0]  # it sags
     seen = len(robot.actions)
     assert ros.spin_until(lambda: len(robot.actions) > seen + 10)
-    assert robot.actions[-1] == pytest.approx([0.5, -1.0])
+    shoulder, elbow = zip(*robot.actions, strict=True)
+    assert set(shoulder) == {0.5}
+    assert elbow[0] == pytest.approx(-9.0, abs=0.2)
+    assert elbow[-1] > elbow[0]
+    assert max(after - before for before, after in itertools.pairwise(elbow)) < 1.0, "1 rad/s, sent every 0.05 s"
 
 
 def test_what_is_in_the_engine_when_it_is_disabled_does_not_leave(
@@ -187,8 +196,10 @@ def test_commands_are_clamped_to_speed_and_range(ros: Ros, robot: Robot, start_p
         "limits.lower:=[-1.0, -1.0]",
     )
     assert ros.spin_until(robot.moving)
-    # 0.05 rad are left, and a command may stay in force for 0.1 s and the 0.3 s that an observation may be old
-    assert robot.actions[-1] == pytest.approx([0.125, -2.5], abs=1e-4)
+    # 0.05 and 1 rad are left until the sample is 0.3 s old, a look 0.1 s late, and the command 0.15 s out of force
+    shoulder, elbow = robot.actions[-1]
+    assert 0.05 / 0.55 - 1e-4 <= shoulder <= 0.05 / 0.3
+    assert -1 / 0.3 <= elbow <= -1 / 0.55 + 1e-4
 
 
 def test_bad_messages_are_counted_and_skipped(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
@@ -202,5 +213,88 @@ def test_bad_messages_are_counted_and_skipped(ros: Ros, robot: Robot, start_poli
     assert ros.spin_until(robot.moving)
     robot.position = [math.nan, 0.0]
     assert ros.spin_until(lambda: robot.values().get("ledger.joint_states.rejected", 0) > 0)
-    assert "a sample must be finite" in process.output()
+    assert "joint_states must have a possible position of shoulder, got nan rad" in process.output()
     assert robot.values()["ledger.image.residual"] == robot.values()["ledger.joint_states.residual"] == 0
+
+
+def test_an_image_that_cannot_be_decoded_does_not_keep_the_policy_driving(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    start_policy((0.5, 0.5), "-p", "enabled:=true")
+    assert ros.spin_until(robot.moving)
+    robot.image.encoding = "no such encoding"
+    assert ros.spin_until(robot.resting)
+    assert ros.spin_until(lambda: robot.says("safe action: nothing") and robot.says("no such encoding"))
+    robot.image.encoding = "bgr8"
+    assert ros.spin_until(robot.moving)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("joint_names:=[hip, knee]",), "limits.lower, limits.upper, limits.velocity must be given for the joints hip"),
+        (
+            ("joint_names:=[hip, knee]", "limits.lower:=[-1, -1]", "limits.upper:=[1, 1]"),
+            "limits.velocity must be given",
+        ),
+        (("limits.acceleration:=[1.0]",), "limits.acceleration must have 2 values"),
+    ],
+)
+def test_limits_are_not_guessed(start_policy: Callable[..., Process], arguments: tuple[str, ...], said: str) -> None:
+    process = start_policy((0.5, 0.5), *(part for argument in arguments for part in ("-p", argument)))
+    assert process.wait(60) == 78
+    assert said in process.output()
+
+
+def test_what_decides_about_safety_cannot_be_set_while_it_runs(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    start_policy((0.5, 0.5))
+    assert ros.spin_until(robot.resting)
+    wanted = [
+        Parameter("use_sim_time", value=True), Parameter("limits.upper", value=[9.0, 9.0]),
+        Parameter("rate", value=1.0),
+        Parameter("max_observation_age_s", value=60.0), Parameter("actuator_latency_s", value=0.0),
+        Parameter("tracking_tolerance", value=0.0), Parameter("enabled", value=True),
+        Parameter("joint_names", value=["elbow", "shoulder"]), Parameter("safe_action", value="stop"),
+    ]  # fmt: skip
+    request = SetParameters.Request(parameters=[parameter.to_parameter_msg() for parameter in wanted])
+    answers = ros.call(SetParameters, "policy_node/set_parameters", request).results
+    assert [answer.successful for answer in answers] == [False] * len(wanted)
+    assert "use_sim_time is for the start only" in answers[0].reason
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ({"joint_names": "elbow,shoulder"}, "this node drives shoulder, elbow in this order, 'other' was made for"),
+        ({"action": "position"}, "this node sends velocity actions, 'other' gives position ones"),
+        ({"units": "deg/s"}, "'other' must give rad/s, its metadata say 'deg/s'"),
+        ({"limits.lower": "2.0,2.0"}, "limits must be lower <= upper"),
+    ],
+)
+def test_a_swap_that_changes_what_an_action_means_is_refused(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process], tmp_path: Path, metadata: dict[str, str], said: str
+) -> None:
+    start_policy((0.5, 0.5), "-p", "enabled:=true", "-p", "limits.upper:=[1.5, 1.5]")
+    assert ros.spin_until(robot.moving, 30)
+    other = constant_policy(tmp_path / "other.onnx", (0.25, 0.25), metadata=metadata)
+    request = SetParameters.Request(parameters=[Parameter("model", value=str(other)).to_parameter_msg()])
+    assert ros.call(SetParameters, "policy_node/set_parameters", request).results[0].successful
+    answer = ros.call(Trigger, "policy_node/swap_wait", Trigger.Request(), 60)
+    assert not answer.success
+    assert said in answer.message
+    assert ros.spin_until(lambda: robot.actions[-1] == [0.5, 0.5])
+
+
+def test_a_swapped_model_may_tighten_the_limits(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process], tmp_path: Path
+) -> None:
+    start_policy((0.5, 0.5), "-p", "enabled:=true")
+    assert ros.spin_until(robot.moving, 30)
+    other = constant_policy(
+        tmp_path / "other.onnx", (9.0, 9.0), metadata={"limits.velocity": "0.125,5.0", "joint_names": "shoulder,elbow"}
+    )
+    request = SetParameters.Request(parameters=[Parameter("model", value=str(other)).to_parameter_msg()])
+    assert ros.call(SetParameters, "policy_node/set_parameters", request).results[0].successful
+    assert ros.spin_until(lambda: robot.actions[-1] == [0.125, 1.0], 60)  # the robot's own limit is 1 rad/s

@@ -11,7 +11,7 @@ import pytest
 
 from perf_inference import engines
 from perf_inference.tasks.caption import CaptionTask
-from perf_inference.tasks.policy import JointLimits, PolicyTask
+from perf_inference.tasks.policy import PolicyTask
 from perf_inference.tasks.yolo import YoloTask
 
 pytestmark = pytest.mark.torch
@@ -55,8 +55,7 @@ def test_a_short_training_gives_a_model_that_the_node_takes(name: str, tmp_path:
         inputs, context = caption.preprocess(picture)
         caption.postprocess(engine.infer(inputs), context)
     else:
-        limits = JointLimits.of(("shoulder", "elbow"), (-1, -1), (1, 1), (1, 1))
-        assert PolicyTask(engine, limits, 10).window == 65
+        assert PolicyTask(engine, ("shoulder", "elbow")).window == 65
     engine.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -30,12 +31,17 @@ class Picture(NamedTuple):
 class LatestImage:
     """A subscription to `image` of which only the newest picture is kept; each look counts in its ledger."""
 
-    def __init__(self, node: Node, transport: str) -> None:
-        self.ledger = Ledger()
+    def __init__(self, node: Node, transport: str, arrived: Callable[[Arrival], None] = lambda arrival: None) -> None:
+        """Subscribe; `arrived` is called for each message, not decoded yet (ROS thread)."""
+        self.ledger, self._arrived = Ledger(), arrived
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: Picture | None = None
         self._converter = Converter()  # it leaves the last picture as it is
-        self.input = image_input(node, transport, self._mailbox.put, self.ledger)
+        self.input = image_input(node, transport, self._put, self.ledger)
+
+    def _put(self, arrival: Arrival) -> None:
+        self._mailbox.put(arrival)
+        self._arrived(arrival)
 
     def look(self) -> Picture:
         """Return the newest picture, the same as last time if none has come since (worker thread).

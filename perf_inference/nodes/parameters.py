@@ -143,6 +143,11 @@ def declare(node: Node, kind: type[P]) -> P:
     return kind(**values)
 
 
+def is_given(node: Node, name: str) -> bool:
+    """Return whether the user gave this parameter, in a file or on the command line."""
+    return name in getattr(node, "_parameter_overrides", {})
+
+
 def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
     type_, noun = _TYPES[hint]
     low, high, choices = item.metadata["at_least"], item.metadata["at_most"], item.metadata["choices"]

@@ -1,12 +1,15 @@
-"""Drive joints with a learned policy, and send nothing that could hurt."""
+"""Drive joints with a learned policy. What is sent, and when, is the gate's business (`safety.gate`)."""
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import dataclass
 
 from geometry_msgs.msg import WrenchStamped
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
@@ -17,17 +20,22 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes import runner
-from perf_inference.nodes.actions import ACTION_MESSAGES, SAFE_ACTIONS, ActionPublisher
+from perf_inference.nodes.actions import ACTION_MESSAGES, ActionPublisher
 from perf_inference.nodes.inference import Inference
-from perf_inference.nodes.latest_image import LatestImage
+from perf_inference.nodes.latest_image import LatestImage, Picture
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageParameters, declare, model_parameter, parameter
+from perf_inference.nodes.parameters import ImageParameters, declare, is_given, model_parameter, parameter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame
-from perf_inference.tasks.policy import Action, JointLimits, Observation, PolicyTask, Window
+from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
+from perf_inference.safety.gate import LOOK_S, SAFE_ACTIONS
+from perf_inference.safety.joints import JOINT_STATES
+from perf_inference.safety.watch import Watch
+from perf_inference.tasks.policy import Action, Observation, PolicyTask, Window
 
 _PI = 3.141592653589793
+_LIMITS = ("limits.lower", "limits.upper", "limits.velocity")
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class PolicyParameters(ImageParameters):
                                     "JointTrajectory for positions", choices=ACTION_MESSAGES)  # fmt: skip
     safe_action: str = parameter("zero", "sent while disabled, stale or stopping: zero velocity, hold the position, or "
                                  "stop sending after one safe command", choices=SAFE_ACTIONS)  # fmt: skip
-    max_observation_age_s: float = parameter(0.3, "an older picture or sample [s] gives the safe action",
+    max_observation_age_s: float = parameter(0.3, "an older image or sample [s] gives the safe action",
                                              at_least=0.01, at_most=60)  # fmt: skip
     sample_rate: float = parameter(100.0, "rate of the samples in the model's windows [Hz]", at_least=1, at_most=10_000)
     joint_names: tuple[str, ...] = parameter(
@@ -55,6 +63,19 @@ class PolicyParameters(ImageParameters):
     lower: tuple[float, ...] = parameter((-_PI, -_PI), "lowest position of each joint [rad]", name="limits.lower")
     upper: tuple[float, ...] = parameter((_PI, _PI), "highest position of each joint [rad]", name="limits.upper")
     velocity: tuple[float, ...] = parameter((1.0, 1.0), "highest speed of each joint [rad/s]", name="limits.velocity")
+    acceleration: tuple[float, ...] = parameter(
+        (),
+        "with which each joint brakes at least [rad/s^2]; empty: within actuator_latency_s",
+        name="limits.acceleration",
+    )
+    actuator_latency_s: float = parameter(
+        0.15, "after it a joint moves as it was sent to: dead time and three time constants of its lag [s]",
+        at_least=0, at_most=5,
+    )  # fmt: skip
+    tracking_tolerance: float = parameter(
+        0.2, "a joint that is measured farther than this from where the commands lead, three times, gives the safe "
+        "action [rad]; 0: not compared", at_least=0, at_most=1000,
+    )  # fmt: skip
 
 
 class PolicyNode(runner.RunnableNode):
@@ -63,21 +84,20 @@ class PolicyNode(runner.RunnableNode):
     def __init__(self, name: str = "policy_node") -> None:
         super().__init__(name)
         self._p = p = declare(self, PolicyParameters)
-        self._limits = limits = JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity)
+        self._limits = self._limits_of_the_robot()
         self._kind = ""  # of the actions; the first model's for good
-        self._gate = threading.Lock()  # between "may it leave?" and its leaving
+        self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
-        self._enabled, self._stopping = p.enabled and not crashed, False
         self._sent = 0
-        self._sent_ns = CLOCKS.monotonic_ns()  # of the policy's newest action
-        self._hold_reason = ""
+        self._said = ""  # why the safe action was sent at the last look
         self._period_ns = round(1e9 / p.sample_rate)
-        self._max_age_ns = round(p.max_observation_age_s * 1e9)
         self._windows_lock = threading.Lock()
-        self._force, self._joints = Window(6), Window(2 * len(limits.names))
-        self._image = LatestImage(self, p.image_transport)
+        self._force, self._joints = Window(6), Window(2 * len(p.joint_names))
+        self._image = LatestImage(self, p.image_transport, self._on_image)
+        self._image_broken = False  # the newest one that was decoded
+        self._looked_at: Picture | None = None
         self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())
-        self._joint_input = Input(self, JointState, "joint_states", self._on_joints, Ledger())
+        self._joint_input = Input(self, JointState, JOINT_STATES, self._on_joints, Ledger())
         self._inference = Inference(
             self,
             p,
@@ -88,188 +108,232 @@ class PolicyNode(runner.RunnableNode):
             state=self._state,
             rate_hz=p.rate,
         )
-        for name, source in self._inputs().items():
+        inputs = {"image": self._image.input, JOINT_STATES: self._joint_input, "force": self._force_input}
+        for name, source in inputs.items():
             self._inference.watch(name, source)
-        self._kind = self._inference.task.kind
-        self._actions = ActionPublisher(self, limits, self._kind, p.action_message, p.safe_action, 1 / p.rate)
+        self._task: PolicyTask = self._inference.task
+        self._kind, self._names = self._task.kind, self._task.joint_names
+        self._gate = self._made_gate({name: source.topic for name, source in inputs.items()})
+        if p.enabled and not crashed:
+            self._gate.enable(True, self._now())
         self.create_service(SetBool, "~/enable", self._on_enable)
+        self.add_on_set_parameters_callback(_refuse_another_clock)
         self._pacer = Pacer(self, p.rate, self._tick)
-        self._watch = Pacer(self, max(p.rate, 3 / p.max_observation_age_s), self._guard)
-        engine = self._inference.engine
+        self._watch = Watch(self._look, LOOK_S, self._look_failed)
+        self._introduce(crashed)
+
+    def _made_gate(self, inputs: dict[str, str]) -> Gate:
+        p = self._p
+        actions = ActionPublisher(self, p.joint_names, self._kind, p.action_message, 1 / p.rate)
+        settings = GateSettings(
+            kind=self._kind,
+            period_s=1 / p.rate,
+            max_age_s=p.max_observation_age_s,
+            latency_s=p.actuator_latency_s,
+            tolerance_rad=p.tracking_tolerance,
+            safe_action=p.safe_action,
+        )
+        gate = Gate(self._limits, settings, inputs, actions.publish)
+        gate.narrow(self._limits_of(self._task))
+        return gate
+
+    def _introduce(self, crashed: bool) -> None:
+        info, p = self._inference.engine.info, self._p
+        if self._names and self._names != p.joint_names:
+            self.get_logger().warning(
+                f"'{info.name}' was made for joints {', '.join(self._names)}; it drives {', '.join(p.joint_names)}, as "
+                "joint_names says"
+            )
         self.get_logger().info(
-            f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}) drives "
-            f"{', '.join(limits.names)} at {p.rate:g} Hz, "
-            + ("enabled" if self._enabled else f"disabled until {self.get_fully_qualified_name()}/enable is called")
+            f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives "
+            f"{', '.join(p.joint_names)} at {p.rate:g} Hz, "
+            + (
+                "enabled"
+                if self._gate.enabled
+                else f"disabled until {self.get_fully_qualified_name()}/enable is called"
+            )
             + (" (restarted)" if crashed and p.enabled else "")
         )
 
     def stop(self) -> None:
         self._pacer.cancel()
-        self._watch.cancel()
-        with self._gate:
-            self._stopping = True
-            self._actions.safe(self._position())
+        self._gate.stop(self._now())
+        self._watch.close()
 
     def finish(self) -> None:
         self._inference.finish()
 
-    def _task_of(self, engine: Engine) -> PolicyTask:
+    # limits ----------------------------------------------------------------------------------------------------------
+
+    def _limits_of_the_robot(self) -> JointLimits:
+        """Return the limits that the user gave; the default ones are those of the default joints alone.
+
+        Raises:
+            ConfigError: other joints without limits, or limits that do not fit them.
+        """
         p = self._p
-        task = PolicyTask(engine, self._limits, p.rate, p.action, in_force_s=p.max_observation_age_s)
+        missing = [name for name in _LIMITS if not is_given(self, name)]
+        if missing and p.joint_names != PolicyParameters().joint_names:
+            raise ConfigError(
+                f"{', '.join(missing)} must be given for the joints {', '.join(p.joint_names)}: the limits of a robot "
+                f"are not guessed; add `limits: {{lower: [...], upper: [...], velocity: [...]}}` with "
+                f"{len(p.joint_names)} values each to {self.get_name()}"
+            )
+        return JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity, p.acceleration)
+
+    def _limits_of(self, task: PolicyTask) -> JointLimits:
+        """Return the limits that a model says of itself; the robot's where it says nothing."""
+        own, said = self._limits, task.limits
+        return JointLimits.of(own.names, said["lower"] or own.lower_rad, said["upper"] or own.upper_rad,
+                              said["velocity"] or own.velocity_rad_s)  # fmt: skip
+
+    def _task_of(self, engine: Engine) -> PolicyTask:
+        task = PolicyTask(engine, self._p.joint_names, self._p.action)
+        name = engine.info.name
+        self._limits.tightened(self._limits_of(task))
         if self._kind and task.kind != self._kind:
             raise ConfigError(
-                f"this node sends {self._kind} actions, '{engine.info.name}' gives {task.kind} ones; start it anew"
+                f"this node sends {self._kind} actions, '{name}' gives {task.kind} ones; start the node again with it"
+            )
+        if self._kind and task.joint_names and task.joint_names != (self._names or self._p.joint_names):
+            raise ConfigError(
+                f"this node drives {', '.join(self._names or self._p.joint_names)} in this order, '{name}' was made "
+                f"for {', '.join(task.joint_names)}; start the node again with it"
             )
         return task
 
-    def _inputs(self) -> dict[str, Input]:
-        return {"image": self._image.input, "joint_states": self._joint_input, "force": self._force_input}
-
     # ROS thread ------------------------------------------------------------------------------------------------------
 
-    def _on_force(self, arrival: Arrival) -> None:
-        f, t = arrival.message.wrench.force, arrival.message.wrench.torque
-        self._add(self._force_input, self._force, arrival, [f.x, f.y, f.z, t.x, t.y, t.z])
+    def _now(self) -> Instant:
+        return Instant(CLOCKS.monotonic_ns(), self.get_clock().now().nanoseconds)
 
-    def _on_joints(self, arrival: Arrival) -> None:
-        message = arrival.message
-        order = [message.name.index(name) for name in self._p.joint_names if name in message.name]
-        if not order and message.name:
-            self._joint_input.ledger.count("received")
-            self._joint_input.ledger.count("ignored")  # a gripper's, say: other joints on the same topic
+    def _on_image(self, arrival: Arrival) -> None:
+        """Accept an image as soon as it comes, where the one before could be decoded."""
+        if self._image_broken or isinstance(arrival.message, Exception):
             return
-        values = []
-        if len(order) == len(self._p.joint_names) and len(message.position) == len(message.velocity) == len(
-            message.name
-        ):
-            values = [message.position[i] for i in order] + [message.velocity[i] for i in order]
-        self._add(self._joint_input, self._joints, arrival, values)
+        try:
+            self._gate.accept("image", self._now(), arrival.stamp_ns)
+        except InputError as error:
+            self._gate.refuse("image", str(error))
 
-    def _add(self, source: Input, window: Window, arrival: Arrival, values: list[float]) -> None:
+    def _on_force(self, arrival: Arrival) -> None:
+        source, (f, t) = self._force_input, (arrival.message.wrench.force, arrival.message.wrench.torque)
         source.ledger.count("received")
         try:
-            if not values:
-                raise InputError(
-                    f"joint_states must have position and velocity of {', '.join(self._p.joint_names)}, "
-                    f"got names {list(arrival.message.name)}, {len(arrival.message.position)} positions, "
-                    f"{len(arrival.message.velocity)} velocities"
-                )
+            sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
+            self._gate.accept("force", self._now(), arrival.stamp_ns)
             with self._windows_lock:
-                window.add(arrival.stamp_ns or arrival.received_ns, values)
+                self._force.add(arrival.stamp_ns or arrival.received_ns, sample)
         except InputError as error:
-            source.ledger.count("rejected")
-            self.get_logger().warning(f"skipped a message of {source.topic}: {error}", throttle_duration_sec=2.0)
+            self._gate.refuse("force", str(error))
+            self._reject(source, error)
         else:
             source.ledger.count("processed")
 
+    def _on_joints(self, arrival: Arrival) -> None:
+        message, source = arrival.message, self._joint_input
+        source.ledger.count("received")
+        try:
+            ours = self._gate.joint_states(
+                self._now(), arrival.stamp_ns, message.name, message.position, message.velocity
+            )
+            row = self._gate.joint_row()
+            if ours and row is not None:
+                with self._windows_lock:
+                    self._joints.add(arrival.stamp_ns or arrival.received_ns, [*row[0], *row[1]])
+        except InputError as error:
+            self._reject(source, error)
+        else:  # of a gripper, say: other joints on the same topic
+            source.ledger.count("processed" if ours else "ignored")
+
+    def _reject(self, source: Input, error: InputError) -> None:
+        source.ledger.count("rejected")
+        self.get_logger().warning(f"skipped a message of {source.topic}: {error}", throttle_duration_sec=2.0)
+
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        with self._gate:
-            self._enabled = bool(request.data)
-            self._sent_ns = CLOCKS.monotonic_ns()
-            if not request.data:
-                self._actions.safe(self._position())
+        self._gate.enable(bool(request.data), self._now())
         response.success, response.message = True, "enabled" if request.data else "disabled: safe action"
         self.get_logger().info(response.message)
         return response
 
     def _tick(self, arrival: Arrival) -> None:
-        """Ask for an action where there is a fresh observation to act on."""
-        self._guard(arrival)
-        if self._enabled and not self._stale():
+        """Ask for an action where there is a fresh observation to act on; an image is judged when it is decoded."""
+        age_s = self._image.input.age_s()
+        if age_s is not None and age_s <= self._p.max_observation_age_s and self._gate.is_fresh(self._now(), "image"):
             self._inference.pipeline.offer(arrival)
 
-    def _guard(self, arrival: Arrival) -> None:
-        """Send the safe action whenever there is nothing fresh to act on, or no action has come for too long."""
-        stale = "disabled" if not self._enabled else self._stale()
-        if stale:
-            self._sent_ns = arrival.arrived_ns
-        reason = stale or self._late(arrival.arrived_ns)
-        self._tell(reason)
-        self._hold_reason = reason
-        if reason:
-            with self._gate:
-                self._actions.safe(self._position())
-
-    def _tell(self, reason: str) -> None:
-        """Log when driving ends and begins; an input that has not come yet is told with the heartbeat alone."""
-        before = self._hold_reason
-        if reason not in ("", "disabled") and not before and self._sent:
-            self.get_logger().warning(f"safe action: {reason}")
-        elif before not in ("", "disabled") and not reason and self._sent:
-            self.get_logger().info("driving again")
-
-    def _stale(self) -> str:
-        """Return which input has nothing fresh to offer, or nothing."""
-        now_ns = CLOCKS.monotonic_ns()
-        for source in self._inputs().values():
-            if source.last_ns is None:
-                return f"nothing has come on {source.topic} yet"
-            if now_ns - source.last_ns > self._max_age_ns:
-                return f"nothing on {source.topic} for {(now_ns - source.last_ns) / 1e9:.1f} s"
-        return ""
-
-    def _late(self, now_ns: int) -> str:
-        late_ns = now_ns - self._sent_ns
-        limit_ns = self._max_age_ns + round(1e9 / self._p.rate)
-        return f"no action for {late_ns / 1e9:.1f} s" if late_ns > limit_ns else ""
-
     def _state(self) -> tuple[bytes, str]:
-        reason = self._hold_reason
+        reason = self._gate.reason
         if reason == "disabled":
             return OK, "disabled: safe action"
         return (WARN, f"safe action: {reason}") if reason else (OK, "driving")
 
+    # the gate's thread -----------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Log when driving ends and begins; an input that has not come yet is said in the heartbeat alone."""
+        before, self._said = self._said, self._gate.look(self._now())
+        if self._said not in ("", "disabled", "stopping") and not before and self._sent:
+            self.get_logger().warning(f"safe action: {self._said}")
+        elif before not in ("", "disabled") and not self._said and self._sent:
+            self.get_logger().info("driving again")
+
+    def _look_failed(self, error: Exception) -> None:
+        self.get_logger().error(f"the gate's look failed: {type(error).__name__}: {error}", throttle_duration_sec=2.0)
+
     # worker thread ---------------------------------------------------------------------------------------------------
 
     def _observe(self, arrival: Arrival) -> Frame:
-        picture = self._image.look()
-        now_ns = self.get_clock().now().nanoseconds
+        image = self._newest_image()
+        observed_ns, now_ns = self._gate.observed_ns(), self.get_clock().now().nanoseconds
+        window = self._inference.task.window
         with self._windows_lock:
-            newest = (picture.seen_ns(now_ns), self._joints.newest_ns or 0, self._force.newest_ns or 0)
-            force, sensor_fill = self._force.sample(now_ns, self._period_ns, self._inference.task.window)
-            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, self._inference.task.window)
-        self._check_age(newest, now_ns)
-        observation = Observation(force, joints, picture.bgr, sensor_fill, robot_fill, min(newest))
-        return Frame(observation, picture.arrival.stamp_ns)
+            force, sensor_fill = self._force.sample(now_ns, self._period_ns, window)
+            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, window)
+        observation = Observation(force, joints, image.bgr, sensor_fill, robot_fill, observed_ns)
+        return Frame(observation, image.arrival.stamp_ns)
 
-    def _check_age(self, newest_ns: tuple[int, int, int], now_ns: int) -> None:
-        for name, stamp in zip(("image", "joint_states", "force"), newest_ns, strict=True):
-            age_s = (now_ns - stamp) / 1e9
-            if abs(age_s) > self._p.max_observation_age_s:
-                raise InputError(
-                    f"{name} must be at most {self._p.max_observation_age_s:g} s old, its stamp is {age_s:.2f} s old; "
-                    "are the clocks of both hosts synchronised?"
-                )
+    def _newest_image(self) -> Picture:
+        """Return the newest image; one that cannot be decoded is not accepted, nor is the next before it was."""
+        try:
+            image = self._image.look()
+        except InputError as error:
+            self._image_broken = True
+            self._gate.refuse("image", str(error), forget=True)
+            raise
+        if self._image_broken and image is not self._looked_at:
+            self._gate.accept("image", self._now(), image.arrival.stamp_ns)
+            self._image_broken = False
+        self._looked_at = image
+        return image
 
     def _publish(self, result: Action, arrival: Arrival) -> None:
-        now_ns = self.get_clock().now().nanoseconds
-        with self._gate:
-            if self._stopping or not self._enabled:
-                raise InputError("the policy was disabled while the action was computed: not sent")
-            if now_ns - result.observation.oldest_ns > self._max_age_ns:
-                raise InputError(
-                    f"the observation grew older than {self._p.max_observation_age_s:g} s: action not sent"
-                )
-            self._actions.send(result.values.tolist())
-            self._sent_ns = CLOCKS.monotonic_ns()
+        task, seen = self._inference.task, result.observation
+        if task is not self._task:
+            self._gate.narrow(self._limits_of(task))
+            self._task = task
+        values, clamped = self._gate.release(self._now(), result.values.tolist(), seen.observed_ns)
         self._sent += 1
-        window = self._inference.task.window
         elapsed_ms = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e6
         self.get_logger().info(
-            f"[ACTION #{self._sent}] {' '.join(f'{v:+.3f}' for v in result.values)}"
-            f"{' clamped' if result.clamped else ''} | Time: {elapsed_ms:.1f}ms | "
-            f"Sensor: {result.observation.sensor_fill}/{window} | Robot: {result.observation.robot_fill}/{window}",
+            f"[ACTION #{self._sent}] {' '.join(f'{v:+.3f}' for v in values)}"
+            f"{' clamped' if clamped else ''} | Time: {elapsed_ms:.1f}ms | "
+            f"Sensor: {seen.sensor_fill}/{task.window} | Robot: {seen.robot_fill}/{task.window}",
             throttle_duration_sec=5.0,
         )
 
-    def _position(self) -> list[float] | None:
-        """Return the joints' newest position [rad]; None: not known, or older than an observation may be."""
-        with self._windows_lock:
-            age_s = self._joint_input.age_s()
-            if self._joints.newest_ns is None or age_s is None or age_s > self._p.max_observation_age_s:
-                return None
-            values, _ = self._joints.sample(self._joints.newest_ns, self._period_ns, 1)
-        return [float(v) for v in values[0, : len(self._p.joint_names)]]
+
+def _finite(name: str, values: list[float]) -> list[float]:
+    if not all(map(math.isfinite, values)):
+        raise InputError(f"a sample of {name} must be finite, got {values}")
+    return values
+
+
+def _refuse_another_clock(parameters: list[Parameter]) -> SetParametersResult:
+    """Refuse what would change the age of every sample while the robot moves."""
+    if any(p.name == "use_sim_time" for p in parameters):
+        return SetParametersResult(successful=False, reason="use_sim_time is for the start only: ages depend on it")
+    return SetParametersResult(successful=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Policies: windows of samples and a picture in, a joint command out that is safe to send."""
+"""Policies: windows of samples and an image in, a joint command out (`safety.gate` says what of it may be sent)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.engines.engine import Engine
+from perf_inference.engines.engine import Engine, EngineInfo
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.stamps import Scalar
 from perf_inference.tasks.picture import Image, ImageInput
 
 KINDS = ("velocity", "position")
+UNITS = {"velocity": "rad/s", "position": "rad"}
+LIMITS = ("lower", "upper", "velocity")
 
 
 class Window:
@@ -75,84 +77,27 @@ class Observation:
     picture: Image  # BGR [H, W, 3]
     sensor_fill: int
     robot_fill: int
-    oldest_ns: int  # stamp of the oldest of the newest samples: how old the observation is
+    observed_ns: int  # steady clock: when the oldest of the newest samples was taken
 
 
 @dataclass(frozen=True)
 class Action:
-    """One command for all joints, within the limits."""
+    """What the policy wants of all joints; the gate says how much of it may be sent."""
 
     kind: str  # velocity | position
-    values: NDArray[np.float64]  # [joints] rad/s or rad
-    clamped: bool
+    values: NDArray[np.float64]  # [joints] rad/s or rad, finite
     observation: Observation
-
-
-@dataclass(frozen=True)
-class JointLimits:
-    """Bounds of each joint; a command outside them is clamped."""
-
-    names: tuple[str, ...]
-    lower_rad: NDArray[np.float64]
-    upper_rad: NDArray[np.float64]
-    velocity_rad_s: NDArray[np.float64]
-
-    @classmethod
-    def of(
-        cls, names: Sequence[str], lower: Sequence[float], upper: Sequence[float], velocity: Sequence[float]
-    ) -> JointLimits:
-        """Check that there is one bound a joint.
-
-        Raises:
-            ConfigError: a length that does not fit, a bound that is not a number, or a lower one over its upper one.
-        """
-        count = len(names)
-        for label, values in (("lower", lower), ("upper", upper), ("velocity", velocity)):
-            if len(values) != count:
-                raise ConfigError(f"limits.{label} must have {count} values, one for each of {list(names)}, "
-                                  f"got {len(values)}")  # fmt: skip
-            if np.isnan(values).any():
-                raise ConfigError(f"limits.{label} must be numbers, got {list(values)}")
-        limits = cls(tuple(names), *(np.array(v, np.float64) for v in (lower, upper, velocity)))
-        if (limits.lower_rad > limits.upper_rad).any() or (limits.velocity_rad_s < 0).any():
-            raise ConfigError(f"limits must be lower <= upper and velocity >= 0, got {list(lower)}, {list(upper)}, "
-                              f"{list(velocity)}")  # fmt: skip
-        return limits
-
-    def clamp_velocity(
-        self, velocity: NDArray[np.float64], position: NDArray[np.float64], horizon_s: float
-    ) -> NDArray[np.float64]:
-        """Return the velocity [rad/s] within its bound, and such that no joint passes its range within `horizon_s`."""
-        bounded = np.clip(velocity, -self.velocity_rad_s, self.velocity_rad_s)
-        slowest = np.minimum((self.lower_rad - position) / horizon_s, 0.0)
-        fastest = np.maximum((self.upper_rad - position) / horizon_s, 0.0)
-        clamped: NDArray[np.float64] = np.clip(bounded, slowest, fastest)
-        return clamped
-
-    def clamp_position(
-        self, target: NDArray[np.float64], position: NDArray[np.float64], horizon_s: float
-    ) -> NDArray[np.float64]:
-        """Return the target [rad] within its range, and no farther than the velocity bound allows in `horizon_s`.
-
-        A joint that is outside its range comes back no faster than that either.
-        """
-        reach = self.velocity_rad_s * horizon_s
-        inside = np.clip(target, self.lower_rad, self.upper_rad)
-        clamped: NDArray[np.float64] = np.clip(inside, position - reach, position + reach)
-        return clamped
 
 
 class PolicyTask:
     """For models with inputs `force` [1,W,6], `joints` [1,W,2J] and `image`, and an output `action` [1,J]."""
 
-    def __init__(
-        self, engine: Engine, limits: JointLimits, rate_hz: float, kind: str = "auto", in_force_s: float = 0.0
-    ) -> None:
+    def __init__(self, engine: Engine, names: Sequence[str], kind: str = "auto") -> None:
         """Read windows and sizes from the model.
 
         Args:
+            names: of the joints, in the model's order.
             kind: `velocity`, `position`, or `auto`: what the model's metadata say.
-            in_force_s: how long a command may stay in force beyond its period; it leads no joint out of range.
 
         Raises:
             ConfigError: other inputs or outputs, or joints that do not fit them.
@@ -163,7 +108,7 @@ class PolicyTask:
                 f"'{engine.info.name}' is no policy: inputs must be force, joints, image and an output action; it has "
                 f"{sorted(inputs)} and {[spec.name for spec in engine.outputs]}"
             )
-        count = len(limits.names)
+        count = self._count = len(names)
         joints, force = inputs["joints"].shape, inputs["force"].shape
         if len(joints) != 3 or len(force) != 3 or force[2] not in (6, None) or joints[1] != force[1]:
             raise ConfigError(
@@ -172,8 +117,7 @@ class PolicyTask:
             )
         if joints[2] is not None and joints[2] != 2 * count:
             raise ConfigError(
-                f"joint_names must name {joints[2] // 2} joints for model '{engine.info.name}', "
-                f"got {list(limits.names)}"
+                f"joint_names must name {joints[2] // 2} joints for model '{engine.info.name}', got {list(names)}"
             )
         action = next(spec.shape for spec in engine.outputs if spec.name == "action")
         if action[-1:] not in ((count,), (None,)):
@@ -182,13 +126,17 @@ class PolicyTask:
         self.kind = engine.info.metadata.get("action", "velocity") if kind == "auto" else kind
         if self.kind not in KINDS:
             raise ConfigError(f"an action must be one of {', '.join(KINDS)}, '{engine.info.name}' says '{self.kind}'")
-        self._limits, self._period_s, self._in_force_s = limits, 1.0 / rate_hz, in_force_s
+        self.joint_names = _listed(engine.info.metadata, "joint_names")
+        self.limits = {bound: _numbers(engine.info, f"limits.{bound}", count) for bound in LIMITS}
+        self.units = engine.info.metadata.get("units", UNITS[self.kind])
+        if self.units != UNITS[self.kind]:
+            raise ConfigError(f"'{engine.info.name}' must give {UNITS[self.kind]}, its metadata say '{self.units}'")
         self._image = ImageInput.of(inputs["image"], 128, 96, rgb=False, scale=1.0, metadata=engine.info.metadata)
 
     def blank(self) -> Observation:
         """Return an observation of nothing, to warm the engine up."""
         force = np.zeros((self.window, 6), np.float32)
-        joints = np.zeros((self.window, 2 * len(self._limits.names)), np.float32)
+        joints = np.zeros((self.window, 2 * self._count), np.float32)
         return Observation(force, joints, self._image.blank(), 0, 0, 0)
 
     def preprocess(self, frame: Observation) -> tuple[Mapping[str, NDArray[Any]], Observation]:
@@ -197,21 +145,31 @@ class PolicyTask:
         return {"force": frame.force[None], "joints": frame.joints[None], self._image.name: image}, frame
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Observation) -> Action:
-        """Return the command within all limits.
+        """Return what the policy wants.
 
         Raises:
             InputError: an action that is not finite or has the wrong length: it must not leave.
         """
         raw = np.asarray(outputs["action"], np.float64).reshape(-1)
-        joints = len(self._limits.names)
-        if raw.size != joints or not np.isfinite(raw).all():
-            raise InputError(f"the policy's action must be {joints} finite values, got {raw.tolist()}: not sent")
-        position = context.joints[-1, :joints].astype(np.float64)
-        if self.kind == "velocity":
-            values = self._limits.clamp_velocity(raw, position, self._period_s + self._in_force_s)
-        else:
-            values = self._limits.clamp_position(raw, position, self._period_s)
-        return Action(self.kind, values, bool((values != raw).any()), context)
+        if raw.size != self._count or not np.isfinite(raw).all():
+            raise InputError(f"the policy's action must be {self._count} finite values, got {raw.tolist()}: not sent")
+        return Action(self.kind, raw, context)
 
     def extra(self, result: Action, context: Observation) -> Mapping[str, Scalar]:
         return {"sensor_fill": context.sensor_fill, "robot_fill": context.robot_fill}
+
+
+def _listed(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """Return the parts of a metadata entry `a,b`; none where it is not there."""
+    return tuple(part.strip() for part in metadata[key].split(",")) if metadata.get(key) else ()
+
+
+def _numbers(info: EngineInfo, key: str, count: int) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in _listed(info.metadata, key))
+    except ValueError:
+        numbers = ()
+    if info.metadata.get(key) and (len(numbers) != count or not np.isfinite(numbers).all()):
+        raise ConfigError(f"metadata '{key}' of '{info.name}' must be {count} numbers like 1.0,2.0, it is "
+                          f"'{info.metadata[key]}'")  # fmt: skip
+    return numbers

@@ -1,0 +1,85 @@
+"""How far the ROS clock can be trusted to tell the age of a sample.
+
+It is the system's clock, which may be set, or with `use_sim_time` what comes on /clock, which may stand still, jump or
+come in coarse steps. A clock that stands still makes what arrives late look young; so the age counts from the most that
+the clock was ahead of the steady one a moment ago, and not at all when it has stood still for longer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from perf_inference.errors import InputError
+
+_AHEAD_NS = 100_000_000  # a stamp may lie so far in the future: clocks that differ a little, a coarse /clock
+_STILL_NS = 250_000_000  # a clock that has not moved for so long stands still
+
+
+class Instant(NamedTuple):
+    """One moment on two clocks."""
+
+    steady_ns: int
+    ros_ns: int  # the clock of the header stamps
+
+
+class RosClock:
+    """Watches the ROS clock beside the steady one."""
+
+    def __init__(self, max_age_ns: int) -> None:
+        self._max_age_ns = max_age_ns
+        self._before: Instant | None = None
+        self._moved_ns = 0  # steady: when it was seen to move last
+        self._ahead: deque[tuple[int, int]] = deque()  # (steady, ROS clock - steady), largest first
+        self._distrust_until_ns = 0
+
+    def look(self, now: Instant) -> bool:
+        """Watch; return whether the clock has stepped back: what was stamped before means nothing then.
+
+        Called in one thread, often: a step is seen at the next look.
+        """
+        before, self._before = self._before, now
+        if before is None or now.ros_ns != before.ros_ns:
+            self._moved_ns = now.steady_ns
+        stepped_back = before is not None and now.ros_ns < before.ros_ns
+        if stepped_back:
+            self._ahead.clear()
+            self._distrust_until_ns = now.steady_ns + self._max_age_ns
+        ahead_ns = now.ros_ns - now.steady_ns
+        while self._ahead and self._ahead[-1][1] <= ahead_ns:
+            self._ahead.pop()
+        self._ahead.append((now.steady_ns, ahead_ns))
+        while self._ahead[0][0] < now.steady_ns - _STILL_NS:
+            self._ahead.popleft()
+        return stepped_back
+
+    def age_ns(self, name: str, now: Instant, stamp_ns: int | None) -> int:
+        """Return how old a sample is by now [ns]; one without a stamp is new.
+
+        Raises:
+            InputError: it is too old, its stamp lies ahead, or the clock cannot tell.
+        """
+        if now.steady_ns < self._distrust_until_ns:
+            age_s = self._max_age_ns / 1e9
+            raise InputError(f"the ROS clock has stepped back: no sample of {name} is used for {age_s:g} s")
+        if stamp_ns is None:
+            return 0
+        if now.ros_ns == 0:
+            raise InputError(f"{name} cannot be judged: /clock has not come (use_sim_time is true)")
+        if (
+            self._before is not None
+            and now.ros_ns == self._before.ros_ns
+            and (now.steady_ns - self._moved_ns > _STILL_NS)
+        ):
+            raise InputError(f"{name} cannot be judged: the ROS clock stands still")
+        behind_ns = now.ros_ns - stamp_ns
+        most_ahead_ns = max(self._ahead[0][1] if self._ahead else 0, now.ros_ns - now.steady_ns)
+        # A stamp that lies ahead shows that the clocks differ by that much at least: the sample may be as old.
+        age_ns = max(now.steady_ns + most_ahead_ns - stamp_ns, -behind_ns)
+        if age_ns > self._max_age_ns or -behind_ns > _AHEAD_NS:
+            said_ns = age_ns if behind_ns >= 0 else behind_ns
+            raise InputError(
+                f"{name} must be at most {self._max_age_ns / 1e9:g} s old, its stamp is {said_ns / 1e9:.2f} s old; "
+                "are the clocks of both hosts synchronised?"
+            )
+        return age_ns
