@@ -29,7 +29,8 @@ FAULTS = (
 LOOKS_LATE_S = 0.09  # the gate is promised a look every 0.1 s
 SLACK_RAD = 1e-6
 LAG_SLACK = 0.02  # a lag's rest after three time constants: exp(-3) / 3 of latency * velocity
-STUCK_SLACK_RAD = 0.02
+STUCK_SLACK_RAD = 0.1  # a reading that hangs breaks what is assumed; that it is noticed is an extra
+BLIND_SLACK_S = 0.15  # a look that is late, and a ROS clock that is
 START_S, EPOCH_NS = 10.0, 1_700_000_000_000_000_000
 
 
@@ -86,7 +87,8 @@ class History:
         self._order = 0
         self._frozen: dict[str, Any] = {}
         self._enabled_again = False
-        self._sending = False
+        self._accepted_s = dict.fromkeys(self.names, 0.0)  # when the newest accepted sample of a joint was taken
+        self._in_force: list[float] = []
 
     def _joint(self, model: str, index: int) -> JointModel:
         chance, limits = self.chance, self.limits
@@ -170,6 +172,9 @@ class History:
 
     def _look(self) -> None:
         self.gate.look(self.now())
+        blind_s = self.now_s - min(self._accepted_s.values()) - self.max_age_s
+        if any(self._in_force) and blind_s > BLIND_SLACK_S:
+            self._problem(f"drives {blind_s:.2f} s longer than a sample may be old")
         late = self.active("looks_late")
         self.at(self.now_s + (LOOKS_LATE_S * late.size if late and late.size > 0.3 else 0.02), self._look)
 
@@ -227,13 +232,16 @@ class History:
             delay_s += fault.size * 0.45
         if fault := self.active("disorder"):
             delay_s += self.chance.random() * fault.size * 0.4
-        self.at(self.now_s + delay_s, self._deliver, stamp_ns, names, positions, velocities)
+        self.at(self.now_s + delay_s, self._deliver, self.now_s, stamp_ns, names, positions, velocities)
         if self.active("same_again"):
-            self.at(self.now_s + delay_s + 0.004, self._deliver, stamp_ns, names, positions, velocities)
+            self.at(self.now_s + delay_s + 0.004, self._deliver, self.now_s, stamp_ns, names, positions, velocities)
 
-    def _deliver(self, stamp_ns: int, names: list[str], positions: list[float], velocities: list[float]) -> None:
+    def _deliver(
+        self, taken_s: float, stamp_ns: int, names: list[str], positions: list[float], velocities: list[float]
+    ) -> None:
         with contextlib.suppress(InputError):
-            self.gate.joint_states(self.now(), stamp_ns, names, positions, velocities)
+            if self.gate.joint_states(self.now(), stamp_ns, names, positions, velocities):
+                self._accepted_s.update(dict.fromkeys(names, taken_s))
 
     def _tick(self) -> None:
         stalled = self.active("engine_stalls")
@@ -272,7 +280,8 @@ class History:
                 self._problem(f"{value} rad/s was sent, allowed are {self.limits.velocity_rad_s[index]}")
             joint.send(self.now_s, value)
             self.outcome.moved |= abs(joint.velocity) > 1e-3 or (self.kind == "velocity" and abs(value) > 1e-3)
-        if self.kind == "velocity" and any(values):
+        self._in_force = list(values) if self.kind == "velocity" else []
+        if any(self._in_force):
             # The gate is asked after the send for when it will stop what it has just sent.
             self.at(self.now_s, self._check_send, list(values))
 

@@ -40,8 +40,6 @@ MUTATIONS = (
              "            except InputError as error:\n                self._samples.arrived(JOINT_STATES, now)"),
     Mutation("the stamp's age is left out", "samples.py", "now.steady_ns - self._clock.age_ns(name, now, stamp_ns)",
              "now.steady_ns"),
-    Mutation("a frozen stamp is taken for new", "samples.py",
-             "if sample.stamp_ns is not None and sample.stamp_ns == before.stamp_ns:", "if False:"),
     Mutation("the latency is left out", "sent.py", "self._latency_ns = latency_ns", "self._latency_ns = 0"),
     Mutation("braking is left out", "way.py", "self._braking = velocity_rad_s, acceleration_rad_s2",
              "self._braking = velocity_rad_s, math.inf"),
