@@ -13,7 +13,7 @@ unexport MAKEFLAGS MAKELEVEL
 PY := .venv/bin/python
 COLCON := env PYTHONUNBUFFERED=1 $(PY) -m colcon --log-base log
 
-.PHONY: help setup demo test test-torch prove check format clean distclean
+.PHONY: help setup demo core test test-torch prove check format clean distclean
 
 help: ## list the targets
 	@echo "make TARGET; Python 3.11 or 3.12 (PYTHON=/path/to/one), or a sourced ROS 2, is all that is needed"
@@ -27,6 +27,10 @@ demo: ## the simulated robot with policy, detector and captioner (DURATION=60 [s
 	@tools/setup_venv.sh
 	@echo "demo: .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))"
 	@exec .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))
+
+core: setup ## the tests that start no ROS process
+	@echo "core: pytest -m 'not process'"
+	@$(PY) -m pytest -q -m "not long and not torch and not process"
 
 test: setup ## build the package with colcon and test what was built
 	@echo "test: 1/3 building with colcon, into build/ and install/ ..."

@@ -28,6 +28,16 @@ def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0) -> bool:
     return bool(result)
 
 
+_WITH_PROCESSES = {"domain", "ros", "start_node", "start_command", "launched"}  # fixtures
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start ROS processes: `make core` leaves them out."""
+    for item in items:
+        if _WITH_PROCESSES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("process")
+
+
 _TRANSPORT = (
     "FASTDDS_BUILTIN_TRANSPORTS",
     "FASTDDS_DEFAULT_PROFILES_FILE",
