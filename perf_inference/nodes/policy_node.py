@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-from dataclasses import dataclass
 
 from geometry_msgs.msg import WrenchStamped
 from rcl_interfaces.msg import SetParametersResult
@@ -20,62 +19,20 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes import runner
-from perf_inference.nodes.actions import ACTION_MESSAGES, ActionPublisher
+from perf_inference.nodes.actions import ActionPublisher
 from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.latest_image import LatestImage, Picture
 from perf_inference.nodes.messages import OK, WARN
 from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageParameters, declare, is_given, model_parameter, parameter
+from perf_inference.nodes.parameters import declare
+from perf_inference.nodes.policy_parameters import PolicyParameters, robot_limits
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
-from perf_inference.safety.gate import LOOK_S, SAFE_ACTIONS
+from perf_inference.safety.gate import LOOK_S
 from perf_inference.safety.joints import JOINT_STATES
 from perf_inference.safety.watch import Watch
 from perf_inference.tasks.policy import Action, Observation, PolicyTask, Window
-
-_PI = 3.141592653589793
-_LIMITS = ("limits.lower", "limits.upper", "limits.velocity")
-
-
-@dataclass(frozen=True)
-class PolicyParameters(ImageParameters):
-    """Parameters of policy_node."""
-
-    model: str = model_parameter("policy")
-    rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
-    enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")
-    enabled_after_restart: bool = parameter(
-        False, "drive again by itself after a crash; else the service ~/enable is waited for"
-    )
-    action: str = parameter("auto", "what the model's output means; auto: as its metadata say",
-                            choices=("auto", "velocity", "position"))  # fmt: skip
-    action_message: str = parameter("auto", "message of the topic action; auto: Float64MultiArray for velocities, "
-                                    "JointTrajectory for positions", choices=ACTION_MESSAGES)  # fmt: skip
-    safe_action: str = parameter("zero", "sent while disabled, stale or stopping: zero velocity, hold the position, or "
-                                 "stop sending after one safe command", choices=SAFE_ACTIONS)  # fmt: skip
-    max_observation_age_s: float = parameter(0.3, "an older image or sample [s] gives the safe action",
-                                             at_least=0.01, at_most=60)  # fmt: skip
-    sample_rate: float = parameter(100.0, "rate of the samples in the model's windows [Hz]", at_least=1, at_most=10_000)
-    joint_names: tuple[str, ...] = parameter(
-        ("shoulder", "elbow"), "joints in the model's order, as joint_states has them"
-    )
-    lower: tuple[float, ...] = parameter((-_PI, -_PI), "lowest position of each joint [rad]", name="limits.lower")
-    upper: tuple[float, ...] = parameter((_PI, _PI), "highest position of each joint [rad]", name="limits.upper")
-    velocity: tuple[float, ...] = parameter((1.0, 1.0), "highest speed of each joint [rad/s]", name="limits.velocity")
-    acceleration: tuple[float, ...] = parameter(
-        (),
-        "with which each joint brakes at least [rad/s^2]; empty: within actuator_latency_s",
-        name="limits.acceleration",
-    )
-    actuator_latency_s: float = parameter(
-        0.15, "after it a joint moves as it was sent to: dead time and three time constants of its lag [s]",
-        at_least=0, at_most=5,
-    )  # fmt: skip
-    tracking_tolerance: float = parameter(
-        0.2, "a joint that is measured farther than this from where the commands lead, three times, gives the safe "
-        "action [rad]; 0: not compared", at_least=0, at_most=1000,
-    )  # fmt: skip
 
 
 class PolicyNode(runner.RunnableNode):
@@ -84,7 +41,7 @@ class PolicyNode(runner.RunnableNode):
     def __init__(self, name: str = "policy_node") -> None:
         super().__init__(name)
         self._p = p = declare(self, PolicyParameters)
-        self._limits = self._limits_of_the_robot()
+        self._limits = robot_limits(self, p)
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
@@ -165,22 +122,6 @@ class PolicyNode(runner.RunnableNode):
 
     # limits ----------------------------------------------------------------------------------------------------------
 
-    def _limits_of_the_robot(self) -> JointLimits:
-        """Return the limits that the user gave; the default ones are those of the default joints alone.
-
-        Raises:
-            ConfigError: other joints without limits, or limits that do not fit them.
-        """
-        p = self._p
-        missing = [name for name in _LIMITS if not is_given(self, name)]
-        if missing and p.joint_names != PolicyParameters().joint_names:
-            raise ConfigError(
-                f"{', '.join(missing)} must be given for the joints {', '.join(p.joint_names)}: the limits of a robot "
-                f"are not guessed; add `limits: {{lower: [...], upper: [...], velocity: [...]}}` with "
-                f"{len(p.joint_names)} values each to {self.get_name()}"
-            )
-        return JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity, p.acceleration)
-
     def _limits_of(self, task: PolicyTask) -> JointLimits:
         """Return the limits that a model says of itself; the robot's where it says nothing."""
         own, said = self._limits, task.limits
@@ -207,12 +148,17 @@ class PolicyNode(runner.RunnableNode):
     def _now(self) -> Instant:
         return Instant(CLOCKS.monotonic_ns(), self.get_clock().now().nanoseconds)
 
+    def _when(self, arrival: Arrival) -> Instant:
+        """Return when a message is judged: by now, or when it came where only that tells its age."""
+        now = self._now()
+        return now if arrival.stamp_ns else Instant(arrival.arrived_ns, now.ros_ns)
+
     def _on_image(self, arrival: Arrival) -> None:
         """Accept an image as soon as it comes, where the one before could be decoded."""
         if self._image_broken or isinstance(arrival.message, Exception):
             return
         try:
-            self._gate.accept("image", self._now(), arrival.stamp_ns)
+            self._gate.accept("image", self._when(arrival), arrival.stamp_ns)
         except InputError as error:
             self._gate.refuse("image", str(error))
 
@@ -221,7 +167,7 @@ class PolicyNode(runner.RunnableNode):
         source.ledger.count("received")
         try:
             sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
-            self._gate.accept("force", self._now(), arrival.stamp_ns)
+            self._gate.accept("force", self._when(arrival), arrival.stamp_ns)
             with self._windows_lock:
                 self._force.add(arrival.stamp_ns or arrival.received_ns, sample)
         except InputError as error:
@@ -235,7 +181,7 @@ class PolicyNode(runner.RunnableNode):
         source.ledger.count("received")
         try:
             ours = self._gate.joint_states(
-                self._now(), arrival.stamp_ns, message.name, message.position, message.velocity
+                self._when(arrival), arrival.stamp_ns, message.name, message.position, message.velocity
             )
             row = self._gate.joint_row()
             if ours and row is not None:
@@ -302,7 +248,7 @@ class PolicyNode(runner.RunnableNode):
             self._gate.refuse("image", str(error), forget=True)
             raise
         if self._image_broken and image is not self._looked_at:
-            self._gate.accept("image", self._now(), image.arrival.stamp_ns)
+            self._gate.accept("image", self._when(image.arrival), image.arrival.stamp_ns)
             self._image_broken = False
         self._looked_at = image
         return image

@@ -1,0 +1,72 @@
+"""The parameters of policy_node, and the limits of the robot that it drives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rclpy.node import Node
+
+from perf_inference.errors import ConfigError
+from perf_inference.nodes.actions import ACTION_MESSAGES
+from perf_inference.nodes.parameters import ImageParameters, is_given, model_parameter, parameter
+from perf_inference.safety import JointLimits
+from perf_inference.safety.gate import SAFE_ACTIONS
+
+_PI = 3.141592653589793
+_LIMITS = ("limits.lower", "limits.upper", "limits.velocity")
+
+
+@dataclass(frozen=True)
+class PolicyParameters(ImageParameters):
+    """Parameters of policy_node."""
+
+    model: str = model_parameter("policy")
+    rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
+    enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")
+    enabled_after_restart: bool = parameter(
+        False, "drive again by itself after a crash; else the service ~/enable is waited for"
+    )
+    action: str = parameter("auto", "what the model's output means; auto: as its metadata say",
+                            choices=("auto", "velocity", "position"))  # fmt: skip
+    action_message: str = parameter("auto", "message of the topic action; auto: Float64MultiArray for velocities, "
+                                    "JointTrajectory for positions", choices=ACTION_MESSAGES)  # fmt: skip
+    safe_action: str = parameter("zero", "sent while disabled, stale or stopping: zero velocity, hold the position, or "
+                                 "stop sending after one safe command", choices=SAFE_ACTIONS)  # fmt: skip
+    max_observation_age_s: float = parameter(0.3, "an older image or sample [s] gives the safe action",
+                                             at_least=0.01, at_most=60)  # fmt: skip
+    sample_rate: float = parameter(100.0, "rate of the samples in the model's windows [Hz]", at_least=1, at_most=10_000)
+    joint_names: tuple[str, ...] = parameter(
+        ("shoulder", "elbow"), "joints in the model's order, as joint_states has them"
+    )
+    lower: tuple[float, ...] = parameter((-_PI, -_PI), "lowest position of each joint [rad]", name="limits.lower")
+    upper: tuple[float, ...] = parameter((_PI, _PI), "highest position of each joint [rad]", name="limits.upper")
+    velocity: tuple[float, ...] = parameter((1.0, 1.0), "highest speed of each joint [rad/s]", name="limits.velocity")
+    acceleration: tuple[float, ...] = parameter(
+        (),
+        "with which each joint brakes at least [rad/s^2]; empty: within actuator_latency_s",
+        name="limits.acceleration",
+    )
+    actuator_latency_s: float = parameter(
+        0.15, "after it a joint moves as it was sent to: dead time and three time constants of its lag [s]",
+        at_least=0, at_most=5,
+    )  # fmt: skip
+    tracking_tolerance: float = parameter(
+        0.2, "a joint that is measured farther than this from where the commands lead, three times, gives the safe "
+        "action [rad]; 0: not compared", at_least=0, at_most=1000,
+    )  # fmt: skip
+
+
+def robot_limits(node: Node, p: PolicyParameters) -> JointLimits:
+    """Return the limits that the user gave; the default ones are those of the default joints alone.
+
+    Raises:
+        ConfigError: other joints without limits, or limits that do not fit them.
+    """
+    missing = [name for name in _LIMITS if not is_given(node, name)]
+    if missing and p.joint_names != PolicyParameters().joint_names:
+        raise ConfigError(
+            f"{', '.join(missing)} must be given for the joints {', '.join(p.joint_names)}: the limits of a robot are "
+            f"not guessed; add `limits: {{lower: [...], upper: [...], velocity: [...]}}` with {len(p.joint_names)} "
+            f"values each to {node.get_name()}"
+        )
+    return JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity, p.acceleration)
