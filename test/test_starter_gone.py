@@ -275,6 +275,9 @@ def test_it_does_not_start_without_its_starter(domain: int, start: Callable[...,
     assert wait_until(lambda: not left_of(os.getpid()))
 
 
+OWN_NODE = python("from perf_inference.nodes import runner; runner.leave(runner.run([]))")
+
+
 @pytest.mark.parametrize(
     ("value", "status", "told"),
     [
@@ -282,11 +285,12 @@ def test_it_does_not_start_without_its_starter(domain: int, start: Callable[...,
         ("yes", EX_CONFIG, f"bad configuration: {SUPERVISED} must be the number of a process, or none; got 'yes'"),
     ],
 )
+@pytest.mark.parametrize("command", [nodes_of("process"), OWN_NODE], ids=["policy_node", "an executable of one's own"])
 def test_it_says_why_it_does_not_start(
-    domain: int, start: Callable[..., Process], value: str, status: int, told: str
+    domain: int, start: Callable[..., Process], command: list[str], value: str, status: int, told: str
 ) -> None:
     ended = start("true")
     ended.wait()
-    policy = start(*nodes_of("process"), env={SUPERVISED: value.format(gone=ended.pid)})
+    policy = start(*command, env={SUPERVISED: value.format(gone=ended.pid)})
     assert policy.wait() == status
     assert told.format(gone=ended.pid) in policy.output()
