@@ -29,6 +29,10 @@ _LOOK_S = 0.2  # where the kernel has no file descriptors of processes (before L
 _LAST_RESORT_S = 2.0  # from the starter's end on
 
 
+class StarterError(ValueError):
+    """The environment names a starter that cannot be one."""
+
+
 class Process(NamedTuple):
     """A process, told from a later one with the same number by when it was started."""
 
@@ -100,7 +104,7 @@ def follow() -> Tie:
     Call it in the main thread: the kernel forgets the parent-death signal of a thread that ends.
 
     Raises:
-        ValueError: the variable names no process.
+        StarterError: the variable names no process.
     """
     global _tie
     if _tie is None:
@@ -155,7 +159,9 @@ def _starter() -> Process | None:
         return None
     pid, _, started = text.partition(":")
     if not (pid.isdecimal() and int(pid) and (not started or started.isdecimal())):
-        raise ValueError(f"{SUPERVISED} must be the number of a process, or {_NOBODY}; got '{text}'")
+        raise StarterError(
+            f"bad configuration: {SUPERVISED} must be the number of a process, or {_NOBODY}; got '{text}'"
+        )
     return Process(int(pid), int(started or 0))
 
 

@@ -176,7 +176,9 @@ def test_nobody_is_followed_where_nobody_is_named(value: str, monkeypatch: pytes
 def test_a_wrong_name_is_told(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SUPERVISED, value)
     monkeypatch.setattr(child_process, "_tie", None)
-    with pytest.raises(ValueError, match=f"{SUPERVISED} must be the number of a process, or none; got '{value}'"):
+    with pytest.raises(
+        child_process.StarterError, match=f"{SUPERVISED} must be the number of a process, or none; got '{value}'"
+    ):
         child_process.follow()
 
 

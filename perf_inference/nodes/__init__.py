@@ -9,6 +9,6 @@ from perf_inference.environment import is_node, tune_this_process
 tune_this_process()  # a node started bare gets what the starters give; it must come before rclpy
 if is_node(sys.orig_argv):
     # Before the seconds that the imports of a node can take; what stands against it says `runner`.
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(child_process.StarterError):
         if ended := child_process.follow().ended():
             raise SystemExit(child_process.orphaned(ended))

@@ -66,18 +66,17 @@ def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | N
 def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
     try:
         tie = child_process.follow()
-    except ValueError as error:
-        print(f"bad configuration: {error}", file=sys.stderr)
-        return EX_CONFIG
-    if ended := tie.ended():
-        print(child_process.orphaned(ended), file=sys.stderr)
-        return 1
-    try:
+        if ended := tie.ended():
+            print(child_process.orphaned(ended), file=sys.stderr)
+            return 1
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
             return 0
-        print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
+        told = (
+            "" if isinstance(error, child_process.StarterError) else "ROS could not be started with these arguments: "
+        )
+        print(f"{told}{str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
     executor = SingleThreadedExecutor()
     nodes: list[RunnableNode] = []
@@ -99,7 +98,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             status = _told(error)
     finally:
         _end(nodes, executor)
-        if ended := tie.ended():
+        if ended := tie.ended():  # told last: where it goes to may be gone too
             rclpy.logging.get_logger("perf_inference").warning(f"stopped: its starter, {ended}, has ended")
         status = status or max((node.exit_status for node in nodes), default=0)
         nodes.clear()
