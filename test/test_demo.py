@@ -30,6 +30,7 @@ NODES = ("policy_node", "yolo_node", "caption_node")
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run below a directory of the test's own, and so record there."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what is killed outright cannot clear up
     return tmp_path
 
 

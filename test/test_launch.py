@@ -39,6 +39,7 @@ pytestmark = [
 @pytest.fixture
 def launched(domain: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Process]]:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what is killed outright cannot clear up
     started: list[Process] = []
     yield started
     for process in started:

@@ -103,12 +103,16 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         status = status or max((node.exit_status for node in nodes), default=0)
         nodes.clear()
         executor.shutdown()
-        try:
-            leave_the_graph()
-        except Exception:  # a node that a signal left half made
-            if not stop.interrupted:
-                raise
+        _leave_the_graph(stop)
     return status
+
+
+def _leave_the_graph(stop: _Stop) -> None:
+    try:
+        leave_the_graph()
+    except Exception:  # a node that a signal left half made
+        if not stop.interrupted:
+            raise
 
 
 def _told(error: Exception) -> int:
