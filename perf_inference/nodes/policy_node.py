@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass
 
 from geometry_msgs.msg import WrenchStamped
@@ -27,6 +28,7 @@ from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.policy import Action, JointLimits, Observation, PolicyTask, Window
 
+_SETTLE_S = 0.05  # between the last safe actions
 _PI = 3.141592653589793
 
 
@@ -112,6 +114,11 @@ class PolicyNode(runner.RunnableNode):
 
     def finish(self) -> None:
         self._inference.finish()
+        # A message that a busy reader has not taken yet is lost when its writer leaves the graph.
+        for _ in range(2):
+            with self._gate:
+                self._actions.safe(self._position())
+            time.sleep(_SETTLE_S)
 
     def _task_of(self, engine: Engine) -> PolicyTask:
         p = self._p
