@@ -26,7 +26,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from perf_inference import environment, shared_memory
+from perf_inference import child_process, environment, shared_memory
 from perf_inference.errors import EX_CONFIG, ConfigError
 from perf_inference.graph import Graph, NodeSpec, absolute, default_config, read_graph
 from perf_inference.supervisor import BACK_OFF_S, HEALTHY_S
@@ -98,7 +98,7 @@ def _node(graph: Graph, node: NodeSpec, namespace: str, own: dict[str, str], aga
         namespace=absolute(namespace) if namespace else "",
         parameters=[str(file) for file in graph.files],
         remappings=[tuple(remapping.split(":=", 1)) for remapping in node.remappings],
-        additional_env={**own, **again},
+        additional_env={**child_process.named(), **own, **again},
         output="screen",
         emulate_tty=True,
     )
@@ -112,7 +112,7 @@ def _container(graph: Graph, namespace: str, again: dict[str, str]) -> Node:
         executable="container",
         arguments=named,
         ros_arguments=[a for a in arguments if a != "--ros-args"],
-        additional_env=again,
+        additional_env={**child_process.named(), **again},
         output="screen",
         emulate_tty=True,
     )

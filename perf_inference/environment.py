@@ -22,11 +22,11 @@ PAGES = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"
 }  # copies of 6 MB are a fifth faster; read at a process's start only
 TUNING = "PERF_INFERENCE_TUNING"  # off: nothing is set; by_starter: a starter has decided already
-SUPERVISED = "PERF_INFERENCE_SUPERVISED"  # the starter's process: end when it ends, even by kill -9
 RESTARTED = "PERF_INFERENCE_RESTARTED"  # set for a process that is started again after it died
 IMAGE_PUBLISHERS = ("camera_node", "replay_node", "sim_robot_node", "yolo_node")
 _OTHER_EXECUTABLES = ("caption_node", "monitor_node", "policy_node", "recorder_node", "perf-inference")
 _STARTED = re.compile(r"(?:.*/|perf_inference\.nodes\.)?(\w+_node|container|perf-inference)(?:=.*)?")
+_NODE = re.compile(r"(?:.*/|perf_inference\.nodes\.)(\w+_node|container)(?:\.py)?")
 _OFF = ("off", "0", "false", "no")
 _BY_STARTER = "by_starter"
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
@@ -112,6 +112,11 @@ def tune_this_process() -> None:
         mallopt(_M_MMAP_THRESHOLD, int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]))
         mallopt(_M_TRIM_THRESHOLD, int(ALLOCATOR["MALLOC_TRIM_THRESHOLD_"]))
     said = chosen.line
+
+
+def is_node(command: Sequence[str]) -> bool:
+    """Return whether a process with this command line is a node of this package, or a container of them."""
+    return any(_NODE.fullmatch(word) for word in command)
 
 
 def may_publish_images(command: Sequence[str]) -> bool:

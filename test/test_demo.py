@@ -30,6 +30,7 @@ NODES = ("policy_node", "yolo_node", "caption_node")
 def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run below a directory of the test's own, and so record there."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # what is killed outright cannot clear up
     return tmp_path
 
 
@@ -217,11 +218,20 @@ def test_all_nodes_in_one_process(ros: Ros, start_command: Callable[..., Process
     assert all(json.loads(line)["node"] in NODES for line in timings.read_text().splitlines())
 
 
-def test_a_starter_killed_outright_takes_its_nodes_with_it(start_command: Callable[..., Process], in_tmp: Path) -> None:
-    run = start_command("run", "--sim", "--no-record")
-    assert wait_until(lambda: len(psutil.Process(run.pid).children()) == 6)
-    run.wait_for("[ACTION #1]")
-    family = psutil.Process(run.pid).children()
+@pytest.mark.parametrize(
+    ("command", "processes"),
+    [(("run", "--sim", "--no-record"), 6), (("run", "--sim", "--no-record", "--container"), 1), (("demo",), 7)],
+    ids=["run", "container", "demo"],
+)
+@pytest.mark.parametrize("running", [True, False])
+def test_a_starter_killed_outright_takes_its_nodes_with_it(
+    start_command: Callable[..., Process], in_tmp: Path, command: tuple[str, ...], processes: int, running: bool
+) -> None:
+    run = start_command(*command)
+    assert wait_until(lambda: len(psutil.Process(run.pid).children()) == processes)
+    if running:
+        run.wait_for("[ACTION #1]")
+    family = psutil.Process(run.pid).children(recursive=True)
     os.kill(run.pid, signal.SIGKILL)
     assert wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), 5)
 

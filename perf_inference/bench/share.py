@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from perf_inference import environment
+from perf_inference.child_process import tied
 from perf_inference.demo.scenes import Item, Scene, render
 from perf_inference.domain import free_domain
 from perf_inference.errors import ConfigError, PerfInferenceError
@@ -128,12 +129,12 @@ def one_round(setup: Setup, picture: Path, outcome: Outcome, options: argparse.N
     environ = {**settings(setup.tuned), "ROS_DOMAIN_ID": str(domain), "PYTHONSAFEPATH": "1"}
     said = picture.with_suffix(".json")
     collector = ShareCollector(domain)
-    processes = [subprocess.Popen(detector_command(setup, options), env=environ, stdout=subprocess.DEVNULL)]
+    processes = [subprocess.Popen(tied(detector_command(setup, options)), env=environ, stdout=subprocess.DEVNULL)]
     try:
         heard = collector.spin_until(lambda: collector.hears() or processes[0].poll() is not None, _READY_S)
         with said.open("w") as file:
             processes.append(
-                subprocess.Popen(camera_command(setup, picture, options), env=environ, stdout=file)
+                subprocess.Popen(tied(camera_command(setup, picture, options)), env=environ, stdout=file)
             )  # fmt: skip
         ended = collector.spin_until(lambda: processes[1].poll() is not None, _READY_S + options.frames / options.rate)
         if not (heard and ended) or processes[1].returncode or processes[0].poll() is not None:

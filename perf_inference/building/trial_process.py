@@ -7,7 +7,6 @@ took is not counted to the memory of running.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference import engines
+from perf_inference import child_process, engines
 from perf_inference.building import content
 from perf_inference.building.difference import difference
 from perf_inference.building.preparing import prepare
@@ -34,7 +33,6 @@ from perf_inference.measure.memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.measure.warmup import WarmUp
 
 PREPARED = "prepared.json"
-_PR_SET_PDEATHSIG = 1
 _ENOUGH_S = 5.0  # of timed runs
 _FREE_AXIS, _FREE_SIDE_PX = 1, 640  # lengths of what is free in random inputs: of an axis, of a picture's side
 
@@ -80,8 +78,7 @@ def random_inputs(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDAr
 
 def _depend_on(parent: int, nice: int) -> None:
     """End with the parent, take what others leave of the processor, be the first to go where memory runs out."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if not child_process.end_with_parent(signal.SIGKILL, parent):
         os._exit(1)  # it has gone already
     os.setpriority(os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0)))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

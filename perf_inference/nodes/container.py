@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -37,10 +36,7 @@ def main() -> None:
     except ValueError as error:
         print(error, file=sys.stderr)
         sys.exit(EX_CONFIG)
-    status = runner.run(factories)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    runner.leave(runner.run(factories))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 
 from geometry_msgs.msg import WrenchStamped
 from rcl_interfaces.msg import SetParametersResult
@@ -33,6 +34,8 @@ from perf_inference.safety.gate import LOOK_S
 from perf_inference.safety.joints import JOINT_STATES
 from perf_inference.safety.watch import Watch
 from perf_inference.tasks.policy import Action, Observation, PolicyTask, Window
+
+_LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
 
 
 class PolicyNode(runner.RunnableNode):
@@ -115,10 +118,16 @@ class PolicyNode(runner.RunnableNode):
     def stop(self) -> None:
         self._pacer.cancel()
         self._gate.stop(self._now())
-        self._watch.close()
 
     def finish(self) -> None:
+        """Finish the work in hand while the safe action is sent again and again.
+
+        A message that a busy reader has not taken yet is lost when its writer leaves the graph.
+        """
+        enough_s = time.monotonic() + _LAST_SENDS_S
         self._inference.finish()
+        time.sleep(max(enough_s - time.monotonic(), 0.0))
+        self._watch.close()
 
     # limits ----------------------------------------------------------------------------------------------------------
 

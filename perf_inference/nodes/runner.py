@@ -1,4 +1,4 @@
-"""Run nodes in this process until SIGINT or SIGTERM, then stop them in order.
+"""Run nodes in this process until a signal or the end of who has started it, then stop them in order.
 
 rclpy's own signal handlers close the context before the last messages are out, so they are off. Python's would wait
 until the executor returns from C; so the signal's number goes through a pipe to a thread that wakes the executor.
@@ -6,7 +6,7 @@ until the executor returns from C; so the signal's number goes through a pipe to
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import gc
 import os
 import signal
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 import rclpy
 import rclpy.utilities
@@ -22,12 +23,11 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from perf_inference import environment
-from perf_inference.environment import SUPERVISED
+from perf_inference import child_process, environment
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-PR_SET_PDEATHSIG = 1
+# A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _DRAIN_S = 0.5
 
 
@@ -64,16 +64,19 @@ def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | N
 
 
 def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
-    if SUPERVISED in os.environ:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != int(os.environ[SUPERVISED]):
-            return 0  # it has gone already
     try:
+        tie = child_process.follow()
+        if ended := tie.ended():
+            print(child_process.orphaned(ended), file=sys.stderr)
+            return 1
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
             return 0
-        print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
+        told = (
+            "" if isinstance(error, child_process.StarterError) else "ROS could not be started with these arguments: "
+        )
+        print(f"{told}{str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
     executor = SingleThreadedExecutor()
     nodes: list[RunnableNode] = []
@@ -82,8 +85,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         for factory in factories:
             nodes.append(factory())
             executor.add_node(nodes[-1])
-        if environment.said:
-            rclpy.logging.get_logger("perf_inference").info(environment.said)
+        for said in filter(None, (environment.said, tie.said)):
+            rclpy.logging.get_logger("perf_inference").info(said)
         stop.wakes(executor)
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
@@ -95,15 +98,21 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             status = _told(error)
     finally:
         _end(nodes, executor)
+        if ended := tie.ended():  # told last: where it goes to may be gone too
+            rclpy.logging.get_logger("perf_inference").warning(f"stopped: its starter, {ended}, has ended")
         status = status or max((node.exit_status for node in nodes), default=0)
         nodes.clear()
         executor.shutdown()
-        try:
-            leave_the_graph()
-        except Exception:  # a node that a signal left half made
-            if not stop.interrupted:
-                raise
+        _leave_the_graph(stop)
     return status
+
+
+def _leave_the_graph(stop: _Stop) -> None:
+    try:
+        leave_the_graph()
+    except Exception:  # a node that a signal left half made
+        if not stop.interrupted:
+            raise
 
 
 def _told(error: Exception) -> int:
@@ -120,9 +129,14 @@ def _told(error: Exception) -> int:
 
 def main(factory: Callable[[], RunnableNode]) -> None:
     """Run one node and exit with its status."""
-    status = run([factory])
-    sys.stdout.flush()
-    sys.stderr.flush()
+    leave(run([factory]))
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; the terminal or pipe that it prints to may have gone before it."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     # Nothing is left to save, and tearing down the interpreter with a runtime loaded costs up to 0.2 s of the stop.
     os._exit(status)
 
@@ -132,7 +146,7 @@ class _Stopped(BaseException):
 
 
 class _Stop:
-    """SIGINT and SIGTERM: they end the making of the nodes where it is, and later wake the executor."""
+    """The signals that stop a node: they end the making of the nodes where it is, and later wake the executor."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -141,7 +155,8 @@ class _Stop:
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(self._reading, True)
         for number in STOP_SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def wakes(self, executor: SingleThreadedExecutor) -> None:

@@ -103,7 +103,7 @@ class Gate:
             self._judge(now)
 
     def stop(self, now: Instant) -> None:
-        """Send the safe action now, and nothing else ever after."""
+        """Send the safe action from now on, and nothing else ever after; look on until it has surely arrived."""
         with self._lock:
             self._stopping = True
             self._judge(now)
@@ -284,14 +284,14 @@ class Gate:
     def _safe(self, now: Instant) -> None:
         """Send the safe action, at once and then now and again; `stop` sends it once."""
         again = self._safe_ns is not None
-        if self._silent or (again and not self._stopping and now.steady_ns - (self._safe_ns or 0) < _SAFE_EVERY_NS):
+        if self._silent or (again and now.steady_ns - (self._safe_ns or 0) < _SAFE_EVERY_NS):
             return
         values = [0.0] * len(self.limits.names) if self.settings.kind == "velocity" else self._hold(now)
         if values is None:
             return
         self._out(now, values)
         self._safe_ns = now.steady_ns
-        self._silent = self._stopping or self.settings.safe_action == "stop"
+        self._silent = self.settings.safe_action == "stop"
 
     def _hold(self, now: Instant) -> list[float] | None:
         """Return the positions to hold next; None: it is not known where the joints are."""

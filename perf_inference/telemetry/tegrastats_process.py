@@ -14,13 +14,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from perf_inference import child_process
 from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.telemetry.tegrastats import parse
@@ -29,14 +29,6 @@ from perf_inference.telemetry.tegrastats_sample import TegrastatsSample
 DEFAULT_COMMAND = "tegrastats --interval 1000"
 _LONGEST_LINE_BYTES = 64 * 1024
 _ENDING_S = 0.15  # for SIGTERM, and again for SIGKILL
-_TIE = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # by this interpreter, and then by what it becomes
-    signal.signal(ignored, signal.SIG_DFL)
-if os.getppid() == int(sys.argv[1]):  # it may have gone already
-    os.execvp(sys.argv[2], sys.argv[2:])
-"""
 _log = logging.getLogger(__name__)
 
 
@@ -143,7 +135,7 @@ class TegrastatsReader:
     def _follow(self) -> None:
         """Start the child and read it to its end, or to ours."""
         process = subprocess.Popen(
-            _tied_to_this_process(self._command),
+            child_process.tied(self._command),  # a command of sudo's keeps no tie: SIGPIPE ends it at its next line
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -218,15 +210,6 @@ def _words(command: str | Sequence[str]) -> list[str]:
         return shlex.split(command)
     except ValueError as error:
         raise ConfigError(f"tegrastats_command {command!r} is not a command line: {error}") from None
-
-
-def _tied_to_this_process(command: list[str]) -> list[str]:
-    """Return the command, to be killed with the thread that starts it, even by kill -9.
-
-    A `preexec_fn` would run Python between fork and exec in a process full of threads; so a small interpreter asks
-    the kernel, and becomes the command. Where that does not hold (sudo), SIGPIPE ends it at its next line.
-    """
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *command] if sys.executable else command
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,6 @@ answers with one JSON object a line: `{"matched": true}` when it has found its p
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import resource
 import signal
@@ -28,6 +27,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+from perf_inference import child_process
 from perf_inference.nodes import runner
 from perf_inference.shared_memory import own_segments
 
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--frames", type=int, default=120)
     parser.add_argument("--raw", action="store_true", help="receive the serialised message, and look at its data only")
     options = parser.parse_args(arguments)
-    ctypes.CDLL(None).prctl(runner.PR_SET_PDEATHSIG, signal.SIGTERM)  # it ends with who has started it
+    child_process.end_with_parent(signal.SIGTERM)
     rclpy.init()
     node = rclpy.create_node(f"transport_{options.role}er")
     result = (publish if options.role == "publish" else subscribe)(node, options)
