@@ -140,15 +140,15 @@ def watcher(ros: Ros) -> Watcher:
 def test_the_monitor_lives_on_hostile_heartbeats(ros: Ros, watcher: Watcher, start_node: Start) -> None:
     monitor = start_node("monitor_node", *QUIET)
     send = Sender(ros, DiagnosticStatus, "inference/status", 1000, readers=2)
-    assert ros.spin_until(lambda: watcher.shown("monitor_node/node"), 20), monitor.output()
+    assert ros.spin_until(lambda: watcher.shown("monitor_node/host"), 20), monitor.output()
     send(*heartbeats(), *late(False))
     assert ros.spin_until(lambda: watcher.shown("late 0/engine"), 20), monitor.output()
     send(*late(True))
-    assert ros.spin_until(lambda: watcher.values("monitor_node/node").get("bad_messages"), 10)
-    own = watcher.shown("monitor_node/node")
+    assert ros.spin_until(lambda: watcher.values("monitor_node/host").get("bad_messages"), 10)
+    own = watcher.shown("monitor_node/host")
     assert own is not None
     assert (level(own), own.message.startswith("a heartbeat skipped: ")) == (WARN, True)
-    assert watcher.values("monitor_node/node")["callback_errors"] == 0
+    assert watcher.values("monitor_node/host")["callback_errors"] == 0
     assert ros.spin_until(lambda: level(watcher.shown("late 0/engine")) == WARN, 10)  # type: ignore[arg-type]
     assert "came after their deadline" in watcher.shown("late 0/engine").message  # type: ignore[union-attr]
     assert monitor.output().count("a heartbeat skipped") == 1, "said once"
@@ -212,12 +212,12 @@ def test_ten_thousand_names_do_not_fill_the_memory(
         if number % 100 == 0:
             ros.spin_until(lambda: False, 0.1)
     send(status("first", {**GOOD, "inferences": "11"}))
-    refused = ("monitor_node/node", "recorder_node/recorder")
+    refused = ("monitor_node/host", "recorder_node/recorder")
     assert ros.spin_until(lambda: all((watcher.values(name).get("bad_messages") or 0) > 1000 for name in refused), 30)
     grown = [resident_mb(node.pid) - mb for node, mb in zip(nodes, before, strict=True)]
     print(f"after 10,000 names: monitor {grown[0]:+.1f} MB, recorder {grown[1]:+.1f} MB")
     assert max(grown) < 40
-    assert watcher.values("monitor_node/node")["nodes"] == 500
+    assert watcher.values("monitor_node/host")["watched_nodes"] == 500
     assert ros.spin_until(lambda: watcher.values("first/engine").get("inferences") == 11, 10), (
         "the first keeps its place"
     )
