@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perf_inference.commands.run import NO_TUNING, add_set_argument, child_environment, commands, prepare, say
+from perf_inference.commands.run import NO_TUNING, add_set_argument, child_environment, commands, prepare, say, tidy
 from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
@@ -76,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         show_summary(graph.run_directory, observer)
         observer.close()
     log.close()
+    tidy()
     graph.close()
     if misconfigured:
         return EX_CONFIG

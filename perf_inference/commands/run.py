@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     supervisor.poll()
     misconfigured = supervisor.misconfigured
     supervisor.stop()
+    tidy()
     graph.close()
     for fate in supervisor.fates():
         say(fate)
@@ -77,13 +78,18 @@ def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, 
     """
     if not wanted:
         environment.switch_off(os.environ)
-    if not environment.is_off(os.environ) and (removed := shared_memory.describe(shared_memory.clean())):
-        say(removed)
+    tidy()
     publishers = graph.image_publishers(container)
     tuning = environment.tuning(os.environ, publishers)
     say(tuning.line)
     names = ["container"] if container else [node.name for node in graph.nodes]
     return {name: tuning.of(images=name in publishers) for name in names}
+
+
+def tidy() -> None:
+    """Remove the shared memory that processes which were killed have left behind, and say so."""
+    if not environment.is_off(os.environ) and (removed := shared_memory.describe(shared_memory.clean())):
+        say(removed)
 
 
 def child_environment() -> dict[str, str]:
