@@ -19,9 +19,11 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
+from perf_inference.nodes import recorded_topics
 from perf_inference.nodes.messages import WARN, from_key_values, level
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 from perf_inference.nodes.sim_robot_node import EPISODE_QOS
+from perf_inference.recording.recorder.selection import Encodings, Selection
 
 Start = Callable[..., Process]
 QUIET = ("-p", "load_warn:=10000.0", "-p", "memory_warn_pct:=100.0")
@@ -222,6 +224,21 @@ def test_ten_thousand_names_do_not_fill_the_memory(
         "the first keeps its place"
     )
     assert [node.stop() for node in nodes] == [0, 0]
+
+
+def test_topics_without_end_are_not_recorded_without_end(ros: Ros, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorded_topics, "_MOST_TOPICS", 3)
+    publishers = [ros.node.create_publisher(String, f"topic_{number}", 1) for number in range(9)]
+    reader = Ros()
+    try:
+        topics = recorded_topics.RecordedTopics(reader.node, Selection(["/topic_*"]), Encodings(["json"]))
+        assert wait_until(lambda: topics.discover() or len(topics.skipped) == 4)
+        topics.discover()
+        assert len(topics) == 3
+        assert len(topics.skipped) == 4
+        assert topics.skipped["others"].startswith("over 3 topics are skipped")
+    finally:
+        reader.close()
 
 
 def resident_mb(pid: int) -> float:

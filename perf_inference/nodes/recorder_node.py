@@ -178,7 +178,7 @@ class RecorderNode(runner.RunnableNode):
             "failed": counts.failed,
             "queue": counts.waiting,
             "topics": len(self._topics),
-            "skipped": ", ".join(self._topics.skipped),
+            "skipped": self._topics.skipped_names(),
             "directory": str(self._session.directory),
             "files": self._segments.count,
             "last_error": counts.last_error,
