@@ -13,6 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
+import rclpy
 from conftest import Process, Ros, wait_until
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import qos_profile_sensor_data
@@ -228,17 +229,15 @@ def test_ten_thousand_names_do_not_fill_the_memory(
 
 def test_topics_without_end_are_not_recorded_without_end(ros: Ros, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_topics, "_MOST_TOPICS", 3)
-    publishers = [ros.node.create_publisher(String, f"topic_{number}", 1) for number in range(9)]
-    reader = Ros()
-    try:
-        topics = recorded_topics.RecordedTopics(reader.node, Selection(["/topic_*"]), Encodings(["json"]))
-        assert wait_until(lambda: topics.discover() or len(topics.skipped) == 4)
-        topics.discover()
-        assert len(topics) == 3
-        assert len(topics.skipped) == 4
-        assert topics.skipped["others"].startswith("over 3 topics are skipped")
-    finally:
-        reader.close()
+    for number in range(9):
+        ros.node.create_publisher(String, f"topic_{number}", 1)
+    reader = rclpy.create_node("reader", context=ros.context)
+    topics = recorded_topics.RecordedTopics(reader, Selection(["/topic_*"]), Encodings(["json"]))
+    assert wait_until(lambda: topics.discover() or len(topics.skipped) == 4)
+    topics.discover()
+    assert (len(topics), len(topics.skipped)) == (3, 4)
+    assert topics.skipped["others"].startswith("over 3 topics are skipped")
+    reader.destroy_node()
 
 
 def resident_mb(pid: int) -> float:
