@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import rclpy
 from conftest import Process, Ros, wait_until
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
@@ -285,6 +287,47 @@ def test_the_simulated_arm_lives_on_hostile_actions(ros: Ros, watcher: Watcher, 
     assert watcher.beat("sim_arm")["callback_errors"] == 0
     assert arm.stop() == 0
     assert max(map(len, arm.output().splitlines())) < 1000
+
+
+def garbage(message: Any, chance: random.Random) -> Iterator[bytes]:
+    """Yield what is no serialized message, or another one: cut, mutated, with lengths that nobody has memory for."""
+    whole = serialize_message(message)
+    yield from (b"", b"\0", b"\0\1\0\0", b"\xff" * 64, whole[:4] + b"\xff\xff\xff\x7f" * 8)
+    for _ in range(40):
+        yield whole[: chance.randrange(len(whole))]
+        mutated = bytearray(whole)
+        for _ in range(chance.randrange(1, 8)):
+            mutated[chance.randrange(len(mutated))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        yield bytes(mutated)
+
+
+def test_bytes_that_are_no_message_end_nobody(ros: Ros, watcher: Watcher, start_node: Start, tmp_path: Path) -> None:
+    chance = random.Random(12)
+    images = ros.collect(Image, "camera/image_raw", qos_profile_sensor_data)
+    nodes = [
+        start_node("monitor_node", *QUIET),
+        start_node("recorder_node", "-p", f"output_dir:={tmp_path}"),
+        start_node("sim_robot_node", "-p", "part:=all", "-p", "camera_rate:=20.0"),
+    ]
+    beat = status("n", GOOD)
+    wanted = (
+        (DiagnosticStatus, "inference/status", STATUS_QOS, 3, beat),
+        (DiagnosticArray, "inference/timing", TIMING_QOS, 1, DiagnosticArray(status=[beat, beat])),
+        (String, "sim/episode", EPISODE_QOS, 1, String(data=json.dumps(EPISODE))),
+        (Float64MultiArray, "action", 10, 1, Float64MultiArray(data=array("d", [0.5, 0.5]))),
+        (JointState, "joint_states", 10, 1, JointState(name=["shoulder", "elbow"], position=[1.0, 1.0])),
+    )
+    for kind, topic, qos, readers, message in wanted:
+        send = Sender(ros, kind, topic, qos, readers)
+        send(*garbage(message, chance))
+        send(message)
+    for name in ("monitor_node/host", "recorder_node/recorder", "sim_robot_node/node"):
+        assert ros.spin_until(lambda n=name: watcher.shown(n), 20)
+        print(f"{name}: {watcher.values(name)['bad_messages']} bad, {watcher.values(name)['callback_errors']} errors")
+    seen, told = len(images), len(watcher.diagnostics)
+    assert ros.spin_until(lambda: len(images) > seen + 5 and len(watcher.diagnostics) > told + 1, 20)
+    assert max(resident_mb(node.pid) for node in nodes) < 600
+    assert [node.stop() for node in nodes] == [0, 0, 0], [node.output() for node in nodes]
 
 
 def test_the_demo_lives_on_all_of_them(
