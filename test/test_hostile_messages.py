@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
 from array import array
 from collections.abc import Callable, Iterator
@@ -92,6 +93,7 @@ def timings() -> Iterator[DiagnosticStatus]:
 EPISODE = {"index": 1, "state": "running", "started_ns": 1, "reached": 0, "finished": 0, "last": "", "last_s": 0.0}
 EPISODES = (
     "", "x", "null", "[]", "{}", "1", "\x1b[2J", "[" * 100_000, json.dumps({**EPISODE, "more": 1}),
+    json.dumps({**EPISODE, "state": "finished", "finished": 2**62}),
     *(json.dumps({**EPISODE, key: value}) for key in EPISODE
       for value in (None, "x", -1, 1.5, 1e308, 10**30, [], {}, True, "y" * 10_000)),
 )  # fmt: skip
@@ -185,7 +187,7 @@ def test_the_recorder_lives_on_hostile_heartbeats_and_timings(
         time(DiagnosticArray(status=[hostile]))
     last = {"node": "t", "seq": "7", "received_ns": "7", "infer_ms": "1.5"}
     time(DiagnosticArray(status=[status("t", {}), status("t", last)]))  # a bad one beside a good one
-    send(status("t", {**GOOD, "inferences": "7"}))
+    send(status("t", {**GOOD, "inferences": "7"}, hardware_id=f"{platform.node()}/1"))  # one of this machine
     assert ros.spin_until(lambda: (watcher.beat("recorder_node").get("bad_messages") or 0) > 100, 20)
     assert watcher.beat("recorder_node")["callback_errors"] == 0
     assert watcher.beat("recorder_node")["failed"] == 0
@@ -197,7 +199,7 @@ def test_the_recorder_lives_on_hostile_heartbeats_and_timings(
     lines = [json.loads(line) for line in written.splitlines()]
     assert lines[-1] == {"node": "t", "seq": 7, "received_ns": 7, "infer_ms": 1.5}
     assert summary["nodes"]["t"]["recorded"] == len(lines)
-    assert summary["nodes"]["t"]["counted"] == 7
+    assert summary["nodes"]["t"]["counted"] >= 7
     assert json.loads((directory / "session.json").read_text())["counts"]["failed"] == 0
 
 

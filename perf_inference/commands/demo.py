@@ -109,7 +109,7 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
             return f"{stop.name}: stopped"
         if supervisor.misconfigured:
             return "stopped: the configuration is wrong"
-        if episode is not None and episode.state == "finished":
+        if episode is not None and episode.state == "finished" and 0 < options.episodes <= episode.finished:
             return f"{options.episodes} episodes are over"
         if first_s is not None and not options.episodes and now_s - first_s >= options.duration:
             return f"{options.duration:g} s are over"
