@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 SHM = Path("/dev/shm")
 _LOCK = re.compile(r"(fastdds_(?:[0-9a-z]{16}|port\d{1,5}))_(?:el|sl)")
+_REMOVED = re.compile(r"/(fastdds_[0-9a-f]{16}) \(deleted\)\n")
 _PORT = re.compile(r"fastdds_port\d{1,5}")
 _MAPPED_PORT = re.compile(r"/(fastdds_port\d{1,5})\n")
 _MAKING_S = 1.0  # a lock file so young may be about to be locked by who has just made it
@@ -62,6 +63,19 @@ def own_segments(pid: int | str = "self") -> list[Segment]:
     """
     locks = {Path(os.readlink(entry)).name.removesuffix(" (deleted)") for entry in _descriptors(pid)}
     return [segment for segment in mapped_segments(pid) if f"{segment.name}_el" in locks]
+
+
+def is_cut_off(pid: int | str = "self") -> bool:
+    """Return whether somebody has removed the process's own segment: who starts from now on cannot hear it.
+
+    False for a process that has gone, or that may not be looked into.
+    """
+    try:
+        locks = {Path(os.readlink(entry)).name.removesuffix(" (deleted)") for entry in _descriptors(pid)}
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(f"{name}_el" in locks for name in _REMOVED.findall(maps))
 
 
 def leftovers(shm: Path = SHM) -> list[Leftover]:

@@ -168,6 +168,7 @@ class RecorderNode(runner.RunnableNode):
     def report(self) -> Report:
         """Return the recorder's own state."""
         counts = self._writer.counts()
+        unheard = self._reports.unheard(self.get_publishers_info_by_topic(self._status.topic), self.reporter.name)
         values: dict[str, Scalar] = {
             "records": counts.records,
             "bytes": counts.bytes,
@@ -180,6 +181,8 @@ class RecorderNode(runner.RunnableNode):
             "directory": str(self._session.directory),
             "files": self._segments.count,
             "last_error": counts.last_error,
+            "unheard": ", ".join(unheard[:20]),
+            "unheard_s": round(self._reports.unheard_s, 1),
         }
         if counts.error:
             return Report(ERROR, counts.error, values)
@@ -188,6 +191,8 @@ class RecorderNode(runner.RunnableNode):
         if counts.dropped or counts.failed:
             lost = f"{counts.dropped} records dropped, {counts.failed} not readable"
             return Report(WARN, f"{lost} {counts.last_error}".strip(), values)
+        if unheard:
+            return Report(WARN, f"not heard, hence not recorded: {values['unheard']}", values)
         return Report(OK, "paused" if self._paused else "recording", values)
 
     def _take(self) -> None:
@@ -230,7 +235,12 @@ class RecorderNode(runner.RunnableNode):
     def _counts(self) -> dict[str, Any]:
         """Return the counts of `session.json`."""
         counts = asdict(self._writer.counts())
-        return {**counts, "topics": self._topics.counts(), "skipped": dict(self._topics.skipped)}
+        return {
+            **counts,
+            "unheard_s": round(self._reports.unheard_s, 1),
+            "topics": self._topics.counts(),
+            "skipped": dict(self._topics.skipped),
+        }
 
     def _log_saved(self, records: int) -> None:
         now_ns = CLOCKS.monotonic_ns()
