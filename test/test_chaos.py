@@ -69,6 +69,7 @@ class Witness:
     def __init__(self, ros: Ros) -> None:
         self.timings: set[Key] = set()
         self.residuals: Counter[int] = Counter()
+        self.told_unheard: Counter[str] = Counter()  # nodes of which the recorder said that it does not hear them
         self.heard_s: dict[str, float] = {}  # of each node's heartbeat
         self.actions, self.wild = 0, []  # type: ignore[var-annotated]
         create = ros.node.create_subscription
@@ -83,6 +84,9 @@ class Witness:
         if message.hardware_id == "second":
             return
         self.heard_s[message.name] = time.monotonic()
+        if message.name == "recorder_node":
+            told = str(from_key_values(message.values)["unheard"]).split(", ")
+            self.told_unheard.update(name.partition(" (")[0] for name in told if name)
         for key, value in from_key_values(message.values).items():
             if key.endswith(".residual"):
                 self.residuals[int(value)] += 1  # type: ignore[arg-type]
@@ -276,22 +280,27 @@ def check_recording(directory: Path, witness: Witness, deaths: list[Death], unli
     missing = witness.timings - recorded.keys()
     survey = survey_timings(path)
     gaps = {node: sum(r.last - r.first + 1 for r in ranges) for node, ranges in survey.missing().items()}
-    in_gaps, at_ends, unheard = 0, Counter[str](), Counter[str]()
+    in_gaps, at_ends, unheard = 0, Counter[str](), defaultdict[str, list[int]](list)
     spans: dict[str, list[int]] = defaultdict(list)
     for node, _, received_ns in recorded:
         spans[node].append(received_ns)
     for node, _, received_ns in missing:
-        died = [death.when_ns for death in deaths if death.node == node and 0 <= death.when_ns - received_ns < 2e9]
-        if died and not any(received_ns < other <= max(died) for other in spans[node]):
+        died = [death.when_ns for death in deaths if death.node == node and 0 <= death.when_ns - received_ns < 1e9]
+        if cut_off(node, received_ns, deaths, unlinked_ns):
+            unheard[node].append(received_ns)
+        elif died and not any(received_ns < other <= max(died) for other in spans[node]):
             at_ends[node] += 1  # the last words of a process that was killed reached the witness alone
-        elif cut_off(node, received_ns, deaths, unlinked_ns):
-            unheard[node] += 1
         else:
             in_gaps += 1
     lives = {node: len(found) for node, found in survey.lives.items()}
     print(f"{len(lines)} timings recorded, {len(witness.timings)} heard outside; processes of each node {lives}")
     print(f"gaps that the recording shows: {gaps}; heard outside and not recorded: {in_gaps} within them, "
-          f"as the last words of killed processes {dict(at_ends)}, after a removal {dict(unheard)}")  # fmt: skip
+          f"as the last words of killed processes {dict(at_ends)}, and cut off by a removal of shared memory "
+          f"{ {node: len(keys) for node, keys in unheard.items()} }, "
+          f"of which the recorder said that it does not hear them: {dict(witness.told_unheard)}")  # fmt: skip
+    silent = {node for node, keys in unheard.items() if max(keys) - min(keys) > 20e9}
+    told = witness.told_unheard.keys()
+    assert silent <= told or "a node of unknown name" in told, "what is not heard is told"
     assert in_gaps <= sum(gaps.values()), "what is not there is counted"
     check_topics(directory)
 

@@ -19,6 +19,7 @@ from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
 
 _UNHEARD_S = 5.0
+_NO_NAME = "_NODE_NAME_UNKNOWN_"  # rmw_dds_common's
 
 
 class RecordedReports:
@@ -61,7 +62,7 @@ class RecordedReports:
             own: name of the node that asks.
         """
         now_s, heard = time.monotonic(), self._heard_s
-        names = {f"{info.node_namespace.strip('/')}/{info.node_name}".lstrip("/") for info in publishers} - {own}
+        names = {_name(info) for info in publishers} - {own}
         self._known_s = {name: self._known_s.get(name, now_s) for name in names}
         unheard = [n for n, since_s in self._known_s.items() if now_s - max(heard.get(n, 0.0), since_s) > _UNHEARD_S]
         self.unheard_s += len(unheard) * min(1.0, now_s - self._looked_s)
@@ -75,6 +76,13 @@ class RecordedReports:
                 self._writer.add(self._file, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
         except InputError as error:  # of one: the others of its message are recorded
             self._faults.refused("a timing", error)
+
+
+def _name(info: Any) -> str:
+    """Return a publisher's node, or where its name has not come, which goes the way of messages, its own number."""
+    if info.node_name == _NO_NAME:
+        return f"a node of unknown name ({bytes(info.endpoint_gid)[:16].hex()})"
+    return f"{info.node_namespace.strip('/')}/{info.node_name}".lstrip("/")
 
 
 def _message(data: bytes, kind: Any) -> Any:
