@@ -23,6 +23,9 @@ PAGES = {
 }  # copies of 6 MB are a fifth faster; read at a process's start only
 TUNING = "PERF_INFERENCE_TUNING"  # off: nothing is set; by_starter: a starter has decided already
 RESTARTED = "PERF_INFERENCE_RESTARTED"  # set for a process that is started again after it died
+SIGNAL_STATUS = (
+    "PERF_INFERENCE_SIGNAL_STATUS"  # set for a process whose exit status shall name the signal that ended it
+)
 IMAGE_PUBLISHERS = ("camera_node", "replay_node", "sim_robot_node", "yolo_node")
 _OTHER_EXECUTABLES = ("caption_node", "monitor_node", "policy_node", "recorder_node", "perf-inference")
 _STARTED = re.compile(r"(?:.*/|perf_inference\.nodes\.)?(\w+_node|container|perf-inference)(?:=.*)?")

@@ -115,7 +115,8 @@ def test_a_killed_camera_stops_the_arm_and_comes_back(
         _camera_of(demo).kill()
         assert ros.spin_until(lambda: _policy_says(diagnostics, WARN, said), 5)
     assert ros.spin_until(lambda: actions[-1][1], 10)
-    assert ros.spin_until(lambda: _policy_says(diagnostics[-1:], OK, "driving"), 10)
+    driving = ros.spin_until(lambda: _policy_says(diagnostics[-1:], OK, "driving"), 10)
+    assert driving, statuses(diagnostics[-1])["policy_node/engine"].message
     assert not any(moves for when, moves in actions if killed_s + 0.5 < when < killed_s + 0.6)
     assert demo.stop() == 0
     assert "sim_camera was killed by SIGKILL; restart 1 of 3 in 0.5 s" in demo.output()

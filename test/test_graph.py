@@ -113,3 +113,14 @@ def test_a_start_without_a_recording_leaves_no_file_behind(tmp_path: Path) -> No
     graph.close()
     assert not graph.files[1].parent.exists()
     assert config.is_file()
+
+
+def test_the_recording_is_where_an_assignment_puts_it(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("/**/recorder_node:\n  ros__parameters: {}\n")
+    where = tmp_path / "elsewhere"
+    graph = read_graph(config, assignments=[f"recorder_node.output_dir={where}", "recorder_node.session=mine"])
+    assert graph.run_directory is not None
+    assert (graph.run_directory.parent, graph.run_directory.name[:5]) == (where, "mine_")
+    (recorder,) = graph.nodes
+    assert recorder.parameters["output_dir"] == str(where)

@@ -10,7 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perf_inference.commands.run import NO_TUNING, add_set_argument, child_environment, commands, prepare, say
+from perf_inference.commands.run import (
+    NO_TUNING,
+    MemoryWatch,
+    add_set_argument,
+    child_environment,
+    commands,
+    prepare,
+    say,
+    tidy,
+)
 from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
@@ -55,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     supervisor.start()
     try:
         stop.at_once = True
-        observer = None if stop else _observe()  # rclpy loads while the processes start
+        observer = None if stop else _observe(view.note)  # rclpy loads while the processes start
     except Stopped:
         pass
     except Exception:  # a signal that comes in the import of a C extension turns up as what that makes of it
@@ -76,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
         show_summary(graph.run_directory, observer)
         observer.close()
     log.close()
+    tidy()
     graph.close()
     if misconfigured:
         return EX_CONFIG
@@ -88,17 +98,19 @@ def acted(observer: Observer) -> bool:
     return observer.episode is not None and observer.episode.state != "waiting"
 
 
-def _observe() -> Observer:
+def _observe(note: Callable[[str], None]) -> Observer:
     from perf_inference.nodes.observer import Observer
 
-    return Observer()
+    return Observer(warn=note)
 
 
 def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, observer: Observer, view: View) -> str:
     """Show what happens until it is over; return why it is."""
     started_s, first_s = time.monotonic(), None
+    memory = MemoryWatch(supervisor, view.note)
     while True:
         supervisor.poll()
+        memory.look()
         observer.spin(0.05)
         episode, now_s = observer.episode, time.monotonic()
         if first_s is None and acted(observer):
@@ -108,7 +120,7 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
             return f"{stop.name}: stopped"
         if supervisor.misconfigured:
             return "stopped: the configuration is wrong"
-        if episode is not None and episode.state == "finished":
+        if episode is not None and episode.state == "finished" and 0 < options.episodes <= episode.finished:
             return f"{options.episodes} episodes are over"
         if first_s is not None and not options.episodes and now_s - first_s >= options.duration:
             return f"{options.duration:g} s are over"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -19,6 +20,8 @@ from perf_inference.telemetry.host import describe_host
 
 TIME_FORMAT = "%Y%m%d_%H%M%S"
 _TOPICS = re.compile(r"topics_(\d+)\.jsonl(\.zst)?$")
+_SESSION = "session.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
 
 
@@ -56,6 +59,8 @@ class Session:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.describe({})
         except OSError as error:
+            if error.errno in _FULL and (self.directory / _SESSION).exists():
+                return  # begun before, by a recorder that has died: the disk may have room again, as for one that runs
             raise ConfigError(
                 f"output_dir must be a directory that can be written, got '{output_dir}': "
                 f"{error.strerror} ({error.filename}); choose another output_dir or make this one writable"
@@ -73,7 +78,7 @@ class Session:
 
     def describe(self, counts: Mapping[str, Any]) -> None:
         """Write `session.json` with these counts."""
-        replace_json(self.directory / "session.json", {**self._about, "counts": dict(counts)})
+        replace_json(self.directory / _SESSION, {**self._about, "counts": dict(counts)})
 
 
 def replace_json(path: Path, value: Any) -> None:
