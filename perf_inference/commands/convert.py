@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from perf_inference.commands.stopping import StopFlag, Stopped
+from perf_inference.printable import printable
 from perf_inference.recording.bags.convert import Conversion, convert
 from perf_inference.recording.bags.target import STORAGES, target_of
 
@@ -103,4 +104,4 @@ class _Bar:
 
 def say(line: str) -> None:
     """Print one line for people."""
-    print(f"perf-inference convert: {line}", file=sys.stderr, flush=True)
+    print(f"perf-inference convert: {printable(line)}", file=sys.stderr, flush=True)

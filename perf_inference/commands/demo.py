@@ -16,6 +16,7 @@ from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
+from perf_inference.printable import printable, without_colours
 from perf_inference.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class _Log:
             self._file = open(directory / "nodes.log", "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def write(self, name: str, line: str) -> None:
+        line = printable(without_colours(line))
         if self._file is not None and not self._file.closed:
             self._file.write(f"{name}: {line}\n")
         if any(mark in line for mark in self._MARKS):

@@ -25,6 +25,8 @@ from rclpy.signals import SignalHandlerOptions
 from perf_inference import environment
 from perf_inference.environment import SUPERVISED
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
+from perf_inference.nodes.log import PrintableLogger
+from perf_inference.printable import guard_this_process, printable
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1
@@ -34,7 +36,14 @@ _DRAIN_S = 0.5
 class RunnableNode(Node):
     """A node that knows how to end; all nodes of a process go through each step before any goes on to the next."""
 
+    _printable_logger: PrintableLogger | None = None
     exit_status = 0
+
+    def get_logger(self) -> PrintableLogger:
+        """Return the node's logger: what a message or a peer says is in one line of its log, and forges none."""
+        if self._printable_logger is None:
+            self._printable_logger = PrintableLogger(super().get_logger().name)
+        return self._printable_logger
 
     def stop(self) -> None:
         """Send what is safe, and take no new work; returns at once."""
@@ -73,7 +82,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
             return 0
-        print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
+        why = printable(str(error).splitlines()[0])
+        print(f"ROS could not be started with these arguments: {why}", file=sys.stderr)
         return EX_CONFIG
     executor = SingleThreadedExecutor()
     nodes: list[RunnableNode] = []
@@ -83,7 +93,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             nodes.append(factory())
             executor.add_node(nodes[-1])
         if environment.said:
-            rclpy.logging.get_logger("perf_inference").info(environment.said)
+            PrintableLogger("perf_inference").info(environment.said)
         stop.wakes(executor)
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
@@ -108,7 +118,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
 
 def _told(error: Exception) -> int:
     """Say why the start has failed; return the exit status. Anything that nobody has foreseen is raised."""
-    log = rclpy.logging.get_logger("perf_inference")
+    log = PrintableLogger("perf_inference")
     if isinstance(error, EngineError):  # of a server, say, that is not up yet: to be tried again
         log.fatal(f"the engine does not run now: {error}")
         return 1
@@ -120,6 +130,7 @@ def _told(error: Exception) -> int:
 
 def main(factory: Callable[[], RunnableNode]) -> None:
     """Run one node and exit with its status."""
+    guard_this_process()
     status = run([factory])
     sys.stdout.flush()
     sys.stderr.flush()
