@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from conftest import Process, Ros
@@ -20,6 +21,8 @@ from perf_inference.commands.view import LiveView, PlainView, show_summary
 from perf_inference.doctor import flows, report
 from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.graph import Endpoint, Flow, GraphFacts, Source
+from perf_inference.engines import load
+from perf_inference.errors import EngineError
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.printable import printable, without_colours
 from perf_inference.recording.analysis import report as html_report
@@ -28,7 +31,9 @@ from perf_inference.recording.analysis.run_reader import RunReader
 ESC, BELL, C1 = "\x1b", "\x07", "\x9d"
 CLIPBOARD = f"{ESC}]52;c;cm0gLXJmIH4={BELL}"  # a terminal would put `rm -rf ~` on the clipboard
 LINK = f"{ESC}]8;;http://evil.example{ESC}\\docs{ESC}]8;;{ESC}\\"
-HOSTILE = f"{ESC}[2J{CLIPBOARD}{LINK}{C1}0;title\x9c\r\n[FATAL] [1.0] [policy_node]: forged\u202e\u200b\ud800[red]<script>alert(1)</script>"
+FORGED = "\r\n[FATAL] [1.0] [policy_node]: forged"
+UNSEEN = "\u202e\u200b\ud800"
+HOSTILE = f"{ESC}[2J{CLIPBOARD}{LINK}{C1}0;title\x9c{FORGED}{UNSEEN}[red]<script>alert(1)</script>"
 
 
 def obeyed(text: str) -> list[str]:
@@ -132,6 +137,20 @@ fail()
     assert ran.stderr.count("which led to:") == 2
     assert ran.stderr.count("ValueError: \\x1b[2J") == 2
     assert not any(line.startswith("[FATAL]") for line in ran.stderr.splitlines())
+
+
+def test_a_models_own_names_are_not_printed_by_its_runtime(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    helper = pytest.importorskip("onnx").helper
+    node = helper.make_node("Gather", ["x", "i"], ["y"], name=f"{ESC}[31mevil")
+    values = [helper.make_tensor_value_info(*said) for said in (("x", 1, [3]), ("i", 7, [1]), ("y", 1, [1]))]
+    graph = helper.make_graph([node], "g", values[:2], values[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (tmp_path / "evil.onnx").write_bytes(model.SerializeToString())
+    engine = load(str(tmp_path / "evil.onnx"))
+    with pytest.raises(EngineError, match="evil"):
+        engine.infer({"x": np.zeros(3, np.float32), "i": np.array([77], np.int64)})
+    engine.close()
+    assert obeyed("".join(capfd.readouterr())) == []
 
 
 def test_what_a_child_prints_forges_no_line_of_nodes_log(tmp_path: Path) -> None:
