@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import yaml
 
 from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
+from perf_inference.private_files import PRIVATE, open_to_everybody
 
 EXECUTABLES = (
     "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
@@ -156,11 +158,17 @@ def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dic
 
 def _new_run_directory(output_dir: Path, session: str) -> tuple[Path, str]:
     """Make the run's directory, one second later where another start has just made it; return it and its time."""
+    if not re.fullmatch(r"[\w.-]+", str(session)):
+        raise ConfigError(f"session must be a name of letters, digits, '_', '-' and '.', got '{session}'")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir must be a folder, got {output_dir}: {error.strerror}") from error
     while True:
         start_time = time.strftime("%Y%m%d_%H%M%S")
         directory = output_dir / f"{session}_{start_time}"
         try:
-            directory.mkdir(parents=True)
+            directory.mkdir(PRIVATE)  # the recorder opens it to those who may read it
         except FileExistsError:
             time.sleep(0.1)
         except OSError as error:
@@ -209,6 +217,7 @@ def absolute(namespace: str) -> str:
 
 
 def _sections(config: Path) -> dict[str, dict[str, Any]]:
+    _check_owner(config)
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except OSError as error:
@@ -223,6 +232,19 @@ def _sections(config: Path) -> dict[str, dict[str, Any]]:
             f"got {list(content) if isinstance(content, dict) else type(content).__name__}"
         )
     return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
+
+
+def _check_owner(config: Path) -> None:
+    """Refuse a file that everybody can change: it says what is started, and what runs as this user."""
+    try:
+        why = open_to_everybody(config)
+        if not why and not config.is_file():
+            why = "it is no regular file: the nodes read it again"
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        what = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise ConfigError(f"config must be a readable file, got {config}: {what}") from error
+    if why:
+        raise ConfigError(f"config {config} says what is started, but {why}")
 
 
 def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping[str, Any]:

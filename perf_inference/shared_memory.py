@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -96,8 +97,10 @@ def _dead(shm: Path, remove: bool) -> list[Leftover]:
 def _look(shm: Path, name: str, lock: Path, remove: bool) -> Leftover | None:
     """Return what belongs to the lock if nobody holds it; remove it while this process does."""
     try:
-        with open(lock, "rb") as stream:
-            if time.time() - os.fstat(stream.fileno()).st_mtime < _MAKING_S:
+        # Anybody may put a link or a pipe there, which an ordinary `open` would follow or wait for.
+        with open(os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime < _MAKING_S:
                 return None
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The lock file goes last: whoever opens it meanwhile finds it taken, and makes another one.

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.printable import printable
+from perf_inference.private_files import share_no_more_than
 from perf_inference.recording.bags.convert import Conversion, convert
 from perf_inference.recording.bags.target import STORAGES, target_of
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     stop.at_once = True
     target = target_of(options.target, options.storage)
+    share_no_more_than(options.source)
     try:
         with _Bar() as bar:
             done = convert(options.source, target, bar.show)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perf_inference.errors import RecordingError
 from perf_inference.printable import printable
+from perf_inference.private_files import share_no_more_than
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece
 from perf_inference.recording.recovery import ranges
 from perf_inference.recording.recovery.loss import Start, explained
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Say what there is, and write it; status 0, or 3 with loss."""
     source: Path = options.source.expanduser().absolute()
+    share_no_more_than(source)
     found = read(source)
     for line in report(found):
         print(printable(line))

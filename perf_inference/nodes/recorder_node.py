@@ -33,7 +33,7 @@ from perf_inference.recording.recorder.compressor import Compressor
 from perf_inference.recording.recorder.free_space import FreeSpace
 from perf_inference.recording.recorder.segments import Limits, Segments
 from perf_inference.recording.recorder.selection import Encodings, Selection
-from perf_inference.recording.recorder.session import Session, replace_json
+from perf_inference.recording.recorder.session import ACCESS, Session, replace_json
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
 from perf_inference.telemetry.machine import MachineSampler
@@ -56,6 +56,8 @@ class RecorderParameters:
     output_dir: str = parameter("runs", "where the run's directory is made")
     session: str = parameter("run", "first part of the directory's name")
     start_time: str = parameter("", "second part of the directory's name, YYYYmmdd_HHMMSS; empty: now")
+    access: str = parameter("owner", "who else on this machine may read the run's directory and files",
+                            choices=tuple(ACCESS))  # fmt: skip
     encoding: tuple[str, ...] = parameter(
         ("json",), "how topics are written: json (nested fields), cdr (serialized), PATTERN=json or PATTERN=cdr"
     )
@@ -90,7 +92,7 @@ class RecorderNode(runner.RunnableNode):
         p = declare(self, RecorderParameters)
         namespace = self.get_namespace()
         encodings = Encodings(p.encoding, namespace)
-        self._session = Session(p.output_dir, p.session, p.start_time, asdict(p))
+        self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access)
         space = FreeSpace(self._session.directory, p.min_free_bytes)
         self._compressor = Compressor() if p.compression == "zstd" else None
         self._writer = Writer(
