@@ -6,8 +6,9 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO
 
 from perf_inference.environment import RESTARTED
@@ -16,6 +17,7 @@ from perf_inference.errors import EX_CONFIG
 BACK_OFF_S = (0.5, 1.0, 2.0)
 HEALTHY_S = 60.0  # a process that lived so long has its restarts back
 _STOP_S = 0.9
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass
@@ -30,6 +32,12 @@ class Child:
     due_s: float | None = None  # when it will be started again
     fate: str = ""  # why it will not be started again
     finished: bool = False  # it ended by itself, with status 0
+    launches: int = 0
+    endings: Counter[str] = field(default_factory=Counter)  # how it ended, but for a stop that was asked for
+
+    def history(self) -> str:
+        """Return how often and why it ended: `ended with status 3 twice, was killed by SIGKILL once`."""
+        return ", ".join(f"{how} {_times(count)}" for how, count in self.endings.items())
 
     @property
     def alive(self) -> bool:
@@ -83,7 +91,7 @@ class Supervisor:
 
     @property
     def given_up(self) -> list[str]:
-        """Names of those that will not be started again, or had to be killed."""
+        """Names of those that will not be started again, failed while they were stopped, or had to be killed."""
         return [c.name for c in self.children if c.fate and not c.finished]
 
     @property
@@ -97,7 +105,9 @@ class Supervisor:
         Args:
             meanwhile: called again and again while they end.
         """
+        self.poll()  # one that has just died has not been stopped
         self._stopped = True
+        asked = [child for child in self.children if child.alive]
         for child in self.children:
             child.due_s = None
             if child.process is not None and child.alive:
@@ -105,25 +115,31 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         while any(c.alive for c in self.children) and time.monotonic() < deadline:
             meanwhile()
-        for child in self.children:
-            if child.process is not None and child.alive:
+        for child in asked:
+            assert child.process is not None
+            if child.alive:
                 child.process.kill()
                 child.process.wait()
                 child.fate = child.fate or f"did not end within {timeout_s:g} s and was killed"
                 self._say(f"{child.name} {child.fate}")
+            elif not _was_stopped(child.process.returncode):
+                child.fate = f"{_describe_status(child.process.returncode)} while it was stopped"
+                self._say(f"{child.name} {child.fate}")
 
     def fates(self) -> list[str]:
-        """Return a sentence for each process that is not coming back, or that was restarted."""
-        told = [f"{c.name} {c.fate}" for c in self.children if c.fate and not c.finished]
-        restarted = [c for c in self.children if c.restarts and not c.fate]
-        return told + [
-            f"{c.name} was restarted {'once' if c.restarts == 1 else f'{c.restarts} times'}" for c in restarted
-        ]
+        """Return a sentence for each process that ended before it was asked to: how often and why, and what followed.
+
+        Those that are not coming back are first.
+        """
+        gone = [c for c in self.children if c.fate and not c.finished]
+        back = [c for c in self.children if c.endings and c not in gone]
+        return [_fate(child) for child in gone] + [_fate(child) for child in back]
 
     def _launch(self, child: Child) -> None:
         child.started_s = time.monotonic()
+        child.launches += 1
         piped = self._output is not None
-        again = {RESTARTED: "1"} if child.restarts else {}
+        again = {RESTARTED: "1"} if child.launches > 1 else {}
         child.process = subprocess.Popen(
             child.command,
             env={**self._environment, **self._own.get(child.name, {}), **again},
@@ -146,10 +162,11 @@ class Supervisor:
     def _bury(self, child: Child, now_s: float) -> None:
         assert child.process is not None
         how = _describe_status(child.process.returncode)
-        if child.process.returncode == 0:
+        if child.process.returncode == 0:  # a node whom a signal has ended says so with another status
             child.finished, child.fate = True, "has finished"
             self._say(f"{child.name} has finished")
             return
+        child.endings[how] += 1
         if child.process.returncode == EX_CONFIG:
             child.fate = "ended: its configuration is wrong (see its message above); it is not started again"
             self._say(f"{child.name} {child.fate}")
@@ -166,7 +183,35 @@ class Supervisor:
         self._say(f"{child.name} {how}; restart {child.restarts} of {len(BACK_OFF_S)} in {delay_s:g} s")
 
 
+def _fate(child: Child) -> str:
+    """Return a sentence on a process that ended: all its ends, where there were several or it runs again."""
+    again = child.launches - 1
+    if child.fate and not child.finished:
+        more = len(child.endings) > 1 or (again and child.fate.endswith(("killed", "stopped")))
+        return f"{child.name} {child.fate}" + (f" (before: {child.history()})" if more else "")
+    restarted = f"was restarted {_times(again)}" if again else "was not restarted before the end"
+    return f"{child.name} {restarted}: it {child.history()}"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
+
+
 def _describe_status(returncode: int) -> str:
     if returncode < 0:
-        return f"was killed by {signal.Signals(-returncode).name}"
+        return f"was killed by {_signal_name(-returncode)}"
+    if returncode - 128 in _STOPS:  # as a shell says it, and a node whom a signal has ended in order
+        return f"was ended by {_signal_name(returncode - 128)}"
     return f"ended with status {returncode}"
+
+
+def _was_stopped(returncode: int) -> bool:
+    """Return whether a process that was asked to end may end so."""
+    return returncode == 0 or -returncode in _STOPS or returncode - 128 in _STOPS
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -203,6 +203,10 @@ class Inference:
                 throttle_duration_sec=10.0,
             )
         self._recent.append(timing)
+        # What nobody looks at any more goes: at 2 Hz it would be a quarter of an hour until the queue were full.
+        kept_ns = max(_RECENT_NS, _RATE_NS, _RATE_PERIODS * (self._period_ns or 0))
+        while self._recent[0].arrived_ns < timing.arrived_ns - kept_ns:
+            self._recent.popleft()
         if self._period_ns is not None and not timing.warmup:
             self._deadlines += 1
             self._misses += self._took_ns(timing) > self._period_ns
