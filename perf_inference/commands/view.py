@@ -94,7 +94,7 @@ class LiveView:
         for column in ("node", "Hz", "p50 ms", "p90 ms", "drops", "state"):
             table.add_column(column, justify="left" if column in ("node", "state") else "right")
         for name, beat in sorted(seen.heartbeats.items()):
-            table.add_row(*map(Text, _row(name, beat, seen)), style=None if beat.ok else "yellow")
+            table.add_row(*map(_text, _row(name, beat, seen)), style=None if beat.ok else "yellow")
         done, total = _done(seen, elapsed_s, duration_s, episodes)
         bar = ProgressBar(total=total, completed=done, width=50)
         looks = Text(_looks(seen))
@@ -146,13 +146,13 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         console.print(Text(printable(f"recorded in {directory}")))
 
 
-def _row(name: str, beat: Heartbeat, seen: Observer) -> tuple[str | Text, ...]:
+def _row(name: str, beat: Heartbeat, seen: Observer) -> tuple[str, ...]:
     values = beat.values
     silent_s = time.monotonic() - beat.heard_s
     state = beat.message if silent_s < 2 else f"silent for {silent_s:.0f} s"
     drops = str(seen.dropped[name]) if name in seen.dropped else _count(values.get("dropped"))
     figures = [_number(values.get(key)) for key in ("rate_hz", "latency_p50_ms", "latency_p90_ms")]
-    return (_text(name), *figures, _text(drops), _text(state))
+    return (name, *figures, drops, state)
 
 
 def _text(value: str) -> Text:
