@@ -21,6 +21,7 @@ from perf_inference.nodes.actions import ACTION_MESSAGES, SAFE_ACTIONS, ActionPu
 from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.messages import OK, WARN
+from perf_inference.nodes.other_senders import OtherSenders
 from perf_inference.nodes.pacer import Pacer
 from perf_inference.nodes.parameters import ImageParameters, declare, model_parameter, parameter
 from perf_inference.nodes.subscription import Input
@@ -91,7 +92,9 @@ class PolicyNode(runner.RunnableNode):
         for name, source in self._inputs().items():
             self._inference.watch(name, source)
         self._kind = self._inference.task.kind
+        others = OtherSenders(self, limits.names)
         self._actions = ActionPublisher(self, limits, self._kind, p.action_message, p.safe_action, 1 / p.rate)
+        others.begin()
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._pacer = Pacer(self, p.rate, self._tick)
         self._watch = Pacer(self, max(p.rate, 3 / p.max_observation_age_s), self._guard)
