@@ -34,6 +34,7 @@ class NodeSpec:
     remappings: tuple[str, ...] = ()  # `image:=camera/image_raw`
     parameters: Mapping[str, Any] = field(default_factory=dict)  # set by the starter, over the file's
     images: bool = False  # it publishes pictures
+    enclave: str = ""  # of SROS2; empty: none is named
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Graph:
     files: tuple[Path, ...]
     nodes: tuple[NodeSpec, ...]
     run_directory: Path | None  # where the recorder writes; None: it is not started
+    enclave: str = ""  # of one process with all nodes
 
     def close(self) -> None:
         """Remove the starter's own file where it lies in no run's directory; the nodes have read it."""
@@ -55,6 +57,7 @@ class Graph:
         arguments = ["-r", f"__node:={node.name}", *self._common(namespace)]
         for remapping in node.remappings:
             arguments += ["-r", remapping]
+        arguments += ["--enclave", node.enclave] if node.enclave else []
         return [sys.executable, "-m", module, "--ros-args", *arguments]
 
     def container_command(self, namespace: str = "") -> list[str]:
@@ -68,7 +71,7 @@ class Graph:
         for node in self.nodes:
             for remapping in node.remappings:
                 arguments += ["-r", f"{node.name}:{remapping}"]
-        return arguments
+        return arguments + (["--enclave", self.enclave] if self.enclave else [])
 
     def image_publishers(self, container: bool = False) -> list[str]:
         """Return the names of the processes that publish pictures."""
@@ -122,6 +125,7 @@ def read_graph(
         raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
     assigned = _assigned(assignments, [name for _, name, _, _ in chosen])
     run_directory, nodes = None, []
+    for_all_nodes = _start(common, _GLOBAL, config).get("enclave", "")
     for key, name, executable, parameters in chosen:
         settings: dict[str, Any] = {}
         if executable == "policy_node" and sim:  # nothing real moves
@@ -134,9 +138,10 @@ def read_graph(
         settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
+        enclave = _start(parameters, key, config).get("enclave") or for_all_nodes
         images = executable in IMAGE_PUBLISHERS and {**parameters, **settings}.get("part") != "arm"
-        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images))
-    return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory)
+        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images, enclave))
+    return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory, for_all_nodes)
 
 
 def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -255,5 +260,10 @@ def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping
         raise ConfigError(
             f"start in section '{section}' of {config} must be like {{remap: ['image:=/camera/image_raw']}}, "
             f"got {start!r}"
+        )
+    enclave = start.get("enclave", "")
+    if not isinstance(enclave, str) or not re.fullmatch(r"((/\w+)+)?", enclave):
+        raise ConfigError(
+            f"start.enclave in section '{section}' of {config} must be like /robot1/yolo, got {enclave!r}"
         )
     return dict(start)

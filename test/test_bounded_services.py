@@ -264,3 +264,11 @@ def test_callers_who_wait_for_a_swap_are_bounded(peer: Peer, start_node: Start) 
     assert refused or len(answers) <= 16
     assert peer.ros.call(Trigger, "caption_node/swap_wait", Trigger.Request(), 60).success
     assert wait_until(lambda: node.alive)
+
+
+def test_an_enclave_reaches_the_node(ros: Ros, start_command: Callable[..., Process], tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("/**/monitor_node:\n  ros__parameters: {start: {enclave: /robot1/monitor}}\n")
+    start_command("run", "--config", str(config))
+    named = ("monitor_node", "/", "/robot1/monitor")
+    assert ros.spin_until(lambda: named in ros.node.get_node_names_and_namespaces_with_enclaves(), 20)
