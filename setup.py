@@ -52,7 +52,7 @@ EXTRAS = {
     "torch": ["safetensors>=0.4", "torch>=2.10"],
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
-    "remote": ["grpcio>=1.67.1", "protobuf>=5.29.6", "tritonclient[grpc]>=2.56"],
+    "remote": ["grpcio>=1.67.1", "protobuf>=6.33.5", "tritonclient[grpc]>=2.40"],
     "serve": ["mlserver>=1.7.1"],
     "build": ["onnx>=1.21"],
     "test": [
@@ -64,9 +64,9 @@ EXTRAS = {
         "onnx>=1.21",
         "openvino>=2024.4",
         "pandas>=1.3",
-        "protobuf>=5.29.6",
+        "protobuf>=6.33.5",
         "pytest>=6.2.5",
-        "tritonclient[grpc]>=2.56",
+        "tritonclient[grpc]>=2.40",
     ],
     "dev": [
         "colcon-common-extensions>=0.3",

@@ -8,6 +8,7 @@ whose lock the kernel drops when the process ends; what nobody has locked belong
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -58,8 +59,22 @@ def own_segments(pid: int | str = "self") -> list[Segment]:
     Raises:
         OSError: there is no such process, or it is another user's.
     """
-    locks = {Path(os.readlink(entry)).name.removesuffix(" (deleted)") for entry in _descriptors(pid)}
+    locks = set()
+    for entry in _descriptors(pid):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            locks.add(Path(os.readlink(entry)).name.removesuffix(" (deleted)"))
     return [segment for segment in mapped_segments(pid) if f"{segment.name}_el" in locks]
+
+
+def keep_to_this_user(shm: Path = SHM) -> None:
+    """Let no other user read what this process sends, its pictures above all.
+
+    Fast DDS makes its segments readable by everybody, whatever the umask is. Who is to receive from one must be able to
+    write to it, so a process of another user gets nothing through it either way.
+    """
+    with contextlib.suppress(OSError):
+        for segment in own_segments():
+            os.chmod(shm / segment.name, 0o600)
 
 
 def leftovers(shm: Path = SHM) -> list[Leftover]:

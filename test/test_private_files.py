@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from conftest import Process
+from conftest import Process, wait_until
 
 from perf_inference import middleware, shared_memory
 from perf_inference.building import cache, content
@@ -269,6 +269,19 @@ def test_cleaning_shared_memory_waits_for_no_pipe_and_follows_no_link(tmp_path: 
     os.utime(victim, (0, 0))
     assert shared_memory.clean(tmp_path) == []
     assert victim.read_text() == "precious\n"
+
+
+def test_nobody_else_reads_the_pictures_in_shared_memory(start_node: Callable[..., Process]) -> None:
+    pytest.importorskip("rclpy")
+    if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"):
+        pytest.skip("only Fast DDS' segments are known")
+    node = start_node("sim_robot_node")
+    node.wait_for("simulating")
+    assert wait_until(lambda: shared_memory.own_segments(node.pid))
+    assert wait_until(
+        lambda: all(mode(shared_memory.SHM / one.name) == 0o600 for one in shared_memory.own_segments(node.pid))
+    )
+    assert node.stop() == 0
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from perf_inference import environment
+from perf_inference import environment, shared_memory
 from perf_inference.environment import SUPERVISED
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 from perf_inference.nodes.faults import faults_of
@@ -131,6 +131,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         for factory in factories:
             nodes.append(factory())
             executor.add_node(nodes[-1])
+        shared_memory.keep_to_this_user()
         if environment.said:
             PrintableLogger("perf_inference").info(environment.said)
         threading.excepthook = functools.partial(_thread_failed, nodes)
