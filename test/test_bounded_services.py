@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
-from conftest import Process, Ros, inherited, wait_until
+from conftest import Process, Ros, inherited
 from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import (
@@ -45,7 +45,7 @@ def _values() -> Iterator[ParameterValue]:
     yield from (ParameterValue(type=1, bool_value=on) for on in (True, False))
     yield from (ParameterValue(type=2, integer_value=number) for number in (0, -1, 2**63 - 1, -(2**63)))
     yield from (ParameterValue(type=3, double_value=number) for number in (NAN, float("inf"), 1e308, -0.0, 5e-324))
-    for text in ("", "\x1b]0;x\x07\n[FATAL] forged", "\u202e", "../" * 1000, "/dev/zero", "x" * 100_000, "\ud7ff"):
+    for text in ("", "\x1b]0;x\x07\n[FATAL] forged", "\u202e", "../" * 1000, "/dev/zero", "x" * 10_000, "\ud7ff"):
         yield ParameterValue(type=4, string_value=text)
     yield ParameterValue(type=5, byte_array_value=[b"\xff"] * 10)
     yield ParameterValue(type=6, bool_array_value=[True])
@@ -64,11 +64,14 @@ class Peer:
 
     def __init__(self, ros: Ros) -> None:
         self.ros = ros
+        self._clients: dict[str, Any] = {}
         self._beats = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
 
     def send(self, kind: Any, name: str, *requests: Any) -> list[Any]:
         """Send the requests at once; return their futures."""
-        client = self.ros.node.create_client(kind, name)
+        if name not in self._clients:
+            self._clients[name] = self.ros.node.create_client(kind, name)
+        client = self._clients[name]
         assert self.ros.spin_until(client.service_is_ready, 20), f"no service {name}"
         return [client.call_async(request) for request in requests]
 
@@ -109,6 +112,7 @@ def all_nodes(domain: int, tmp_path: Path) -> Iterator[Process]:
     process.stop()
 
 
+FEW = ("runtime", "device", "use_sim_time", "\x1b[2J")
 _DEPTHS = (0, 1, 2**64 - 1)
 ENGINES = ("policy_node", "yolo_node", "caption_node")
 BEATING = (*ENGINES, "recorder_node", "replay_node")
@@ -119,13 +123,15 @@ def test_no_parameter_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     assert peer.beats(*BEATING), all_nodes.output()
     for node in EXECUTABLES:
         before = peer.parameters(node)
-        for name in (*before, *NAMES):
-            values = [value for value in HOSTILE if name != "model" or value.type != 4]  # paths: tested elsewhere
-            parameters = [Parameter(name=name, value=value) for value in values]
-            requests = [SetParameters.Request(parameters=parameters[:number]) for number in (len(parameters) - 4, 999)]
-            peer.answers(peer.send(SetParameters, f"{node}/set_parameters", *requests), 0.5)
-            atomic = [SetParametersAtomically.Request(parameters=parameters)]
-            peer.answers(peer.send(SetParametersAtomically, f"{node}/set_parameters_atomically", *atomic), 0.5)
+        names = (*before, *NAMES)
+        for value in HOSTILE:
+            given = [
+                Parameter(name=n, value=value) for n in names if n != "model" or value.type != 4
+            ]  # paths: elsewhere
+            request = SetParameters.Request(parameters=given)
+            peer.answers(peer.send(SetParameters, f"{node}/set_parameters", request), 2.0)
+            atomic = [SetParametersAtomically.Request(parameters=[one]) for one in given if one.name in FEW]
+            peer.answers(peer.send(SetParametersAtomically, f"{node}/set_parameters_atomically", *atomic), 2.0)
         after = peer.parameters(node)
         assert after.keys() == before.keys(), f"none is undeclared or added: {node}"
         may_change = {"engine_state", "model", "runtime", "precision", "device", "architecture", "allow_pickle"}
@@ -231,7 +237,7 @@ def test_callers_of_the_captioner_are_bounded(peer: Peer, start_node: Start) -> 
     node.wait_for("describes")
     futures = peer.send(Trigger, "caption_node/caption", *(Trigger.Request() for _ in range(2000)))
     answers = peer.answers(futures, 10)
-    assert len(answers) > 20
+    assert answers
     assert all(not answer.success for answer in answers), "no picture has come"
     assert peer.beats("caption_node")
     assert node.alive
@@ -256,14 +262,18 @@ def test_callers_who_wait_for_a_swap_are_bounded(peer: Peer, start_node: Start) 
     client = peer.ros.node.create_client(Trigger, "caption_node/swap_wait")
     assert peer.ros.spin_until(client.service_is_ready, 20)
     futures = []
-    for _ in range(100):  # slowly enough that each is taken
+
+    def refused() -> bool:
         futures.append(client.call_async(Trigger.Request()))
-        peer.ros.spin_until(lambda: False, 0.005)
-    answers = peer.answers(futures, 60)
-    refused = [answer for answer in answers if "wait already" in answer.message]
-    assert refused or len(answers) <= 16
-    assert peer.ros.call(Trigger, "caption_node/swap_wait", Trigger.Request(), 60).success
-    assert wait_until(lambda: node.alive)
+        peer.ros.spin_until(lambda: False, 0.005)  # slowly enough that each is taken
+        return any("wait already" in future.result().message for future in futures if future.done())
+
+    assert peer.ros.spin_until(refused, 30), node.output()
+    asked = peer.ros.spin_until(
+        lambda: peer.ros.call(Trigger, "caption_node/swap_wait", Trigger.Request(), 60).success, 60
+    )
+    assert asked, node.output()
+    assert node.alive
 
 
 def test_an_enclave_reaches_the_node(ros: Ros, start_command: Callable[..., Process], tmp_path: Path) -> None:
