@@ -131,10 +131,10 @@ def read_graph(
         if executable == "policy_node" and sim:  # nothing real moves
             settings = {n: True for n in ("enabled", "enabled_after_restart") if n not in parameters}
         if executable == "recorder_node":
-            output_dir = Path(parameters.get("output_dir", "runs")).expanduser()
-            run_directory, start_time = _new_run_directory(output_dir, parameters.get("session", session))
-            settings = {"output_dir": str(output_dir), "session": parameters.get("session", session),
-                        "start_time": start_time}  # fmt: skip
+            given = {"session": session, "output_dir": "runs", **parameters, **assigned.get(name, {})}
+            output_dir = Path(str(given["output_dir"])).expanduser()
+            run_directory, start_time = _new_run_directory(output_dir, str(given["session"]))
+            settings = {"output_dir": str(output_dir), "session": given["session"], "start_time": start_time}
         settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))

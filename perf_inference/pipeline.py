@@ -160,7 +160,10 @@ class Pipeline:
             self._skip("failed", error)
         else:
             self._last = frame.data
-            self._finish(arrival, frame.stamp_ns, stamps, engine, extra)
+            try:
+                self._finish(arrival, frame.stamp_ns, stamps, engine, extra)
+            except Exception as error:  # of what the timing is reported to: the worker must not end in silence
+                self._skip("failed", error)
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """Finish the message in work and end the worker; False if it is still busy after the time."""

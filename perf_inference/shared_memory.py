@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 SHM = Path("/dev/shm")
 _LOCK = re.compile(r"(fastdds_(?:[0-9a-z]{16}|port\d{1,5}))_(?:el|sl)")
+_REMOVED = re.compile(r"/(fastdds_[0-9a-f]{16}) \(deleted\)\n")
+_PORT = re.compile(r"fastdds_port\d{1,5}")
+_MAPPED_PORT = re.compile(r"/(fastdds_port\d{1,5})\n")
 _MAKING_S = 1.0  # a lock file so young may be about to be locked by who has just made it
 _MAPPED = re.compile(r"/(fastdds_[0-9a-f]{16})(?: \(deleted\))?$")
 
@@ -59,10 +62,7 @@ def own_segments(pid: int | str = "self") -> list[Segment]:
     Raises:
         OSError: there is no such process, or it is another user's.
     """
-    locks = set()
-    for entry in _descriptors(pid):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            locks.add(Path(os.readlink(entry)).name.removesuffix(" (deleted)"))
+    locks = _open_files(pid)
     return [segment for segment in mapped_segments(pid) if f"{segment.name}_el" in locks]
 
 
@@ -75,6 +75,19 @@ def keep_to_this_user(shm: Path = SHM) -> None:
     with contextlib.suppress(OSError):
         for segment in own_segments():
             os.chmod(shm / segment.name, 0o600)
+
+
+def is_cut_off(pid: int | str = "self") -> bool:
+    """Return whether somebody has removed the process's own segment: who starts from now on cannot hear it.
+
+    False for a process that has gone, or that may not be looked into.
+    """
+    try:
+        locks = _open_files(pid)
+        maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(f"{name}_el" in locks for name in _REMOVED.findall(maps))
 
 
 def leftovers(shm: Path = SHM) -> list[Leftover]:
@@ -106,6 +119,45 @@ def _dead(shm: Path, remove: bool) -> list[Leftover]:
         left = _look(shm, match[1], shm / name, remove) if match else None
         if left is not None:
             found.append(left)
+    return found + _orphans(shm, set(names), remove)
+
+
+def _orphans(shm: Path, names: set[str], remove: bool) -> list[Leftover]:
+    """Return the ports of our own that have no lock and that nobody has mapped.
+
+    A port stays behind when one of its writers was killed: the last user takes the lock away, and believes that others
+    are left.
+    """
+    old = [shm / name for name in sorted(names) if _PORT.fullmatch(name) and not names & {f"{name}_el", f"{name}_sl"}]
+    old = [file for file in old if _is_old(file)]
+    mapped = _mapped_anywhere() if old else set()
+    found = []
+    for file in old:
+        files = [each for each in (file, shm / f"sem.{file.name}_mutex") if each.exists()]
+        if file.name in mapped or not files:
+            continue
+        size_bytes = sum(each.stat().st_blocks * 512 for each in files)
+        if remove:
+            for each in files:
+                each.unlink(missing_ok=True)
+        found.append(Leftover(file.name, tuple(files), size_bytes))
+    return found
+
+
+def _is_old(file: Path) -> bool:
+    try:
+        about = file.stat()
+    except OSError:
+        return False
+    return about.st_uid == os.geteuid() and time.time() - about.st_mtime > _MAKING_S
+
+
+def _mapped_anywhere() -> set[str]:
+    """Return the names of all ports that a process has mapped (of those that may be looked into: ours)."""
+    found: set[str] = set()
+    for entry in Path("/proc").glob("[0-9]*/maps"):
+        with contextlib.suppress(OSError):
+            found |= set(_MAPPED_PORT.findall(entry.read_text(encoding="utf-8", errors="replace")))
     return found
 
 
@@ -129,5 +181,10 @@ def _look(shm: Path, name: str, lock: Path, remove: bool) -> Leftover | None:
     return Leftover(name, tuple(files), size_bytes)
 
 
-def _descriptors(pid: int | str) -> list[Path]:
-    return [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
+def _open_files(pid: int | str) -> set[str]:
+    """Return the names of the files that the process has open, those that are removed too."""
+    names = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.add(Path(os.readlink(entry)).name.removesuffix(" (deleted)"))
+    return names

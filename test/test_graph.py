@@ -132,3 +132,14 @@ def test_an_enclave_for_all_and_one_of_its_own(tmp_path: Path) -> None:
         config.write_text(f"/**/yolo_node:\n  ros__parameters: {{start: {{enclave: {wrong}}}}}\n")
         with pytest.raises(ConfigError, match="must be like /robot1/yolo"):
             read_graph(config)
+
+
+def test_the_recording_is_where_an_assignment_puts_it(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("/**/recorder_node:\n  ros__parameters: {}\n")
+    where = tmp_path / "elsewhere"
+    graph = read_graph(config, assignments=[f"recorder_node.output_dir={where}", "recorder_node.session=mine"])
+    assert graph.run_directory is not None
+    assert (graph.run_directory.parent, graph.run_directory.name[:5]) == (where, "mine_")
+    (recorder,) = graph.nodes
+    assert recorder.parameters["output_dir"] == str(where)

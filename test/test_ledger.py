@@ -66,3 +66,12 @@ def test_lost_is_null_until_it_is_known() -> None:
     ledger.lost(0)
     ledger.lost(3)
     assert ledger.snapshot().lost_before == 3
+
+
+def test_publishers_without_end_are_not_remembered_without_end() -> None:
+    gaps = GapCounter()
+    for number in range(5000):
+        gaps.lost(number.to_bytes(8, "little"), 1)
+        gaps.lost(b"steady", number)
+    assert gaps.lost(b"steady", 5002) == 2, "one that goes on sending is not forgotten"
+    assert len(gaps._last) == 1000

@@ -239,3 +239,21 @@ def test_another_model_takes_over_between_two_frames() -> None:
     assert [(timing.engine, timing.seq) for timing in play.timings] == [("old", 1), ("new", 2)]
     assert pipeline.swap(Model(old, play), timeout_s=0)
     assert pipeline.ledger.snapshot().residual == 0
+
+
+def test_a_frame_whose_timing_cannot_be_reported_fails_and_the_worker_goes_on() -> None:
+    play = Play()
+
+    def report(timing: Timing) -> None:
+        if timing.seq == 1:
+            raise ValueError("no room")
+        play.timings.append(timing)
+
+    play.pipeline._report = report
+    for message in ("a", "b"):
+        play.offer(message)
+        assert play.pipeline.step(0)
+    counts = play.pipeline.ledger.snapshot()
+    assert (counts.failed, counts.processed, counts.in_work, counts.residual) == (1, 1, 0, 0)
+    assert play.problems == [("failed", "no room")]
+    assert [timing.seq for timing in play.timings] == [2]

@@ -350,3 +350,26 @@ def test_an_unwritable_directory_ends_the_start(start_node: Start, tmp_path: Pat
     process = start_node("recorder_node", "-p", f"output_dir:={tmp_path / 'file'}")
     assert process.wait() == EX_CONFIG
     assert f"output_dir must be a directory that can be written, got '{tmp_path / 'file'}'" in process.output()
+
+
+def test_a_node_that_is_there_and_not_heard_is_told_of(
+    ros: Ros, start_node: Callable[..., Process], tmp_path: Path
+) -> None:
+    beats = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+    publisher = ros.node.create_publisher(DiagnosticStatus, "inference/status", STATUS_QOS)
+    recorder = start_node("recorder_node", "-p", f"output_dir:={tmp_path}", "-p", "start_time:='20260102_030405'")
+
+    def newest() -> DiagnosticStatus | None:
+        return next((beat for beat in reversed(beats) if beat.name == "recorder_node"), None)
+
+    def says(text: str) -> bool:
+        found = newest()
+        return found is not None and found.message == text
+
+    assert ros.spin_until(lambda: says("not heard, hence not recorded: test"), 30), recorder.output()
+    publisher.publish(heartbeat("test", inferences=1))
+    assert ros.spin_until(lambda: says("recording"), 10)
+    assert from_key_values(newest().values)["unheard_s"] > 0  # type: ignore[union-attr, operator]
+    assert recorder.stop() == 0
+    session = orjson.loads((tmp_path / "run_20260102_030405" / "session.json").read_bytes())
+    assert session["counts"]["unheard_s"] > 0

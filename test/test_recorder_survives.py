@@ -187,6 +187,24 @@ def test_a_full_disk_stops_the_recording_and_it_goes_on_when_there_is_room(
     assert about["counts"]["topics"]["/joint_states"]["records"] == len(found)
 
 
+def test_one_that_is_killed_while_the_disk_is_full_is_started_again(
+    ros: Ros, start_node: Start, small_disk: Path
+) -> None:
+    beats = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+    arguments = ("recorder_node", "-p", f"output_dir:={small_disk}", "-p", f"start_time:='{START}'")
+    with load(ros, 200.0):
+        killed = start_node(*arguments, env=ENVIRONMENT)
+        assert ros.spin_until(lambda: beats and level(beats[-1]) == DiagnosticStatus.ERROR, 60.0)
+        killed.stop(signal.SIGKILL)
+        beats.clear()
+        process = start_node(*arguments, env=ENVIRONMENT)
+        assert ros.spin_until(lambda: beats and level(beats[-1]) == DiagnosticStatus.ERROR, 30.0), process.output()
+        subprocess.run(["mount", "-o", "remount,size=64M", str(small_disk)], check=True)
+        assert ros.spin_until(lambda: level(beats[-1]) == OK, 30.0), beats[-1]
+    assert process.stop() == 0
+    assert numbers(whole(small_disk / f"run_{START}" / "topics_2.jsonl")[0])
+
+
 @pytest.mark.long
 def test_recording_stops_while_less_than_min_free_bytes_is_free(ros: Ros, start_node: Start, small_disk: Path) -> None:
     beats = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)

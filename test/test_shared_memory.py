@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import Process, wait_until
 
-from perf_inference.shared_memory import clean, describe, leftovers, mapped_segments, own_segments
+from perf_inference.shared_memory import clean, describe, is_cut_off, leftovers, mapped_segments, own_segments
 
 SEGMENT = "fastdds_0123456789abcdef"
 
@@ -80,3 +82,32 @@ def test_a_killed_node_leaves_a_segment_and_a_living_one_keeps_its_own(start_nod
     assert mapped_segments(living.pid)
     assert living.stop() == 0
     assert not kept.exists()
+
+
+def test_a_port_without_a_lock_is_removed_unless_somebody_has_it_mapped(tmp_path: Path) -> None:
+    used = put(tmp_path, "fastdds_port7511", 4096)
+    free = [put(tmp_path, name) for name in ("fastdds_port7513", "sem.fastdds_port7513_mutex")]
+    young = put(tmp_path, "fastdds_port7515", age_s=0.0)
+    with open(used, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+        (removed,) = clean(tmp_path)
+        assert (removed.name, removed.files) == ("fastdds_port7513", tuple(free))
+    assert sorted(tmp_path.iterdir()) == [used, young]
+
+
+def test_the_starter_tells_whose_shared_memory_was_removed(
+    start_command: Callable[..., Process], tmp_path: Path
+) -> None:
+    pytest.importorskip("rclpy")
+    config = tmp_path / "robot.yaml"
+    node = "ros__parameters: {start: {executable: sim_robot_node}, part: camera}"
+    config.write_text(f"/**/first:\n  {node}\n/**/second:\n  {node}\n")
+    run = start_command("run", "--sim", "--config", str(config))
+    assert wait_until(lambda: run.output().count("simulating: camera") == 2, 30), run.output()
+    first = next(c.pid for c in psutil.Process(run.pid).children() if "__node:=first" in c.cmdline())
+    assert not is_cut_off(first)
+    (own,) = own_segments(first)
+    (Path("/dev/shm") / own.name).unlink()
+    run.wait_for("first: its shared memory was removed from /dev/shm", 20)
+    assert is_cut_off(first)
+    assert "second: its shared memory" not in run.output()
+    assert run.stop() == 0

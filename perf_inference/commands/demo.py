@@ -10,7 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perf_inference.commands.run import NO_TUNING, add_set_argument, child_environment, commands, prepare, say
+from perf_inference.commands.run import (
+    NO_TUNING,
+    MemoryWatch,
+    add_set_argument,
+    child_environment,
+    commands,
+    prepare,
+    say,
+    tidy,
+)
 from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
@@ -78,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         show_summary(graph.run_directory, observer)
         observer.close()
     log.close()
+    tidy()
     graph.close()
     if misconfigured:
         return EX_CONFIG
@@ -99,8 +109,10 @@ def _observe(note: Callable[[str], None]) -> Observer:
 def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, observer: Observer, view: View) -> str:
     """Show what happens until it is over; return why it is."""
     started_s, first_s = time.monotonic(), None
+    memory = MemoryWatch(supervisor, view.note)
     while True:
         supervisor.poll()
+        memory.look()
         observer.spin(0.05)
         episode, now_s = observer.episode, time.monotonic()
         if first_s is None and acted(observer):
@@ -110,7 +122,7 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
             return f"{stop.name}: stopped"
         if supervisor.misconfigured:
             return "stopped: the configuration is wrong"
-        if episode is not None and episode.state == "finished":
+        if episode is not None and episode.state == "finished" and 0 < options.episodes <= episode.finished:
             return f"{options.episodes} episodes are over"
         if first_s is not None and not options.episodes and now_s - first_s >= options.duration:
             return f"{options.duration:g} s are over"

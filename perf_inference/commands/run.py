@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from perf_inference import environment, shared_memory
@@ -15,7 +16,7 @@ from perf_inference.printable import printable
 from perf_inference.supervisor import Supervisor
 
 NEEDS_ROS = True
-
+_LOOK_S = 3.0
 
 NO_TUNING = "leave transport and allocator as they are (as does PERF_INFERENCE_TUNING=off)"
 
@@ -45,14 +46,17 @@ def run(options: argparse.Namespace) -> int:
     own = prepare(graph, options.container, options.tuning)
     supervisor = Supervisor(commands(graph, options.namespace, options.container), child_environment(), say, own=own)
     supervisor.start()
+    memory = MemoryWatch(supervisor, say)
     while not stop and supervisor.running and not supervisor.misconfigured:
         supervisor.poll()
+        memory.look()
         time.sleep(0.05)
     if stop:
         say(f"{stop.name}: stopping")
     supervisor.poll()
     misconfigured = supervisor.misconfigured
     supervisor.stop()
+    tidy()
     graph.close()
     for fate in supervisor.fates():
         say(fate)
@@ -78,13 +82,41 @@ def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, 
     """
     if not wanted:
         environment.switch_off(os.environ)
-    if not environment.is_off(os.environ) and (removed := shared_memory.describe(shared_memory.clean())):
-        say(removed)
+    tidy()
     publishers = graph.image_publishers(container)
     tuning = environment.tuning(os.environ, publishers)
     say(tuning.line)
     names = ["container"] if container else [node.name for node in graph.nodes]
     return {name: tuning.of(images=name in publishers) for name in names}
+
+
+def tidy() -> None:
+    """Remove the shared memory that processes which were killed have left behind, and say so."""
+    if not environment.is_off(os.environ) and (removed := shared_memory.describe(shared_memory.clean())):
+        say(removed)
+
+
+class MemoryWatch:
+    """Tells of processes whose shared memory was removed under them: their neighbours will not find it again."""
+
+    def __init__(self, supervisor: Supervisor, tell: Callable[[str], None]) -> None:
+        self._supervisor, self._tell = supervisor, tell
+        self._told: set[int] = set()
+        self._next_s = time.monotonic()
+
+    def look(self) -> None:
+        """Look once in some seconds; call it often."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + _LOOK_S
+        for child in self._supervisor.children:
+            pid = child.process.pid if child.process is not None and child.alive else None
+            if pid is not None and pid not in self._told and shared_memory.is_cut_off(pid):
+                self._told.add(pid)
+                self._tell(
+                    f"{child.name}: its shared memory was removed from {shared_memory.SHM}; who starts from now on "
+                    "cannot hear it, the recorder neither: start all of them again"
+                )
 
 
 def child_environment() -> dict[str, str]:

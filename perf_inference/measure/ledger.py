@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+_MOST_PUBLISHERS = 1000  # of a topic that are told apart: each start of one is another
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,8 @@ class GapCounter:
 
     def lost(self, gid: bytes, sequence: int) -> int | None:
         """Return how many messages of this publisher are missing before this one; None: its first since its start."""
-        last = self._last.get(gid)
-        self._last[gid] = sequence
+        last = self._last.pop(gid, None)
+        self._last[gid] = sequence  # at the end: the first is the one that has been silent for longest
+        if len(self._last) > _MOST_PUBLISHERS:
+            del self._last[next(iter(self._last))]
         return sequence - last - 1 if last is not None and sequence > last else None

@@ -19,6 +19,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from perf_inference.doctor.graph import Beat, Beats, Endpoint, Flow, GraphFacts, Mismatch
 from perf_inference.errors import ConfigError
+from perf_inference.nodes.heard import check_heartbeat
 from perf_inference.nodes.messages import OK, from_key_values, level
 from perf_inference.nodes.qos_check import compare
 from perf_inference.nodes.raw_input import RawInput, adapted_qos, message_class
@@ -172,8 +173,12 @@ class GraphCheck:
 
 
 def _heard(beats: dict[str, Beats], data: bytes) -> None:
-    """Keep a heartbeat; another process of the same node begins anew."""
-    said = deserialize_message(data, DiagnosticStatus)
+    """Keep a heartbeat; another process of the same node begins anew. What is none the monitor tells of."""
+    try:
+        said = deserialize_message(data, DiagnosticStatus)
+        check_heartbeat(said)
+    except Exception:  # whatever the middleware says of bytes that are no message
+        return
     host = said.hardware_id.partition("/")[0]
     values: Mapping[str, Any] = from_key_values(said.values, _TEXTS)
     beat = Beat(time.monotonic(), host, level(said) == OK, said.message, values)

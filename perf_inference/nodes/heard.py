@@ -13,7 +13,7 @@ from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.messages import ERROR, OK, STALE, WARN, level, timing_record
 
 MOST_NODES = 500  # that are watched; a robot has tens
-_MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 30_000, 256
+_MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 60_000, 256
 _MOST_SHOWN, _LONGEST_SHOWN = 100, 100  # detections, and letters of a name
 _LEVELS = (OK, WARN, ERROR, STALE)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from perf_inference.nodes import runner
 from perf_inference.nodes.faults import faults_of
 from perf_inference.nodes.heard import MOST_NODES, check_heartbeat
 from perf_inference.nodes.machine_status import MachineLimits, MachineStatuses
-from perf_inference.nodes.messages import OK, key_values
+from perf_inference.nodes.messages import OK, key_values, level
 from perf_inference.nodes.parameters import declare, parameter
 from perf_inference.nodes.reporting import STATUS_QOS, Report, with_faults
-from perf_inference.nodes.watched import PREFIX, NodeLimits, WatchedNode
+from perf_inference.nodes.watched import NodeLimits, WatchedNode
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 
@@ -101,7 +100,7 @@ class MonitorNode(runner.RunnableNode):
         p = declare(self, MonitorParameters)
         self._limits = p.of_nodes()
         self._nodes: dict[str, WatchedNode] = {}
-        self._faults, self._host = faults_of(self), platform.node() or "host"
+        self._faults = faults_of(self)
         self._machine = MachineStatuses(self.get_fully_qualified_name().lstrip("/"), p.of_machine())
         self._sampler = MachineSampler(
             p.tegrastats_command,
@@ -150,28 +149,27 @@ class MonitorNode(runner.RunnableNode):
 
     def _publish(self) -> None:
         now_ns = time.monotonic_ns()
-        statuses = [self._own()]
+        statuses: list[DiagnosticStatus] = []
         for _, node in sorted(self._nodes.items()):
             with self._faults.watching("a heartbeat's judgement"):  # of one node: the others are told of all the same
                 statuses += node.statuses(now_ns / 1e9)
         with self._faults.watching("the machine's figures"):
             sample = self._sampler.newest()
             if sample is not None:
-                statuses.extend(self._machine.of(sample, now_ns))
+                host, *others = self._machine.of(sample, now_ns)
+                statuses += [self._with_own(host), *others]
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 
-    def _own(self) -> DiagnosticStatus:
-        """Return the state of the monitor itself."""
-        report = with_faults(Report(OK, "watching", {"nodes": len(self._nodes)}), self._faults)
-        return DiagnosticStatus(
-            level=report.level,
-            name=f"{PREFIX}{self.get_fully_qualified_name().lstrip('/')}/node",
-            message=report.message,
-            hardware_id=self._host,
-            values=key_values(report.values),
-        )
+    def _with_own(self, host: DiagnosticStatus) -> DiagnosticStatus:
+        """Add what is to be said of the monitor itself to the host's status, which has its share of the machine too."""
+        report = with_faults(Report(OK, "running", {"watched_nodes": len(self._nodes)}), self._faults)
+        host.values = [*host.values, *key_values(report.values)]
+        if report.level != OK:
+            host.message = report.message if level(host) == OK else f"{host.message}; {report.message}"
+            host.level = max(level(host), report.level)
+        return host
 
 
 def main() -> None:

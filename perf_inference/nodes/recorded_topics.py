@@ -21,6 +21,7 @@ from perf_inference.recording.qos import Qos, Span
 from perf_inference.recording.recorder.selection import IMAGES, Encodings, Selection
 
 _DEPTH, _IMAGE_DEPTH = 1000, 10
+_MOST_TOPICS, _MOST_NAMED = 1000, 20  # that are recorded, or skipped and remembered; of the skipped ones, in words
 
 
 @dataclass
@@ -99,6 +100,11 @@ class RecordedTopics:
         known = [topic.source.lost for topic in self._topics.values() if topic.source.lost is not None]
         return sum(known) if known else None
 
+    def skipped_names(self) -> str:
+        """Return the skipped topics in words; of many, the first ones."""
+        more = len(self.skipped) - _MOST_NAMED
+        return ", ".join(list(self.skipped)[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
     def __len__(self) -> int:
         return len(self._topics)
 
@@ -115,7 +121,9 @@ class RecordedTopics:
             [info.qos_profile for info in publishers] or [QoSProfile(depth=1)],
             _IMAGE_DEPTH if type_name in IMAGES else _DEPTH,
         )
-        if known is None:
+        if known is None and len(self._topics) >= _MOST_TOPICS:
+            self._skip(name, f"at most {_MOST_TOPICS} topics are recorded, and this is one more")
+        elif known is None:
             self._subscribe(name, type_name, qos, publishers)
         elif _weaker(qos, known.source.qos):
             self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing anew")
@@ -147,9 +155,12 @@ class RecordedTopics:
         return Channel(topic, codec, self._encodings.nested(name))
 
     def _skip(self, name: str, why: str) -> None:
-        if name not in self.skipped:
-            self.skipped[name] = why
-            self._node.get_logger().warning(f"not recorded: {name}: {why}")
+        if name in self.skipped or len(self.skipped) > _MOST_TOPICS:
+            return
+        if len(self.skipped) == _MOST_TOPICS:
+            name, why = "others", f"over {_MOST_TOPICS} topics are skipped; the others are not named"
+        self.skipped[name] = why
+        self._node.get_logger().warning(f"not recorded: {name}: {why}")
 
 
 def _weaker(offered: QoSProfile, asked: QoSProfile) -> bool:

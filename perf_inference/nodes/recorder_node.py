@@ -12,21 +12,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import orjson
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
-from perf_inference.errors import ConfigError, InputError, RecordingError
+from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes import runner
 from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.heard import check_heartbeat, checked_timing
-from perf_inference.nodes.messages import ERROR, OK, WARN, from_key_values
+from perf_inference.nodes.messages import ERROR, OK, WARN
 from perf_inference.nodes.parameters import declare
 from perf_inference.nodes.raw_input import RawInput, RawMessage
+from perf_inference.nodes.recorded_reports import RecordedReports
 from perf_inference.nodes.recorded_topics import RecordedTopic, RecordedTopics
 from perf_inference.nodes.recorder_parameters import RecorderParameters
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS, Report, Reporter
@@ -55,7 +53,6 @@ class RecorderNode(runner.RunnableNode):
     def __init__(self, name: str = "recorder_node") -> None:
         super().__init__(name)
         p = declare(self, RecorderParameters)
-        self._faults = faults_of(self)
         namespace = self.get_namespace()
         encodings = Encodings(p.encoding, namespace)
         self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access)
@@ -66,7 +63,7 @@ class RecorderNode(runner.RunnableNode):
         )
         durable = p.durability == "power"
         try:
-            self._timings_file = self._writer.open(self._session.timings, durable)
+            timings_file = self._writer.open(self._session.timings, durable)
             self._segments = Segments(
                 self._writer,
                 self._session.next_topics,
@@ -81,6 +78,7 @@ class RecorderNode(runner.RunnableNode):
         self._machine = MachineSampler(p.tegrastats_command, tegrastats_log=log)
         self._machine.start()
         self._summary = Summary(self._machine.window, platform.node() or "host")  # of the writer's thread
+        self._reports = RecordedReports(self._writer, timings_file, self._summary, faults_of(self))
         self._seq, self._paused, self._logged_ns = 0, False, 0
         self._splitting: queue.SimpleQueue[str] | None = None  # where the outcome of a split will be
         self._dropped: dict[str, _Dropped] = {}  # by topic: what the recording has not been told yet
@@ -136,6 +134,7 @@ class RecorderNode(runner.RunnableNode):
     def report(self) -> Report:
         """Return the recorder's own state."""
         counts = self._writer.counts()
+        unheard = self._reports.unheard(self.get_publishers_info_by_topic(self._status.topic), self.reporter.name)
         values: dict[str, Scalar] = {
             "records": counts.records,
             "bytes": counts.bytes,
@@ -144,10 +143,12 @@ class RecorderNode(runner.RunnableNode):
             "failed": counts.failed,
             "queue": counts.waiting,
             "topics": len(self._topics),
-            "skipped": ", ".join(self._topics.skipped),
+            "skipped": self._topics.skipped_names(),
             "directory": str(self._session.directory),
             "files": self._segments.count,
             "last_error": counts.last_error,
+            "unheard": ", ".join(unheard[:20]),
+            "unheard_s": round(self._reports.unheard_s, 1),
         }
         if counts.error:
             return Report(ERROR, counts.error, values)
@@ -156,15 +157,17 @@ class RecorderNode(runner.RunnableNode):
         if counts.dropped or counts.failed:
             lost = f"{counts.dropped} records dropped, {counts.failed} not readable"
             return Report(WARN, f"{lost} {counts.last_error}".strip(), values)
+        if unheard:
+            return Report(WARN, f"not heard, hence not recorded: {values['unheard']}", values)
         return Report(OK, "paused" if self._paused else "recording", values)
 
     def _take(self) -> None:
         """Empty the readers into the writer's queue."""
         call = self._writer.call
         for message in self._timings.take():
-            call(self._add_timings, message.data)
+            call(self._reports.timings, message.data)
         for message in self._status.take():
-            call(self._add_heartbeat, message.data)
+            call(self._reports.heartbeat, message.data)
         for topic, message in sorted(self._topics.take(), key=lambda taken: taken.message.t_ns):
             if not self._paused:
                 self._seq += 1
@@ -188,26 +191,6 @@ class RecorderNode(runner.RunnableNode):
             if self._writer.call(self._segments.drops, one.channel, one.count, one.first_seq, one.last_seq):
                 del self._dropped[name]
 
-    def _add_timings(self, data: bytes) -> None:
-        for status in deserialize_message(data, DiagnosticArray).status:
-            self._add_timing(status)
-
-    def _add_timing(self, status: DiagnosticStatus) -> None:
-        try:
-            record = checked_timing(status)
-            if self._writer.takes() and self._summary.timing(record):
-                self._writer.add(self._timings_file, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
-        except InputError as error:
-            self._faults.refused("a timing", error)
-
-    def _add_heartbeat(self, data: bytes) -> None:
-        status = deserialize_message(data, DiagnosticStatus)
-        try:
-            check_heartbeat(status)
-            self._summary.heartbeat(status.name, status.hardware_id, from_key_values(status.values))
-        except InputError as error:
-            self._faults.refused("a heartbeat", error)
-
     def _refresh(self) -> None:
         self._writer.call(self._write_summary, self._counts())
 
@@ -218,7 +201,12 @@ class RecorderNode(runner.RunnableNode):
     def _counts(self) -> dict[str, Any]:
         """Return the counts of `session.json`."""
         counts = asdict(self._writer.counts())
-        return {**counts, "topics": self._topics.counts(), "skipped": dict(self._topics.skipped)}
+        return {
+            **counts,
+            "unheard_s": round(self._reports.unheard_s, 1),
+            "topics": self._topics.counts(),
+            "skipped": dict(self._topics.skipped),
+        }
 
     def _log_saved(self, records: int) -> None:
         now_ns = CLOCKS.monotonic_ns()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import time
@@ -22,6 +23,8 @@ ACCESS = {"owner": 0o700, "group": 0o750, "everybody": 0o755}
 """Mode of a run's directory; its files are as readable as it is."""
 TIME_FORMAT = "%Y%m%d_%H%M%S"
 _TOPICS = re.compile(r"topics_(\d+)\.jsonl(\.zst)?$")
+_SESSION = "session.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
 
 
@@ -62,6 +65,8 @@ class Session:
             own_folder(self.directory, ACCESS[access])
             self.describe({})
         except OSError as error:
+            if error.errno in _FULL and (self.directory / _SESSION).exists():
+                return  # begun before, by a recorder that has died: the disk may have room again, as for one that runs
             raise ConfigError(
                 f"output_dir must be a directory that can be written, got '{output_dir}': "
                 f"{error.strerror} ({error.filename}); choose another output_dir or make this one writable"
@@ -79,7 +84,7 @@ class Session:
 
     def describe(self, counts: Mapping[str, Any]) -> None:
         """Write `session.json` with these counts."""
-        replace_json(self.directory / "session.json", {**self._about, "counts": dict(counts)})
+        replace_json(self.directory / _SESSION, {**self._about, "counts": dict(counts)})
 
 
 def replace_json(path: Path, value: Any) -> None:
