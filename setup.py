@@ -28,12 +28,13 @@ DATA_FILES = [
 if "editable_wheel" in sys.argv:
     DATA_FILES = []
 
-# What rosdep lacks, and the lowest versions it installs of the rest (Ubuntu 22.04). docs/dependencies.md says why each.
+# What rosdep lacks, and the lowest versions it installs of the rest (Ubuntu 22.04), above known holes.
+# docs/dependencies.md says why each, and why not lower.
 REQUIRES = [
     "mcap>=1.2",
-    "numpy>=1.21.6",
+    "numpy>=1.22.4",
     "onnxruntime>=1.19",
-    "orjson>=3.9",
+    "orjson>=3.11.6",
     "psutil>=5.9",
     "PyYAML>=5.4",
     "rich>=11",
@@ -44,24 +45,26 @@ REQUIRES = [
 EXTRAS = {
     # Where no ROS 2 is sourced: rclpy and the messages as wheels (CPython 3.11 and 3.12 on x86-64), and OpenCV.
     "standalone": [
-        "opencv-python-headless>=4.8",
+        "opencv-python-headless>=4.12",
         "ros-common-interfaces>=5.5",
         "ros-rclpy[fastrtps]>=9.1",
     ],
-    "torch": ["safetensors>=0.4", "torch>=2.2"],
+    "torch": ["safetensors>=0.4", "torch>=2.10"],
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
-    "remote": ["tritonclient[grpc]>=2.40"],
-    "serve": ["mlserver>=1.6"],
-    "build": ["onnx>=1.15"],
+    "remote": ["grpcio>=1.67.1", "protobuf>=6.33.5", "tritonclient[grpc]>=2.40"],
+    "serve": ["mlserver>=1.7.1"],
+    "build": ["onnx>=1.21"],
     "test": [
-        "duckdb>=1.0",
+        "duckdb>=1.1",
         "hypothesis>=6.80",
         "nvidia-ml-py>=12",
-        "mlserver>=1.6",
-        "onnx>=1.15",
+        "grpcio>=1.67.1",
+        "mlserver>=1.7.1",
+        "onnx>=1.21",
         "openvino>=2024.4",
         "pandas>=1.3",
+        "protobuf>=6.33.5",
         "pytest>=6.2.5",
         "tritonclient[grpc]>=2.40",
     ],
@@ -69,7 +72,7 @@ EXTRAS = {
         "colcon-common-extensions>=0.3",
         "mypy>=1.15",
         "ruff>=0.17.5,<0.18",  # a minor release may format differently
-        "setuptools>=70.1,<80",  # from 80 on, colcon's `setup.py develop` is gone
+        "setuptools>=78.1.1,<80",  # from 80 on, colcon's `setup.py develop` is gone
         "types-psutil",
         "types-PyYAML",
     ],

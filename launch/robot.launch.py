@@ -98,6 +98,7 @@ def _node(graph: Graph, node: NodeSpec, namespace: str, own: dict[str, str], aga
         namespace=absolute(namespace) if namespace else "",
         parameters=[str(file) for file in graph.files],
         remappings=[tuple(remapping.split(":=", 1)) for remapping in node.remappings],
+        ros_arguments=["--enclave", node.enclave] if node.enclave else [],
         additional_env={**child_process.named(), **own, **again},
         output="screen",
         emulate_tty=True,

@@ -8,9 +8,11 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from perf_inference import __version__
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
+from perf_inference.printable import guard_this_process, printable
 
 COMMANDS = {
     "analyze": "the figures of a recorded run, also while it is written, and a report as one HTML file",
@@ -25,9 +27,16 @@ COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument in one line: a name that a shell's pattern found can hold anything."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="perf-inference", description="Run learned policies, captioners and detectors on a robot, and time them."
     )
     parser.add_argument("--version", action="version", version=f"perf_inference {__version__}")
@@ -46,13 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         status: int = command.run(options)
     except PerfInferenceError as error:
-        print(f"perf-inference {options.command}: {error}", file=sys.stderr)
+        print(f"perf-inference {options.command}: {printable(error)}", file=sys.stderr)
         return EX_CONFIG if isinstance(error, ConfigError) else 1
     return status
 
 
 def entry() -> None:
     """Run one command and exit with its status, without the 0.3 s that the interpreter takes to tear down rclpy."""
+    guard_this_process()
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import yaml
 
 from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
+from perf_inference.private_files import PRIVATE, open_to_everybody
 
 EXECUTABLES = (
     "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
@@ -34,6 +36,7 @@ class NodeSpec:
     remappings: tuple[str, ...] = ()  # `image:=camera/image_raw`
     parameters: Mapping[str, Any] = field(default_factory=dict)  # set by the starter, over the file's
     images: bool = False  # it publishes pictures
+    enclave: str = ""  # of SROS2; empty: none is named
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Graph:
     files: tuple[Path, ...]
     nodes: tuple[NodeSpec, ...]
     run_directory: Path | None  # where the recorder writes; None: it is not started
+    enclave: str = ""  # of one process with all nodes
 
     def close(self) -> None:
         """Remove the starter's own file where it lies in no run's directory; the nodes have read it."""
@@ -55,6 +59,7 @@ class Graph:
         arguments = ["-r", f"__node:={node.name}", *self._common(namespace)]
         for remapping in node.remappings:
             arguments += ["-r", remapping]
+        arguments += ["--enclave", node.enclave] if node.enclave else []
         return [sys.executable, "-m", module, "--ros-args", *arguments]
 
     def container_command(self, namespace: str = "") -> list[str]:
@@ -68,7 +73,7 @@ class Graph:
         for node in self.nodes:
             for remapping in node.remappings:
                 arguments += ["-r", f"{node.name}:{remapping}"]
-        return arguments
+        return arguments + (["--enclave", self.enclave] if self.enclave else [])
 
     def image_publishers(self, container: bool = False) -> list[str]:
         """Return the names of the processes that publish pictures."""
@@ -122,6 +127,7 @@ def read_graph(
         raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
     assigned = _assigned(assignments, [name for _, name, _, _ in chosen])
     run_directory, nodes = None, []
+    for_all_nodes = _start(common, _GLOBAL, config).get("enclave", "")
     for key, name, executable, parameters in chosen:
         settings: dict[str, Any] = {}
         if executable == "policy_node" and sim:
@@ -134,9 +140,10 @@ def read_graph(
         settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
+        enclave = _start(parameters, key, config).get("enclave") or for_all_nodes
         images = executable in IMAGE_PUBLISHERS and {**parameters, **settings}.get("part") != "arm"
-        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images))
-    return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory)
+        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images, enclave))
+    return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory, for_all_nodes)
 
 
 def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -158,11 +165,17 @@ def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dic
 
 def _new_run_directory(output_dir: Path, session: str) -> tuple[Path, str]:
     """Make the run's directory, one second later where another start has just made it; return it and its time."""
+    if not re.fullmatch(r"[\w.-]+", str(session)):
+        raise ConfigError(f"session must be a name of letters, digits, '_', '-' and '.', got '{session}'")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"output_dir must be a folder, got {output_dir}: {error.strerror}") from error
     while True:
         start_time = time.strftime("%Y%m%d_%H%M%S")
         directory = output_dir / f"{session}_{start_time}"
         try:
-            directory.mkdir(parents=True)
+            directory.mkdir(PRIVATE)  # the recorder opens it to those who may read it
         except FileExistsError:
             time.sleep(0.1)
         except OSError as error:
@@ -211,6 +224,7 @@ def absolute(namespace: str) -> str:
 
 
 def _sections(config: Path) -> dict[str, dict[str, Any]]:
+    _check_owner(config)
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except OSError as error:
@@ -227,6 +241,19 @@ def _sections(config: Path) -> dict[str, dict[str, Any]]:
     return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
 
 
+def _check_owner(config: Path) -> None:
+    """Refuse a file that everybody can change: it says what is started, and what runs as this user."""
+    try:
+        why = open_to_everybody(config)
+        if not why and not config.is_file():
+            why = "it is no regular file: the nodes read it again"
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
+        what = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise ConfigError(f"config must be a readable file, got {config}: {what}") from error
+    if why:
+        raise ConfigError(f"config {config} says what is started, but {why}")
+
+
 def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping[str, Any]:
     """Return what the starter reads of a section."""
     start = parameters.get("start", {})
@@ -235,5 +262,10 @@ def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping
         raise ConfigError(
             f"start in section '{section}' of {config} must be like {{remap: ['image:=/camera/image_raw']}}, "
             f"got {start!r}"
+        )
+    enclave = start.get("enclave", "")
+    if not isinstance(enclave, str) or not re.fullmatch(r"((/\w+)+)?", enclave):
+        raise ConfigError(
+            f"start.enclave in section '{section}' of {config} must be like /robot1/yolo, got {enclave!r}"
         )
     return dict(start)

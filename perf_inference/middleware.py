@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from perf_inference.private_files import is_own_file, own_folder, replace_file
+
 SEGMENT_PER_SOCKET = 2.1  # Fast DDS makes the segment twice as large as the sockets, plus its book-keeping
 _MB = 1 << 20
 _SIZES_MB = (16, 8)  # 3840x2160 fits into what 16 makes, 1920x1080 into 8
@@ -116,7 +118,7 @@ def _sized(environment: Mapping[str, str], size_mb: int) -> Setting:
         kind = "this_host" if here else "publisher"
         return Setting({name: str(write_profile(environment, kind, size_mb))}, others, remark)
     except OSError as error:
-        return Setting({}, {}, f"stock, because its profile cannot be written: {error}")
+        return Setting({}, {}, f"stock, because its profile cannot be written: {error.filename}: {error.strerror}")
 
 
 def _affordable_mb(publishers: int, free_bytes: int | None) -> int | None:
@@ -187,15 +189,9 @@ def write_profile(environment: Mapping[str, str], kind: str, size_mb: int) -> Pa
 
 
 def _written(folder: Path, name: str, text: str) -> Path:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():  # anybody can make folders in /tmp
-        raise PermissionError(f"{folder} belongs to another user")
-    file = folder / name
+    file = own_folder(folder) / name  # anybody can make folders, and links, in /tmp
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        if file.read_text(encoding="utf-8") == text:
+        if is_own_file(file) and file.read_text(encoding="utf-8") == text:
             return file
-    handle, temporary = tempfile.mkstemp(dir=folder)
-    with open(handle, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, file)  # whole or not at all: another start may be reading it
+    replace_file(file, text.encode())  # whole or not at all: another start may be reading it
     return file

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import re
+import stat
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -61,8 +62,19 @@ def own_segments(pid: int | str = "self") -> list[Segment]:
     Raises:
         OSError: there is no such process, or it is another user's.
     """
-    locks = {Path(os.readlink(entry)).name.removesuffix(" (deleted)") for entry in _descriptors(pid)}
+    locks = _open_files(pid)
     return [segment for segment in mapped_segments(pid) if f"{segment.name}_el" in locks]
+
+
+def keep_to_this_user(shm: Path = SHM) -> None:
+    """Let no other user read what this process sends, its pictures above all.
+
+    Fast DDS makes its segments readable by everybody, whatever the umask is. Who is to receive from one must be able to
+    write to it, so a process of another user gets nothing through it either way.
+    """
+    with contextlib.suppress(OSError):
+        for segment in own_segments():
+            os.chmod(shm / segment.name, 0o600)
 
 
 def is_cut_off(pid: int | str = "self") -> bool:
@@ -71,7 +83,7 @@ def is_cut_off(pid: int | str = "self") -> bool:
     False for a process that has gone, or that may not be looked into.
     """
     try:
-        locks = {Path(os.readlink(entry)).name.removesuffix(" (deleted)") for entry in _descriptors(pid)}
+        locks = _open_files(pid)
         maps = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return False
@@ -152,8 +164,10 @@ def _mapped_anywhere() -> set[str]:
 def _look(shm: Path, name: str, lock: Path, remove: bool) -> Leftover | None:
     """Return what belongs to the lock if nobody holds it; remove it while this process does."""
     try:
-        with open(lock, "rb") as stream:
-            if time.time() - os.fstat(stream.fileno()).st_mtime < _MAKING_S:
+        # Anybody may put a link or a pipe there, which an ordinary `open` would follow or wait for.
+        with open(os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            found = os.fstat(stream.fileno())
+            if not stat.S_ISREG(found.st_mode) or time.time() - found.st_mtime < _MAKING_S:
                 return None
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The lock file goes last: whoever opens it meanwhile finds it taken, and makes another one.
@@ -167,5 +181,10 @@ def _look(shm: Path, name: str, lock: Path, remove: bool) -> Leftover | None:
     return Leftover(name, tuple(files), size_bytes)
 
 
-def _descriptors(pid: int | str) -> list[Path]:
-    return [entry for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
+def _open_files(pid: int | str) -> set[str]:
+    """Return the names of the files that the process has open, those that are removed too."""
+    names = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.add(Path(os.readlink(entry)).name.removesuffix(" (deleted)"))
+    return names

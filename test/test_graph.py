@@ -115,6 +115,25 @@ def test_a_start_without_a_recording_leaves_no_file_behind(tmp_path: Path) -> No
     assert config.is_file()
 
 
+def test_an_enclave_for_all_and_one_of_its_own(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text(
+        "/**:\n  ros__parameters: {start: {enclave: /robot1}}\n"
+        "/**/yolo_node:\n  ros__parameters: {start: {enclave: /robot1/eyes}}\n"
+        "/**/caption_node:\n  ros__parameters: {}\n"
+    )
+    graph = read_graph(config)
+    assert [graph.command(node)[-2:] for node in graph.nodes] == [
+        ["--enclave", "/robot1/eyes"],
+        ["--enclave", "/robot1"],
+    ]
+    assert graph.container_command()[-2:] == ["--enclave", "/robot1"]
+    for wrong in ("robot1", "/", "/a b", "[]"):
+        config.write_text(f"/**/yolo_node:\n  ros__parameters: {{start: {{enclave: {wrong}}}}}\n")
+        with pytest.raises(ConfigError, match="must be like /robot1/yolo"):
+            read_graph(config)
+
+
 def test_the_recording_is_where_an_assignment_puts_it(tmp_path: Path) -> None:
     config = tmp_path / "robot.yaml"
     config.write_text("/**/recorder_node:\n  ros__parameters: {}\n")

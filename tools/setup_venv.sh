@@ -107,7 +107,7 @@ make_venv() {
         "$python" -m venv "${system[@]}" .venv
         say "2/3 installing the requirements, about 160 MB (a minute) ..."
     fi
-    pip_install "setuptools>=70.1,<80"
+    pip_install "setuptools>=78.1.1,<80"
     pip_install --editable "$package"
     rm -f .venv/.with-tests # they may need something else now
     say "3/3 looking whether it all imports ..."

@@ -8,7 +8,8 @@
       hashes/                 of big models (see content.py)
 
 `PERF_INFERENCE_CACHE` or `XDG_CACHE_HOME` put it elsewhere. An entry is made under another name and renamed when it is
-whole, so that whoever sees it sees all of it. All of the folder may be deleted at any time.
+whole, so that whoever sees it sees all of it. All of the folder may be deleted at any time. It is its owner's alone
+(0700): what lies in a folder that others can write to is not read.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from perf_inference import private_files
 from perf_inference.building.content import content_hash
 from perf_inference.errors import ConfigError
+from perf_inference.private_files import open_own, own_folder
 
 WHAT = "what.json"
 _FORMAT = 1  # of an entry; part of the key
 _POLL_S = 0.05
+_BUILT = "built"
 
 
 @dataclass(frozen=True)
@@ -67,16 +71,34 @@ def hashes() -> Path:
     return root() / "hashes"
 
 
+def folder(name: str) -> Path:
+    """Return a folder of the cache, made for its owner alone.
+
+    The cache as a whole is made so too, but where the user has put it elsewhere: that folder may hold other things.
+
+    Raises:
+        OSError: it is another user's, or cannot be made.
+    """
+    if not os.environ.get("PERF_INFERENCE_CACHE"):
+        own_folder(root())
+    return own_folder(root() / name)
+
+
+def is_trusted(name: str) -> bool:
+    """Return whether nobody but this user, or root, can have put there what lies in a folder of the cache."""
+    return private_files.is_trusted(root() / name)
+
+
 def find(key: Key, suffix: str) -> Path | None:
     """Return the whole and undamaged file of an entry, or None."""
     folder = _folder(key)
-    return folder / f"{key.name}{suffix}" if _is_whole(folder, f"{key.name}{suffix}") else None
+    return folder / f"{key.name}{suffix}" if is_trusted(_BUILT) and _is_whole(folder, f"{key.name}{suffix}") else None
 
 
 def calibrated(key: Key, suffix: str) -> Path | None:
     """Return the newest entry that differs from the key in its calibration alone, or None."""
     found = []
-    for what in (root() / "built").glob(f"*/{WHAT}"):
+    for what in (root() / _BUILT).glob(f"*/{WHAT}") if is_trusted(_BUILT) else ():
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             parts = json.loads(what.read_text(encoding="utf-8"))["key"]
             other = Key(**{**parts, "shapes": {name: tuple(shape) for name, shape in parts["shapes"].items()}})
@@ -103,18 +125,17 @@ def get(
     """
     if not force and (found := find(key, suffix)):
         return found, False
-    folder = _folder(key)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock"), timeout_s):
+        entry = folder(_BUILT) / key.digest
+        with _locked(entry.with_suffix(".lock"), timeout_s):
             if not force and (found := find(key, suffix)):  # made while this one waited
                 return found, False
-            _make(key, suffix, folder, build)
+            _make(key, suffix, entry, build)
     except OSError as error:
         raise ConfigError(
             f"the cache {root()} cannot be written ({error}); set PERF_INFERENCE_CACHE to a folder that can"
         ) from error
-    return folder / f"{key.name}{suffix}", True
+    return entry / f"{key.name}{suffix}", True
 
 
 def _make(key: Key, suffix: str, folder: Path, build: Callable[[Path], None]) -> None:
@@ -149,14 +170,14 @@ def _hash(file: Path) -> str:
 
 
 def _folder(key: Key) -> Path:
-    return root() / "built" / key.digest
+    return root() / _BUILT / key.digest
 
 
 @contextlib.contextmanager
 def _locked(path: Path, timeout_s: float) -> Iterator[None]:
     """Hold the lock; the kernel frees it when its holder dies."""
     deadline = time.monotonic() + timeout_s
-    with path.open("ab") as file:
+    with open(open_own(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+
+from perf_inference.private_files import is_own_file, is_trusted, own_folder, replace_file
 
 SMALL_BYTES = 1 << 26  # hashed anew each time: 64 MB take about 0.1 s
 _SETTLED_NS = 2_000_000_000  # a file changed so shortly before may change again within one tick of its time stamp
@@ -49,17 +51,15 @@ def _remembered(file: Path, memory: Path) -> str:
     state = [str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     note = memory / f"{hashlib.sha256(str(file).encode()).hexdigest()[:32]}.json"
     try:
-        kept = json.loads(note.read_text(encoding="utf-8"))
+        kept = json.loads(note.read_text(encoding="utf-8")) if is_trusted(memory) and is_own_file(note) else {}
         if kept["state"] == state:
             return str(kept["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or torn: hashed anew
     found = _sha256(file)
     if time.time_ns() - stat.st_ctime_ns > _SETTLED_NS:
-        memory.mkdir(parents=True, exist_ok=True)
-        temporary = note.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"state": state, "sha256": found}), encoding="utf-8")
-        temporary.replace(note)
+        with contextlib.suppress(OSError):  # it is hashed again, then
+            replace_file(own_folder(memory) / note.name, json.dumps({"state": state, "sha256": found}).encode())
     return found
 
 

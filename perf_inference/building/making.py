@@ -65,7 +65,7 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
         else:
             from perf_inference.building import tensorrt
 
-            tensorrt.build(source, target, options, recipe.shapes, cache.root() / "timings", model=made.model)
+            tensorrt.build(source, target, options, recipe.shapes, cache.folder("timings"), model=made.model)
 
 
 def written(made: Plan, options: Options) -> str:

@@ -13,6 +13,9 @@ from perf_inference.building.sources import plan
 from perf_inference.building.trial import try_out
 from perf_inference.engines import AS_IT_IS, AUTO, MODELS, Options
 from perf_inference.errors import EngineError, InputError
+from perf_inference.private_files import is_own_file
+
+_PROVED = "proved"
 
 
 def prove(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
@@ -27,14 +30,13 @@ def prove(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
     made = plan(model, runtime, options)
     if made.source is None or made.source.parent == MODELS:
         return
-    mark = cache.root() / "proved" / _digest(made.source, made.runtime.name, made.runtime.library, options)
-    if mark.is_file():
+    mark = cache.root() / _PROVED / _digest(made.source, made.runtime.name, made.runtime.library, options)
+    if cache.is_trusted(_PROVED) and is_own_file(mark):
         return
     with contextlib.suppress(EngineError, InputError):  # of inputs at random; the task's own will tell
         try_out(model, runtime, options, runs=1)
     with contextlib.suppress(OSError):  # it will be tried again, then
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+        (cache.folder(_PROVED) / mark.name).touch()
 
 
 def _digest(source: Path, runtime: str, library: str, options: Options) -> str:

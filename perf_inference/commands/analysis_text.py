@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
+from perf_inference.printable import printable
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis
 from perf_inference.recording.analysis.figures import Figures, percent_name
 from perf_inference.recording.analysis.topics import SegmentAnalysis
@@ -17,7 +18,6 @@ from perf_inference.recording.analysis.words import (
     line_text,
     lost_text,
     number,
-    printable,
     recorder_text,
     rule_text,
 )

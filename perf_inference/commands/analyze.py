@@ -16,12 +16,12 @@ from rich.text import Text
 from perf_inference.commands.analysis_text import live_line, live_table, run_text, segment_text
 from perf_inference.commands.stopping import StopFlag
 from perf_inference.errors import RecordingError
+from perf_inference.printable import printable
 from perf_inference.recording.analysis.analysis import RunAnalysis
 from perf_inference.recording.analysis.report import check_report, write_report
 from perf_inference.recording.analysis.run_reader import RunReader
 from perf_inference.recording.analysis.segment_reader import SegmentReader
 from perf_inference.recording.analysis.source import open_recording
-from perf_inference.recording.analysis.words import printable
 
 NEEDS_ROS = False
 _REFRESH_S, _POLL_S = 1.0, 0.05
@@ -72,7 +72,7 @@ def _analyse(reader: RunReader | SegmentReader, options: argparse.Namespace, sto
     else:
         print(run_text(result) if isinstance(result, RunAnalysis) else segment_text(result), flush=True)
         if options.html is not None:
-            print(f"\nreport: {printable(str(options.html))}", flush=True)
+            print(f"\nreport: {printable(options.html)}", flush=True)
     return 0
 
 
@@ -84,7 +84,7 @@ def _follow(reader: RunReader | SegmentReader, stop: StopFlag, quiet: bool) -> N
     if live is not None:
         live.start()
     elif not quiet:
-        print(f"perf-inference analyze: following {reader.source}; Ctrl-C ends it", flush=True)
+        print(f"perf-inference analyze: following {printable(reader.source)}; Ctrl-C ends it", flush=True)
     try:
         while not stop:
             came = reader.poll()
@@ -108,7 +108,7 @@ def _show(reader: RunReader | SegmentReader, live: Live | None) -> None:
         text = f"{result.records} messages of {len(result.topics)} topics, {result.missing} missing by seq"
         _say(live, text)
     elif not result.nodes:
-        _say(live, f"waiting for the first inference in {printable(str(reader.source))}")
+        _say(live, f"waiting for the first inference in {printable(reader.source)}")
     elif live is None:
         print(live_line(result), flush=True)
     else:

@@ -17,6 +17,7 @@ from perf_inference.commands import comparison
 from perf_inference.commands.demo_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
+from perf_inference.printable import printable
 from perf_inference.tasks.front import front_of
 
 SCENES = "scenes"  # the demo's, for --calibration
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     trial = try_out(made.model, made.runtime, options, reference=arguments.model)
     by_path = bool(arguments.out or arguments.picture or arguments.shape)  # of the model's name, the plain one is taken
     for line in report(arguments.model, made, trial, by_path):
-        print(line)
+        print(printable(line))
     return 0
 
 

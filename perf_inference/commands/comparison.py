@@ -13,6 +13,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from perf_inference import building, engines
 from perf_inference.building.calibration import NONE
@@ -23,6 +24,7 @@ from perf_inference.commands.demo_score import Inputs, Score, inputs_of, score_o
 from perf_inference.engines import Options
 from perf_inference.engines.engine import PRECISIONS
 from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.printable import printable
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.window import window_text
 
@@ -58,7 +60,7 @@ def compare(
     rows, busy = [], _busy()
     for model in models:
         for name, wanted, how in _precisions(options, recipe):
-            with console.status(f"{model} in {name}"):
+            with console.status(Text(printable(f"{model} in {name}"))):
                 row = _row(model, models[0], runtime, wanted, how, scenes, example, sampler)
                 rows.append(replace(row, precision=name))
     sampler.close()
@@ -66,7 +68,7 @@ def compare(
         raise ConfigError(rows[0].reason)
     console.print(table(rows))
     for line in notes(rows, busy):
-        console.print(line, highlight=False)
+        console.print(Text(printable(line)))
     if out is not None:
         out.write_text(json.dumps([record(row) for row in rows], indent=1), encoding="utf-8")
 
@@ -131,7 +133,7 @@ def table(rows: Sequence[Row]) -> Table:
         made.add_column(heading, justify="left" if heading in headings[:2] else "right")
     fp32_bytes = rows[0].trial.file_bytes if rows[0].trial else None
     for row in rows:
-        made.add_row(row.model, row.precision, *_figures(row, fp32_bytes, scored is not None))
+        made.add_row(Text(printable(row.model)), row.precision, *_figures(row, fp32_bytes, scored is not None))
     return made
 
 

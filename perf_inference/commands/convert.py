@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from perf_inference.commands.stopping import StopFlag, Stopped
+from perf_inference.printable import printable
+from perf_inference.private_files import share_no_more_than
 from perf_inference.recording.bags.convert import Conversion, convert
 from perf_inference.recording.bags.target import STORAGES, target_of
 
@@ -38,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     stop.at_once = True
     target = target_of(options.target, options.storage)
+    share_no_more_than(options.source)
     try:
         with _Bar() as bar:
             done = convert(options.source, target, bar.show)
@@ -103,4 +106,4 @@ class _Bar:
 
 def say(line: str) -> None:
     """Print one line for people."""
-    print(f"perf-inference convert: {line}", file=sys.stderr, flush=True)
+    print(f"perf-inference convert: {printable(line)}", file=sys.stderr, flush=True)

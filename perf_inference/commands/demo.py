@@ -25,6 +25,8 @@ from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
+from perf_inference.printable import printable, without_colours
+from perf_inference.private_files import open_own, own_folder
 from perf_inference.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -155,10 +157,11 @@ class _Log:
         self._shown = shown
         self._file = None
         if directory is not None:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._file = open(directory / "nodes.log", "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+            descriptor = open_own(own_folder(directory) / "nodes.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            self._file = open(descriptor, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def write(self, name: str, line: str) -> None:
+        line = printable(without_colours(line))
         if self._file is not None and not self._file.closed:
             self._file.write(f"{name}: {line}\n")
         if any(mark in line for mark in self._MARKS):

@@ -19,6 +19,7 @@ from perf_inference.commands.demo_score import Score, score_of
 from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
 from perf_inference.errors import ConfigError
+from perf_inference.printable import printable
 
 if TYPE_CHECKING:
     from perf_inference.engines.pytorch.checkpoint import Checkpoint
@@ -94,9 +95,9 @@ def run(options: argparse.Namespace) -> int:
     }
     _save(out, replace(checkpoint, metadata={**checkpoint.metadata, KEY: json.dumps(record)}), pruned)
     Console(width=100).print(table(stages.rows))
-    print(f"written: {out}")
+    print(f"written: {printable(out)}")
     for text in advice(stages.rows, out, options):
-        print(text)
+        print(printable(text))
     return 0
 
 

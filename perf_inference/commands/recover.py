@@ -8,6 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
+from perf_inference.printable import printable
+from perf_inference.private_files import share_no_more_than
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece
 from perf_inference.recording.recovery import ranges
 from perf_inference.recording.recovery.loss import Start, explained
@@ -49,9 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Say what there is, and write it; status 0, or 3 with loss."""
     source: Path = options.source.expanduser().absolute()
+    share_no_more_than(source)
     found = read(source)
     for line in report(found):
-        print(line)
+        print(printable(line))
     if not found.complete and not found.records:
         raise RecordingError(f"nothing to recover: {source} has no whole message")
     if options.out is None and found.complete:
@@ -59,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     out = options.out.expanduser().absolute() if options.out is not None else beside(source)
     made = found.write(out)
-    print(f"written: {out}" + (f" ({len(made)} files)" if source.is_dir() else ""))
+    print(f"written: {printable(out)}" + (f" ({len(made)} files)" if source.is_dir() else ""))
     print("nothing is lost" if found.complete else "recovered with loss")
     return 0 if found.complete else LOSS
 

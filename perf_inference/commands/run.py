@@ -12,6 +12,7 @@ from perf_inference import child_process, environment, shared_memory
 from perf_inference.commands.stopping import StopFlag
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
+from perf_inference.printable import printable
 from perf_inference.supervisor import Supervisor
 
 NEEDS_ROS = True
@@ -125,4 +126,4 @@ def child_environment() -> dict[str, str]:
 
 def say(line: str) -> None:
     """Print one line at once."""
-    print(f"perf-inference: {line}", flush=True)
+    print(f"perf-inference: {printable(line)}", flush=True)

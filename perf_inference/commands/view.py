@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from perf_inference.printable import OUTSIDE, printable
 from perf_inference.telemetry.window import window_text
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.2
+_SEEN = 20  # detections that are shown
 _STAMP = re.compile(r"^\[(\w+)\] \[[\d.]+\] \[([^\]]+)\]: ")
 
 
@@ -50,7 +52,7 @@ class PlainView:
         return None
 
     def note(self, line: str) -> None:
-        print(_short(line), flush=True)
+        print(printable(_short(line)), flush=True)
 
     def show(self, seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> None:
         if time.monotonic() < self._next_s:
@@ -60,7 +62,7 @@ class PlainView:
         for name, beat in sorted(seen.heartbeats.items()):
             if name in seen.timings:
                 rate, p50 = (_number(beat.values.get(key)) for key in ("rate_hz", "latency_p50_ms"))
-                parts.append(f"{name} {rate} Hz p50 {p50} ms drops {seen.dropped[name]}")
+                parts.append(f"{printable(name, OUTSIDE)} {rate} Hz p50 {p50} ms drops {seen.dropped[name]}")
         print(" | ".join([*parts, _looks(seen)]), flush=True)
 
 
@@ -82,7 +84,7 @@ class LiveView:
         self._live.__exit__(kind, error, trace)
 
     def note(self, line: str) -> None:
-        self._console.print(Text(_short(line)))
+        self._console.print(Text(printable(_short(line))))
 
     def show(self, seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> None:
         if time.monotonic() - self._drawn_s < _REFRESH_S:
@@ -92,12 +94,12 @@ class LiveView:
         for column in ("node", "Hz", "p50 ms", "p90 ms", "drops", "state"):
             table.add_column(column, justify="left" if column in ("node", "state") else "right")
         for name, beat in sorted(seen.heartbeats.items()):
-            table.add_row(*map(Text, _row(name, beat, seen)), style=None if beat.ok else "yellow")
+            table.add_row(*map(_text, _row(name, beat, seen)), style=None if beat.ok else "yellow")
         done, total = _done(seen, elapsed_s, duration_s, episodes)
         bar = ProgressBar(total=total, completed=done, width=50)
         looks = Text(_looks(seen))
         self._live.update(
-            Group(table, looks, Text(_progress(seen, elapsed_s, duration_s, episodes)), bar), refresh=True
+            Group(table, looks, Text(printable(_progress(seen, elapsed_s, duration_s, episodes))), bar), refresh=True
         )
 
 
@@ -127,9 +129,9 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         latency = figures["latency_ms"]
         beat = seen.heartbeats.get(name)
         table.add_row(
-            Text(name),
-            _count(beat.values.get("inferences") if beat else None),
-            _count(recorded.get("inferences")),
+            _text(name),
+            _text(_count(beat.values.get("inferences") if beat else None)),
+            _text(_count(recorded.get("inferences"))),
             _number(figures["hz"], digits=2),
             *(_number(latency[key]) for key in ("mean", "p50", "p90", "p99", "max")),
             str(seen.dropped[name]),
@@ -137,11 +139,11 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         )
     console.print(table)
     if clocks := _clocks(summary):
-        console.print(Text(clocks))
+        console.print(Text(printable(clocks)))
     if seen.episode is not None:
-        console.print(f"targets reached: {_targets(seen)}")
+        console.print(_text(f"targets reached: {_targets(seen)}"))
     if directory is not None:
-        console.print(Text(f"recorded in {directory}"))
+        console.print(Text(printable(f"recorded in {directory}")))
 
 
 def _row(name: str, beat: Heartbeat, seen: Observer) -> tuple[str, ...]:
@@ -151,6 +153,11 @@ def _row(name: str, beat: Heartbeat, seen: Observer) -> tuple[str, ...]:
     drops = str(seen.dropped[name]) if name in seen.dropped else _count(values.get("dropped"))
     figures = [_number(values.get(key)) for key in ("rate_hz", "latency_p50_ms", "latency_p90_ms")]
     return (name, *figures, drops, state)
+
+
+def _text(value: str) -> Text:
+    """Return what somebody on the network wrote: no markup, and nothing that a terminal obeys."""
+    return Text(printable(value, OUTSIDE))
 
 
 def _done(seen: Observer, elapsed_s: float | None, duration_s: float, episodes: int) -> tuple[float, float]:
@@ -167,7 +174,8 @@ def _progress(seen: Observer, elapsed_s: float | None, duration_s: float, episod
 
 
 def _looks(seen: Observer) -> str:
-    return f'sees {", ".join(seen.detections) or "nothing"}; says "{seen.caption}"'
+    sees = printable(", ".join(seen.detections[:_SEEN]) or "nothing", OUTSIDE)
+    return f'sees {sees}; says "{printable(seen.caption, OUTSIDE)}"'
 
 
 def _targets(seen: Observer) -> str:

@@ -9,6 +9,7 @@ from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.graph import Flow
 from perf_inference.doctor.processes import Participant, Participants
 from perf_inference.doctor.snapshot import Window
+from perf_inference.printable import OUTSIDE, printable
 
 COLD_FAULTS_PER_MB = 200.0  # a copy into fresh pages faults 256 times per MiB
 _LARGE_BYTES = 128 * 1024  # from here on glibc maps each block anew
@@ -67,7 +68,7 @@ def _cold(one: Participant, per_mb: float, per_s: float) -> Finding:
         "processor time for a 1080p picture"
     )
     words = " ".join(f"{name}={value}" for name, value in environment.ALLOCATOR.items())
-    return Finding("allocator", "warning", value, why, f"start {one.name} with:\n$ export {words}")
+    return Finding("allocator", "warning", value, why, f"start {printable(one.name, OUTSIDE)} with:\n$ export {words}")
 
 
 def described(one: Participant) -> str:

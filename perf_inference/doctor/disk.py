@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.processes import Participants
 
 _CHUNK_BYTES = 1 << 20
@@ -80,7 +80,7 @@ def disk(directory: Path, recorded_bytes_per_s: float | None) -> Finding:
         return judge(measure(directory), recorded_bytes_per_s)
     except OSError as error:
         why = "a recorder that is to write there ends at its start"
-        mend = f"$ sudo chown $USER {nearest(directory)}\nor give the recorder another output_dir"
+        mend = f"$ sudo chown $USER {word(nearest(directory))}\nor give the recorder another output_dir"
         return Finding("disk", "error", f"{directory} cannot be written to: {error.strerror}", why, mend)
 
 
@@ -99,8 +99,8 @@ def judge(speed: DiskSpeed, rate: float | None) -> Finding:
     full_s = speed.free_bytes / rate if rate else None
     if full_s is not None and full_s < _LEAST_S:
         why = f"the disk is full in {full_s / 60:.0f} min, and recording stops"
-        return Finding("disk", "warning", value, why, f"$ du -sh {speed.directory}/*")
+        return Finding("disk", "warning", value, why, f"$ du -sh {word(speed.directory)}/*")
     if speed.free_bytes < _LEAST_FREE_BYTES:
         why = "a recording stops when the disk is full"
-        return Finding("disk", "warning", value, why, f"$ du -sh {speed.directory}/*")
+        return Finding("disk", "warning", value, why, f"$ du -sh {word(speed.directory)}/*")
     return Finding("disk", "ok", value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from perf_inference.printable import OUTSIDE, printable
 
 Level = Literal["ok", "warning", "error", "skipped"]
 
@@ -40,6 +43,11 @@ class Finding:
     value: str  # what was read or measured
     why: str = ""  # it matters; empty where all is well
     mend: str = ""  # how it is mended; a line that begins with "$ " is a command
+
+
+def word(text: object) -> str:
+    """Return a text of others as one word of a command: it is to be copied into a shell."""
+    return shlex.quote(printable(text, OUTSIDE))
 
 
 def counted(findings: Iterable[Finding]) -> dict[Level, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Flow, GraphFacts, Source
 
 _LOST_PCT, _LOST = 2.0, 2  # share, and messages, that may be missing here
@@ -54,7 +54,11 @@ def _lossy(flow: Flow, source: Source) -> list[Finding]:
         why = "either it has stopped sending, or what it sends does not get through any more"
         return [
             Finding(
-                "topics", "warning", value, why, f"see transport, and whether it sends:\n$ ros2 topic hz {flow.topic}"
+                "topics",
+                "warning",
+                value,
+                why,
+                f"see transport, and whether it sends:\n$ ros2 topic hz {word(flow.topic)}",
             )
         ]
     if not source.lost or source.lost < _LOST or 100 * source.lost < _LOST_PCT * (source.lost + source.received):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Beats, GraphFacts
 from perf_inference.doctor.processes import Participants
 from perf_inference.doctor.snapshot import Window
@@ -56,7 +56,9 @@ def _node_inputs(node: str, beats: Beats) -> list[Finding]:
         if problem:
             why = "the node waits for what does not come"
             findings.append(
-                Finding("inputs", "warning", f"{node}: {problem}", why, f"$ ros2 topic info -v {_topic(name, values)}")
+                Finding(
+                    "inputs", "warning", f"{node}: {problem}", why, f"$ ros2 topic info -v {word(_topic(name, values))}"
+                )
             )
     dropped = beats.grown("dropped") + beats.grown("failed") if "records" in values else 0
     if dropped:

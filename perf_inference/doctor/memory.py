@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perf_inference import shared_memory
-from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.finding import Finding, word
 
 SEGMENT_BYTES = 16_750_544  # the least that our settings give a publisher of pictures
 _FEWEST = 4  # publishers of pictures that a machine should have room for
@@ -29,14 +29,14 @@ def shared_memory_size(directory: Path, segments_bytes: Sequence[int]) -> Findin
             "error",
             f"{directory} cannot be read: {error.strerror}",
             "without it every message between processes goes through the network stack, in pieces of 64 kB",
-            f"$ sudo mount -t tmpfs -o size=512M tmpfs {directory}",
+            f"$ sudo mount -t tmpfs -o size=512M tmpfs {word(directory)}",
         )
     size_bytes, free_bytes = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
     value = f"{_mb(size_bytes)} at {directory}, {_mb(free_bytes)} free"
     large = [one for one in segments_bytes if one >= SEGMENT_BYTES / 2]
     wanted_bytes = max(_FEWEST * SEGMENT_BYTES, sum(large) + SEGMENT_BYTES)
     mend = (
-        f"$ sudo mount -o remount,size={max(512, 2 * wanted_bytes >> 20)}M {directory}\n"
+        f"$ sudo mount -o remount,size={max(512, 2 * wanted_bytes >> 20)}M {word(directory)}\n"
         "in a container: docker run --shm-size=512m, or --ipc=host"
     )
     if free_bytes < SEGMENT_BYTES:
@@ -56,7 +56,7 @@ def leftovers(directory: Path) -> Finding:
         return Finding("leftovers", "ok", f"nothing of dead processes in {directory}")
     names = [one.name for one in sorted(left, key=lambda one: -one.size_bytes)]
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    option = "" if directory == shared_memory.SHM else f" --shm {directory}"
+    option = "" if directory == shared_memory.SHM else f" --shm {word(directory)}"
     return Finding(
         "leftovers",
         "warning",

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from perf_inference.doctor.finding import CHECKS, Finding, counted, exit_status
+from perf_inference.printable import printable
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "error": "ERROR", "skipped": "-"}
 _MARK_WIDTH, _CHECK_WIDTH = 8, 14
@@ -22,7 +23,11 @@ def as_dict(findings: Sequence[Finding], domain: int) -> dict[str, Any]:
 
 
 def lines(findings: Sequence[Finding], width: int = 80) -> Iterator[str]:
-    """Yield the report; only commands, which are to be copied, may be wider than `width`."""
+    """Yield the report, printable; only commands, which are to be copied, may be wider than `width`."""
+    yield from map(printable, _lines(findings, width))
+
+
+def _lines(findings: Sequence[Finding], width: int) -> Iterator[str]:
     group = ""
     for finding in findings:
         if CHECKS[finding.check] != group:
@@ -57,5 +62,10 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
 
 def _wrapped(text: str, first: str, rest: str, width: int) -> list[str]:
     return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+        printable(text),
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
     )

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from perf_inference import environment
-from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Flow, GraphFacts
 from perf_inference.doctor.processes import Participant, Participants
+from perf_inference.printable import OUTSIDE, printable
 
 BIG_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2")
 _BIG_BYTES = 64_000  # one datagram
@@ -97,9 +98,9 @@ def _mend(one: Participant) -> str:
     own = one.environment or {}
     file = next((own[name] for name in _PROFILES if name in own and _OURS not in own[name]), None)
     if file is not None:
-        return f"give the shared memory in {file} more room:\n<segment_size>33554432</segment_size>"
+        return f"give the shared memory in {printable(file, OUTSIDE)} more room:\n<segment_size>33554432</segment_size>"
     settings = missing(one) or {_BUILTIN: "DEFAULT?sockets_size=8MB"}
-    lines = [f"start {one.name} with:", f"$ export {_assignments(settings)}"]
+    lines = [f"start {printable(one.name, OUTSIDE)} with:", f"$ export {_assignments(settings)}"]
     return "\n".join([*lines, f"$ unset {_BUILTIN}"] if _BUILTIN in own and _BUILTIN not in settings else lines)
 
 
@@ -110,7 +111,7 @@ def _not_fast_dds(one: Participant, published: Sequence[Flow]) -> list[Finding]:
         return []
     value = f"{one} ({one.rmw}) publishes {large[0].topic} with {_mb(large[0].largest_bytes)} a message, stock settings"
     why = "stock buffers are made for small messages (from the middleware's documentation, not measured here)"
-    mend = f"start {one.name} with:\n$ export {_assignments(settings)}"
+    mend = f"start {printable(one.name, OUTSIDE)} with:\n$ export {_assignments(settings)}"
     return [Finding("transport", "warning", value, why, mend)]
 
 
@@ -127,7 +128,7 @@ def _mixed(found: Participants) -> list[Finding]:
     why = "participants of Zenoh and of DDS never hear each other" if zenoh else (
         "two middlewares hear each other in part only: services and large messages fail"
     )  # fmt: skip
-    mend = f"the same for all, in each terminal:\n$ export RMW_IMPLEMENTATION={rmws[0]}"
+    mend = f"the same for all, in each terminal:\n$ export RMW_IMPLEMENTATION={word(rmws[0])}"
     return [Finding("transport", "error" if zenoh else "warning", members, why, mend)]
 
 
@@ -141,7 +142,7 @@ def _alone(here: Sequence[Participant]) -> list[Finding]:
             if others:
                 value = f"{one} has {_BUILTIN}={chosen}, {others[0]} has not"
                 why = "the two exchange nothing"
-                mend = f"start {one.name} with:\n$ export {_BUILTIN}='DEFAULT?sockets_size=8MB'"
+                mend = f"start {printable(one.name, OUTSIDE)} with:\n$ export {_BUILTIN}='DEFAULT?sockets_size=8MB'"
                 findings.append(Finding("transport", "error", value, why, mend))
     return findings
 

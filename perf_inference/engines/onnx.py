@@ -106,7 +106,7 @@ def session_options(options: Options) -> Any:
     """Return the options of a session that shares its machine with others."""
     made = onnxruntime.SessionOptions()
     made.intra_op_num_threads = options.threads
-    made.log_severity_level = 3
+    made.log_severity_level = 4  # its errors are raised too; its log would print the names in the model as they are
     # A spinning pool takes the cores from the other engines and the camera between two inferences.
     made.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return made

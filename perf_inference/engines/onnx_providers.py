@@ -19,6 +19,7 @@ import onnxruntime
 from perf_inference.engines.engine import Options
 from perf_inference.engines.onnx_format.file import OnnxFile
 from perf_inference.errors import ConfigError
+from perf_inference.private_files import own_folder
 
 TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 OPENVINO, CPU = "OpenVINOExecutionProvider", "CPUExecutionProvider"
@@ -174,7 +175,7 @@ def _tensorrt(file: OnnxFile) -> dict[str, str]:
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "perf_inference" / "onnx_tensorrt"
         engines = base / file.digest()
-        engines.mkdir(mode=0o700, parents=True, exist_ok=True)
+        own_folder(own_folder(own_folder(base.parent) / base.name) / engines.name)  # a plan in it is code
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
         _log.warning("TensorRT builds its engines at every start, for it has no cache: %s", error)
     else:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -20,6 +18,7 @@ from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.latest_image import LatestImage
 from perf_inference.nodes.pacer import Pacer
 from perf_inference.nodes.parameters import ImageParameters, declare, model_parameter, parameter
+from perf_inference.nodes.waiting import TOO_MANY, Waiting
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.caption import Caption, CaptionTask
 
@@ -41,9 +40,8 @@ class CaptionNode(runner.RunnableNode):
         self._caption = self.create_publisher(
             String, "caption", QoSProfile(depth=10), qos_overriding_options=QoSOverridingOptions.with_default_policies()
         )
-        self._lock = threading.Lock()
-        self._asked: list[Future] = []  # answered by the next inference that begins
-        self._serving: list[Future] = []
+        self._asked = Waiting()  # answered by the next inference that begins
+        self._serving = Waiting()
         self._image = LatestImage(self, p.image_transport)
         self._inference = Inference(
             self,
@@ -78,17 +76,17 @@ class CaptionNode(runner.RunnableNode):
             self._inference.pipeline.offer(arrival)
 
     async def _on_caption(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        future = Future(executor=self.executor)
-        with self._lock:
-            self._asked.append(future)
+        future = self._asked.add(self.executor)
+        if future is None:
+            response.success, response.message = False, TOO_MANY
+            return response
         monotonic_ns, system_ns = CLOCKS.pair()
         self._inference.pipeline.offer(Arrival(None, monotonic_ns, system_ns))
         response.success, response.message = await future
         return response
 
     def _decode(self, arrival: Arrival) -> Frame:
-        with self._lock:
-            self._serving, self._asked = self._asked, []
+        self._serving = self._asked.take()
         picture = self._image.look()
         return Frame(picture.bgr, picture.arrival.stamp_ns)
 
@@ -102,9 +100,7 @@ class CaptionNode(runner.RunnableNode):
         self._answer(False, str(error))
 
     def _answer(self, success: bool, text: str) -> None:
-        for future in self._serving:
-            future.set_result((success, text))
-        self._serving = []
+        self._serving.answer((success, text))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import EXECUTABLES
 from perf_inference.nodes import runner
+from perf_inference.printable import guard_this_process, printable
 
 _CLASSES = {name: "".join(part.capitalize() for part in name.split("_")) for name in EXECUTABLES}
 
@@ -29,12 +30,13 @@ def factory(argument: str) -> Callable[[], runner.RunnableNode]:
 
 def main() -> None:
     """Run the nodes named before `--ros-args`."""
+    guard_this_process()
     arguments = sys.argv[1:]
     named = arguments[: arguments.index("--ros-args")] if "--ros-args" in arguments else arguments
     try:
         factories = [factory(argument) for argument in named]
     except ValueError as error:
-        print(error, file=sys.stderr)
+        print(printable(error), file=sys.stderr)
         sys.exit(EX_CONFIG)
     runner.leave(runner.run(factories))
 

@@ -54,6 +54,10 @@ class Faults:
         said = f"{what} skipped: {_printable(in_one_line(error))}"
         self._tell(what, said, self._warning, " (the next of this kind are counted in silence)")
 
+    def notice(self, what: str) -> None:
+        """Take what is no fault of this node's and a warning all the same, as long as it is said again."""
+        self._newest = (CLOCKS.monotonic_ns(), what)
+
     def trouble(self) -> str:
         """Return the newest, while that is news; else nothing."""
         newest = self._newest

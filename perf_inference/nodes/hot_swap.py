@@ -19,7 +19,6 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from perf_inference import building
@@ -32,6 +31,7 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.parameters import EngineParameters
+from perf_inference.nodes.waiting import TOO_MANY, Waiting
 from perf_inference.pipeline import Model, Pipeline
 
 STATE = "engine_state"
@@ -64,7 +64,7 @@ class HotSwap:
         self._failure: tuple[int, str] | None = None  # when (monotonic), what
         self._trial: Trial | None = None  # of what runs
         self._outcome = (True, "")  # of the last swap, for who waits
-        self._waiting: list[Future] = []
+        self._waiting = Waiting()
         self._state = self._runs()
         read_only = "set by the node alone: what runs, what is being loaded, or why the last swap failed"
         node.declare_parameter(STATE, self._state, ParameterDescriptor(description=read_only))
@@ -146,8 +146,10 @@ class HotSwap:
 
     async def _on_wait(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self._shown:
-            future = Future(executor=self._node.executor)
-            self._waiting.append(future)
+            future = self._waiting.add(self._node.executor)
+            if future is None:
+                response.success, response.message = False, TOO_MANY
+                return response
             await future
         response.success, response.message = self._outcome[0], self._state
         return response
@@ -171,9 +173,7 @@ class HotSwap:
             self._own = False
         if settled:
             self._shown = True
-            for future in self._waiting:
-                future.set_result(None)
-            self._waiting = []
+            self._waiting.answer(None)
 
     # swap thread -----------------------------------------------------------------------------------------------------
 

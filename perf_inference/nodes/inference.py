@@ -22,6 +22,7 @@ from perf_inference.nodes.parameters import EngineParameters
 from perf_inference.nodes.reporting import Report, Reporter
 from perf_inference.nodes.subscription import Input
 from perf_inference.pipeline import Frame, Model, Pipeline, Task
+from perf_inference.printable import LINE
 
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
@@ -212,7 +213,7 @@ class Inference:
         self.reporter.add(timing)
 
     def _problem(self, outcome: str, error: Exception) -> None:
-        self._problems[outcome] = (CLOCKS.monotonic_ns(), str(error))
+        self._problems[outcome] = (CLOCKS.monotonic_ns(), str(error)[:LINE])  # in each heartbeat
         log = self._node.get_logger()
         if isinstance(error, InputError):
             log.warning(f"skipped: {error}", throttle_duration_sec=2.0)

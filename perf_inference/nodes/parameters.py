@@ -140,6 +140,10 @@ def declare(node: Node, kind: type[P]) -> P:
         names.add(name)
         values[item.name] = _declare_one(node, name, item, hints[item.name])
     _warn_of_unknown(node, names)
+    # rclpy lets any peer set it: a clock that nobody publishes would stop all stamps.
+    kind_of_it = node.describe_parameter("use_sim_time").type
+    said = "the time of /clock is this node's; set it at the start"
+    node.set_descriptor("use_sim_time", ParameterDescriptor(type=kind_of_it, description=said, read_only=True))
     return kind(**values)
 
 

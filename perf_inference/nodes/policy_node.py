@@ -24,6 +24,7 @@ from perf_inference.nodes.actions import ActionPublisher
 from perf_inference.nodes.inference import Inference
 from perf_inference.nodes.latest_image import LatestImage, Picture
 from perf_inference.nodes.messages import OK, WARN
+from perf_inference.nodes.other_senders import OtherSenders
 from perf_inference.nodes.pacer import Pacer
 from perf_inference.nodes.parameters import declare
 from perf_inference.nodes.policy_parameters import PolicyParameters, robot_limits
@@ -73,7 +74,9 @@ class PolicyNode(runner.RunnableNode):
             self._inference.watch(name, source)
         self._task: PolicyTask = self._inference.task
         self._kind, self._names = self._task.kind, self._task.joint_names
+        others = OtherSenders(self, p.joint_names)
         self._gate = self._made_gate({name: source.topic for name, source in inputs.items()})
+        others.begin()
         if p.enabled and not crashed:
             self._gate.enable(True, self._now())
         self.create_service(SetBool, "~/enable", self._on_enable)

@@ -10,7 +10,9 @@ from typing import Any
 from rclpy.duration import Duration
 from rclpy.qos import LivelinessPolicy, QoSCompatibility, QoSProfile, qos_check_compatible
 
+from perf_inference.doctor.finding import word
 from perf_inference.doctor.graph import Mismatch
+from perf_inference.printable import OUTSIDE, printable
 
 _INFINITE_NS = 9_000_000_000_000_000_000  # and beyond: some have 2^63 - 1, some a little less
 
@@ -37,14 +39,14 @@ def _mismatch(topic: str, publisher: Any, subscriber: Any) -> Mismatch | None:
     offered, asked = publisher.qos_profile, subscriber.qos_profile
     names = topic, _name(publisher), _name(subscriber)
     if publisher.topic_type != subscriber.topic_type:
-        mend = (
-            f"remap one of the two to another topic:\n$ ros2 run PACKAGE EXECUTABLE --ros-args -r {topic}:=OTHER_TOPIC"
-        )
+        remap = f"{word(topic)}:=OTHER_TOPIC"
+        mend = f"remap one of the two to another topic:\n$ ros2 run PACKAGE EXECUTABLE --ros-args -r {remap}"
         types = publisher.topic_type, subscriber.topic_type
         return Mismatch(*names, *types, ("the types differ",), mend)
     hashes = [str(getattr(info, "topic_type_hash", None)) for info in (publisher, subscriber)]
     if hashes[0] != hashes[1] and all(text.startswith("RIHS") and text.strip("0") != "RIHS01_" for text in hashes):
-        mend = f"the same version of {publisher.topic_type.partition('/')[0]} on both sides: build both nodes anew"
+        package = printable(publisher.topic_type.partition("/")[0], OUTSIDE)
+        mend = f"the same version of {package} on both sides: build both nodes anew"
         of = [f"{publisher.topic_type} as {text[:15]}" for text in hashes]
         return Mismatch(*names, of[0], of[1], ("the definitions of the type differ",), mend)
     compatibility, reason = qos_check_compatible(offered, asked)
@@ -79,15 +81,15 @@ def _mend(topic: str, publisher: str, subscriber: str, reason: str, offered: QoS
         ask.append("liveliness:=automatic")
         offer.append("liveliness:=manual_by_topic")
     return (
-        f"let {subscriber} ask for less, where it allows overrides (else in its code):\n"
+        f"let {printable(subscriber, OUTSIDE)} ask for less, where it allows overrides (else in its code):\n"
         f"$ ros2 run PACKAGE EXECUTABLE --ros-args {_overrides(topic, 'subscription', ask)}\n"
-        f"or let {publisher} offer more:\n"
+        f"or let {printable(publisher, OUTSIDE)} offer more:\n"
         f"$ ros2 run PACKAGE EXECUTABLE --ros-args {_overrides(topic, 'publisher', offer)}"
     )
 
 
 def _overrides(topic: str, side: str, settings: list[str]) -> str:
-    return " ".join(f"-p qos_overrides.{topic}.{side}.{setting}" for setting in settings)
+    return " ".join(f"-p {word(f'qos_overrides.{topic}.{side}.{setting}')}" for setting in settings)
 
 
 def _name(info: Any) -> str:

@@ -22,10 +22,11 @@ from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes import runner
 from perf_inference.nodes.faults import faults_of
 from perf_inference.nodes.messages import ERROR, OK, WARN
-from perf_inference.nodes.parameters import declare, parameter
+from perf_inference.nodes.parameters import declare
 from perf_inference.nodes.raw_input import RawInput, RawMessage
 from perf_inference.nodes.recorded_reports import RecordedReports
 from perf_inference.nodes.recorded_topics import RecordedTopic, RecordedTopics
+from perf_inference.nodes.recorder_parameters import RecorderParameters
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS, Report, Reporter
 from perf_inference.recording.bag_file import BagMessage
 from perf_inference.recording.jsonl.segment import Channel
@@ -37,49 +38,13 @@ from perf_inference.recording.recorder.session import Session, replace_json
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
 from perf_inference.telemetry.machine import MachineSampler
-from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 
 _MACHINERY = ("/rosout", "/parameter_events")
 _TAKE_S, _DISCOVER_S, _SUMMARY_S = 0.05, 0.5, 5.0
 _LOG_NS = 5_000_000_000
 _SPLIT_S = 0.5
-
-
-@dataclass(frozen=True)
-class RecorderParameters:
-    """Parameters of recorder_node."""
-
-    topics: tuple[str, ...] = parameter(
-        ("all",), "topics to record, by name or glob pattern; all: those of the node's namespace, but no images"
-    )
-    exclude: tuple[str, ...] = parameter((), "topics to leave out, by name or glob pattern")
-    output_dir: str = parameter("runs", "where the run's directory is made")
-    session: str = parameter("run", "first part of the directory's name")
-    start_time: str = parameter("", "second part of the directory's name, YYYYmmdd_HHMMSS; empty: now")
-    encoding: tuple[str, ...] = parameter(
-        ("json",), "how topics are written: json (nested fields), cdr (serialized), PATTERN=json or PATTERN=cdr"
-    )
-    auto_save_interval: int = parameter(10, "records after which they are saved", at_least=1)
-    auto_save_period_s: float = parameter(1.0, "time after which they are, if that comes first [s]", at_least=0.01)
-    durability: str = parameter(
-        "process",
-        "what saved records survive: process (its end, kill -9: the kernel has them), power (its loss: the disk does)",
-        choices=("process", "power"),
-    )
-    max_segment_bytes: int = parameter(0, "size at which the next file of topics begins; 0: never [bytes]", at_least=0)
-    max_segment_s: float = parameter(0.0, "age at which the next file of topics begins; 0: never [s]", at_least=0.0)
-    min_free_bytes: int = parameter(
-        0, "recording stops while less is free on the disk; 0: it stops when the disk is full [bytes]", at_least=0
-    )
-    compression: str = parameter(
-        "none",
-        "of closed files of topics: none, zstd (the last stays as it is, so that the end takes no time)",
-        choices=("none", "zstd"),
-    )
-    tegrastats_command: str = parameter(DEFAULT_COMMAND, "what prints a Jetson's figures; empty: nothing")
-    tegrastats_log: bool = parameter(False, "keep its raw lines beside the run, in tegrastats.log")
-    queue_size: int = parameter(10_000, "records that may wait for the disk; more are dropped", at_least=1)
-    queue_bytes: int = parameter(64 << 20, "bytes that may wait for the disk; more are dropped", at_least=1)
+_SAID_S = 1.0
+_BUSY = "records wait for the disk; the next file begins after them"
 
 
 class RecorderNode(runner.RunnableNode):
@@ -90,7 +55,7 @@ class RecorderNode(runner.RunnableNode):
         p = declare(self, RecorderParameters)
         namespace = self.get_namespace()
         encodings = Encodings(p.encoding, namespace)
-        self._session = Session(p.output_dir, p.session, p.start_time, asdict(p))
+        self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access)
         space = FreeSpace(self._session.directory, p.min_free_bytes)
         self._compressor = Compressor() if p.compression == "zstd" else None
         self._writer = Writer(
@@ -115,6 +80,7 @@ class RecorderNode(runner.RunnableNode):
         self._summary = Summary(self._machine.window, platform.node() or "host")  # of the writer's thread
         self._reports = RecordedReports(self._writer, timings_file, self._summary, faults_of(self))
         self._seq, self._paused, self._logged_ns = 0, False, 0
+        self._splitting: queue.SimpleQueue[str] | None = None  # where the outcome of a split will be
         self._dropped: dict[str, _Dropped] = {}  # by topic: what the recording has not been told yet
         self._writer.call(self._summary.restore, self._session.timings)
         self._timings = RawInput(self, DiagnosticArray, "inference/timing", TIMING_QOS)
@@ -250,25 +216,35 @@ class RecorderNode(runner.RunnableNode):
 
     def _pause(self, request: Any, response: Any) -> Any:
         self._take()
-        self._paused = True
+        self._set_paused(True)
         return _answer(response, "paused: topics are not recorded, timings still are")
 
     def _resume(self, request: Any, response: Any) -> Any:
         self._take()
-        self._paused = False
+        self._set_paused(False)
         return _answer(response, "recording")
+
+    def _set_paused(self, paused: bool) -> None:
+        """Say so in the log: anybody in the domain may have asked."""
+        if paused != self._paused:
+            self._paused = paused
+            said = "paused by a request" if paused else "recording again, by a request"
+            self.get_logger().info(said, throttle_duration_sec=_SAID_S)
 
     def _split(self, request: Any, response: Any) -> Any:
         self._take()
-        outcome: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._writer.call(lambda: outcome.put(self._segments.split(self._seq + 1)))
-        self._writer.wake()
+        if self._splitting is None:  # else the one before still waits for the disk: nobody's second waits behind it
+            outcome: queue.SimpleQueue[str] = queue.SimpleQueue()
+            seq = self._seq + 1
+            if self._writer.call(lambda: outcome.put(self._segments.split_on_request(seq))):
+                self._splitting = outcome
+                self._writer.wake()
         try:
-            if not outcome.get(timeout=_SPLIT_S):
-                return _answer(response, f"the next file cannot be opened after {self._segments.path}", success=False)
+            why = self._splitting.get(timeout=_SPLIT_S) if self._splitting is not None else _BUSY
         except queue.Empty:
-            return _answer(response, "records wait for the disk; the next file begins after them", success=False)
-        return _answer(response, f"recording into {self._segments.path}")
+            return _answer(response, _BUSY, success=False)
+        self._splitting = None
+        return _answer(response, why or f"recording into {self._segments.path}", success=not why)
 
 
 @dataclass

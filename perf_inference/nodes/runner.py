@@ -26,10 +26,12 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from perf_inference import child_process, environment
+from perf_inference import child_process, environment, shared_memory
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 from perf_inference.nodes.faults import faults_of
 from perf_inference.nodes.guarded_executor import GuardedExecutor
+from perf_inference.nodes.log import PrintableLogger
+from perf_inference.printable import guard_this_process, printable
 
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -39,6 +41,7 @@ _DRAIN_S = 0.5
 class RunnableNode(Node):
     """A node that knows how to end; all nodes of a process go through each step before any goes on to the next."""
 
+    _printable_logger: PrintableLogger | None = None
     exit_status = 0
     has_finished = False  # it ends the process itself, since its work is done
 
@@ -73,6 +76,12 @@ class RunnableNode(Node):
             return SetParametersResult(successful=False, reason="it could not be judged; see the node's log")
 
         super().add_on_set_parameters_callback(judge)
+
+    def get_logger(self) -> PrintableLogger:
+        """Return the node's logger: what a message or a peer says is in one line of its log, and forges none."""
+        if self._printable_logger is None:
+            self._printable_logger = PrintableLogger(super().get_logger().name)
+        return self._printable_logger
 
     def stop(self) -> None:
         """Send what is safe, and take no new work; returns at once."""
@@ -111,10 +120,11 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
             return stop.status()
+        why = printable(str(error).splitlines()[0])
         told = (
             "" if isinstance(error, child_process.StarterError) else "ROS could not be started with these arguments: "
         )
-        print(f"{told}{str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"{told}{why}", file=sys.stderr)
         return EX_CONFIG
     executor = GuardedExecutor()
     nodes: list[RunnableNode] = []
@@ -123,8 +133,9 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         for factory in factories:
             nodes.append(factory())
             executor.add_node(nodes[-1])
+        shared_memory.keep_to_this_user()
         for said in filter(None, (environment.said, tie.said)):
-            rclpy.logging.get_logger("perf_inference").info(said)
+            PrintableLogger("perf_inference").info(said)
         threading.excepthook = functools.partial(_thread_failed, nodes)
         stop.wakes(executor)
         while not stop.asked:
@@ -158,7 +169,7 @@ def _leave_the_graph(stop: _Stop) -> None:
 
 def _told(error: Exception) -> int:
     """Say why the start has failed; return the exit status. Anything that nobody has foreseen is raised."""
-    log = rclpy.logging.get_logger("perf_inference")
+    log = PrintableLogger("perf_inference")
     if isinstance(error, EngineError):  # of a server, say, that is not up yet: to be tried again
         log.fatal(f"the engine does not run now: {error}")
         return 1
@@ -170,6 +181,7 @@ def _told(error: Exception) -> int:
 
 def main(factory: Callable[[], RunnableNode]) -> None:
     """Run one node and exit with its status."""
+    guard_this_process()
     leave(run([factory]))
 
 

@@ -196,11 +196,16 @@ class TegrastatsReader:
             return
         when = datetime.fromtimestamp(system_ns / 1e9).astimezone().isoformat(timespec="milliseconds")
         try:
-            with self._log_path.open("a", encoding="utf-8") as file:
+            with open(self._log_path, "a", encoding="utf-8", opener=_as_its_folder) as file:
                 file.write(f"{when} {line}\n")
         except OSError as error:  # the readings matter more than their copy
             _log.warning("the tegrastats log %s is given up: %s", self._log_path, error)
             self._log_path = None
+
+
+def _as_its_folder(path: str, flags: int) -> int:
+    """Open a new log as readable as the folder that it is in."""
+    return os.open(path, flags, Path(path).parent.stat().st_mode & 0o666)
 
 
 def _words(command: str | Sequence[str]) -> list[str]:

@@ -51,11 +51,6 @@ def lost_text(node: NodeAnalysis) -> str:
     return "; ".join(parts)
 
 
-def printable(text: str) -> str:
-    """Return the text without what a terminal would obey: names come from files."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
 def clock_text(node: NodeAnalysis) -> str:
     """Return the clocks that a node's figures were measured at."""
     text = window_text(node.machine or {})

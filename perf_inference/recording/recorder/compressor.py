@@ -9,8 +9,11 @@ from pathlib import Path
 
 import zstandard
 
+from perf_inference.private_files import open_own
+
 _CHUNK = 1 << 20
 _NICE = 10
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class Compressor:
@@ -48,7 +51,7 @@ class Compressor:
     def _compress(self, path: Path) -> None:
         partial = path.with_name(f".{path.name}.zst.part")
         try:
-            with open(path, "rb") as source, open(partial, "wb") as target:
+            with open(path, "rb") as source, open(open_own(partial, _NEW), "wb") as target:
                 with zstandard.ZstdCompressor(write_checksum=True).stream_writer(target, closefd=False) as packed:
                     while chunk := source.read(_CHUNK):
                         if self._closing:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
+from perf_inference.private_files import open_own
 
 _BLOCK = 1 << 16
 
@@ -25,7 +26,7 @@ class LineFile:
         self._pending = bytearray()
         self._unsynced = 0  # bytes that the kernel has and the disk may not have
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = open_own(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
             self.size = _cut_torn_line(self._fd)
             if durable:
                 _sync_directory(path.parent)

@@ -16,6 +16,7 @@ from perf_inference.recording.recorder.line_file import LineFile
 from perf_inference.recording.recorder.writer import Writer
 
 _RETRY_NS = 1_000_000_000
+_LEAST_NS = 1_000_000_000  # between two segments that requests begin
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Segments:
         self._start = uuid4().hex
         self._dropped: dict[Channel, _Dropped] = {}  # by the disk, not yet told
         self._retry_ns = 0
+        self._asked_ns: int | None = None  # when a request began this segment
         self._file, self._segment = self._open(first_seq=1)
 
     @property
@@ -78,12 +80,29 @@ class Segments:
         if self._dropped:
             self._tell_dropped()
         self._writer.add(self._file, self._segment.message(channel, seq, message))
+        self._records += 1
         if self._full():
             self.split(seq + 1)
 
     def drops(self, channel: Channel, count: int, first_seq: int, last_seq: int) -> None:
         """Write that messages were dropped before they got here."""
         self._file.add(self._segment.drops(channel.topic, count, first_seq, last_seq, "queue"))
+
+    def split_on_request(self, next_seq: int) -> str:
+        """Close this segment and begin the next one; return why not, or nothing.
+
+        Whoever asks again and again gets no file for each time: an empty segment goes on, and so does one that has
+        been begun by a request just now.
+        """
+        now_ns = self._clocks.monotonic_ns()
+        if not self._records:
+            return f"nothing to split: {self.path} has no message yet"
+        if self._asked_ns is not None and now_ns - self._asked_ns < _LEAST_NS:
+            return f"{self.path} was begun by a request less than {_LEAST_NS / 1e9:g} s ago"
+        if not self.split(next_seq):
+            return f"the next file cannot be opened after {self.path}"
+        self._asked_ns = now_ns
+        return ""
 
     def split(self, next_seq: int) -> bool:
         """Close this segment and begin the next one; False where that cannot be: it goes on for a while."""
@@ -106,7 +125,7 @@ class Segments:
         file = self._writer.open(self._next_path(), self._durable)
         self.count += 1
         segment = Segment(self._start, self.count, first_seq, self._about, self._clocks)
-        self._begun_ns = self._clocks.monotonic_ns()
+        self._begun_ns, self._records = self._clocks.monotonic_ns(), 0
         file.add(segment.header())
         return file, segment
 

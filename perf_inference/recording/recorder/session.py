@@ -15,9 +15,12 @@ import orjson
 
 from perf_inference import __version__
 from perf_inference.errors import ConfigError
+from perf_inference.private_files import own_folder, replace_file
 from perf_inference.recording.jsonl.line import FORMAT_VERSION
 from perf_inference.telemetry.host import describe_host
 
+ACCESS = {"owner": 0o700, "group": 0o750, "everybody": 0o755}
+"""Mode of a run's directory; its files are as readable as it is."""
 TIME_FORMAT = "%Y%m%d_%H%M%S"
 _TOPICS = re.compile(r"topics_(\d+)\.jsonl(\.zst)?$")
 _SESSION = "session.json"
@@ -28,11 +31,14 @@ _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torc
 class Session:
     """`OUTPUT_DIR/SESSION_YYYYmmdd_HHMMSS/`."""
 
-    def __init__(self, output_dir: str, session: str, start_time: str, parameters: Mapping[str, Any]) -> None:
+    def __init__(
+        self, output_dir: str, session: str, start_time: str, parameters: Mapping[str, Any], access: str = "owner"
+    ) -> None:
         """Make the directory, or go on in it.
 
         Args:
             start_time: YYYYmmdd_HHMMSS, or nothing for now.
+            access: who may read the run, one of ACCESS.
 
         Raises:
             ConfigError: a name or time that cannot be one, or a directory that cannot be written.
@@ -56,7 +62,7 @@ class Session:
             "parameters": dict(parameters),
         }
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            own_folder(self.directory, ACCESS[access])
             self.describe({})
         except OSError as error:
             if error.errno in _FULL and (self.directory / _SESSION).exists():
@@ -83,13 +89,7 @@ class Session:
 
 def replace_json(path: Path, value: Any) -> None:
     """Write a JSON file so that a reader sees the old one or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_file(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def _software() -> dict[str, str | None]:

@@ -1,0 +1,148 @@
+"""Whether somebody else commands the robot, or says where its joints are.
+
+Anybody in the domain may publish on `action` and on `joint_states`; the policy can only notice it. Messages are counted
+and not publishers: a process that was killed stays matched for 20 s.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from perf_inference.measure.clocks import CLOCKS
+from perf_inference.nodes.faults import faults_of
+from perf_inference.nodes.raw_input import RawInput
+
+ACTION, JOINT_STATES = "action", "joint_states"
+_ACTION_TYPES = {
+    "std_msgs/msg/Float64MultiArray": Float64MultiArray,
+    "trajectory_msgs/msg/JointTrajectory": JointTrajectory,
+    "sensor_msgs/msg/JointState": JointState,
+}
+_LOOK_S, _WINDOW_NS = 0.2, 1_000_000_000
+_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # which hears everybody
+
+
+class OtherSenders:
+    """Watches both topics, warns in the log when it begins, and in the heartbeat while it lasts."""
+
+    def __init__(self, node: Node, joints: Collection[str]) -> None:
+        """Take down who is there before this node publishes; then advertise `action`, and call `begin`."""
+        self._node, self._joints = node, frozenset(joints)
+        self._before = self._senders(ACTION)
+        self._said: tuple[str, ...] = ()
+
+    def begin(self) -> None:
+        """Look from now on."""
+        name = (self._node.get_name(), self._node.get_namespace())
+        own = [
+            info for info in self._node.get_publishers_info_by_topic(self._topic(ACTION))
+            if _gid(info) not in self._before and (info.node_name, info.node_namespace) == name
+        ]  # fmt: skip
+        self._ours = frozenset(map(_gid, own))
+        kinds = {JOINT_STATES: JointState}
+        for info in own:
+            if info.topic_type in _ACTION_TYPES:
+                kinds[ACTION] = _ACTION_TYPES[info.topic_type]
+        self._heard = {topic: _Heard(self._node, kind, topic) for topic, kind in kinds.items()}
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)
+
+    def _look(self) -> None:
+        found: dict[str, str] = {}  # who: what is said of it
+        for topic, heard in self._heard.items():
+            counts, names = heard.within_a_second(), self._senders(topic)
+            others = self._others(topic, heard, counts) if heard.tells_senders else self._matched(topic, names)
+            if others:
+                absolute = self._topic(topic)
+                told = ", ".join(f"{names.get(gid, 'unknown')} ({n} messages/s)" for gid, n in sorted(others.items()))
+                what = (
+                    f"somebody else publishes on {absolute}" if topic == ACTION
+                    else f"{len(others)} publishers send the same joints on {absolute}"
+                )  # fmt: skip
+                found["".join([topic, *(gid.hex() for gid in sorted(others))])] = f"{what}: {told}"
+        if found:
+            faults_of(self._node).notice("; ".join(found.values()))
+        self._log(found)
+
+    def _others(self, topic: str, heard: _Heard, counts: Mapping[bytes, int]) -> dict[bytes, int]:
+        """Return who has sent what within the last second that somebody else is to send, or one alone."""
+        if topic == ACTION:
+            return {gid: n for gid, n in counts.items() if gid not in self._ours}
+        same = {gid: n for gid, n in counts.items() if self._joints & heard.joints.get(gid, frozenset())}
+        return same if len(same) > 1 else {}
+
+    def _log(self, found: Mapping[str, str]) -> None:
+        """Say it once for each set of senders."""
+        for who, what in found.items():
+            if who not in self._said:
+                self._node.get_logger().warning(what)
+        if self._said and not found:
+            self._node.get_logger().info("nobody else sends on action or joint_states any more")
+        self._said = tuple(found)
+
+    def _matched(self, topic: str, names: Mapping[bytes, str]) -> dict[bytes, int]:
+        """Return who else is matched, where this ROS 2 does not tell who sent a message (Humble, Jazzy)."""
+        others = {gid: 0 for gid in names if gid not in self._ours}
+        return others if topic == ACTION or len(others) > 1 else {}
+
+    def _senders(self, topic: str) -> dict[bytes, str]:
+        """Return the publishers of a topic and their nodes."""
+        infos = self._node.get_publishers_info_by_topic(self._topic(topic))
+        return {_gid(info): f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
+
+    def _topic(self, name: str) -> str:
+        return str(self._node.resolve_topic_name(name))
+
+
+class _Heard:
+    """How many messages came from whom within the last second."""
+
+    def __init__(self, node: Node, kind: Any, topic: str) -> None:
+        self.tells_senders = True
+        self.joints: dict[bytes, frozenset[str]] = {}  # in the newest message of each, of JointState
+        self._kind = kind
+        self._input = RawInput(node, kind, topic, _QOS)
+        self._counts: deque[tuple[int, Counter[bytes]]] = deque()
+
+    def within_a_second(self) -> Counter[bytes]:
+        """Take what has come, and return the counts."""
+        now_ns, newest = CLOCKS.monotonic_ns(), {}
+        counted: Counter[bytes] = Counter()
+        for data, info in self._input.take_with_info():
+            gid = info.get("publisher_gid")
+            self.tells_senders = gid is not None
+            key = bytes(gid["data"]) if gid else b""
+            counted[key] += 1
+            newest[key] = data
+        self._counts.append((now_ns, counted))
+        while self._counts[0][0] < now_ns - _WINDOW_NS:
+            self._counts.popleft()
+        total: Counter[bytes] = Counter()
+        for _, counts in self._counts:
+            total.update(counts)
+        if self._kind is JointState:
+            names = {gid: _joints(data) for gid, data in newest.items()}
+            self.joints = {gid: joints for gid, joints in {**self.joints, **names}.items() if gid in total}
+        return total
+
+
+def _joints(data: bytes) -> frozenset[str]:
+    """Return the joints of a message; none where it is malformed: the policy refuses it too."""
+    try:
+        return frozenset(deserialize_message(data, JointState).name)
+    except Exception:  # of the middleware
+        return frozenset()
+
+
+def _gid(info: Any) -> bytes:
+    return bytes(info.endpoint_gid)

@@ -1,0 +1,96 @@
+"""Text from outside, made fit to be shown.
+
+A message, a file, a model or a server can hold what a terminal obeys (escape sequences), what forges a line (a newline,
+a carriage return) or what shows other text than there is (bidirectional controls, letters without a width). Each of
+these becomes a visible escape where the text is shown. What is stored or sent on stays as it is.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+
+LINE = 2000
+"""Characters of a line that is shown, at most: a sentence with a path in it has room."""
+
+OUTSIDE = 200
+"""Characters of a text that somebody else wrote, as part of a line of ours, at most."""
+
+_NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# Letters that Python calls printable and that have no width of their own (Default_Ignorable_Code_Point of Unicode).
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_CHAIN = 5  # errors that led to one another, of which a traceback is shown
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def printable(value: object, most: int = LINE) -> str:
+    """Return the text in one line, without what a terminal or a log obeys: ESC becomes the four letters `\\x1b`.
+
+    Args:
+        value: anything that `str` takes.
+        most: characters of the text that are shown; of a longer one its length is said.
+    """
+    text = str(value)
+    shown = text[:most]
+    if not shown.isprintable() or (not shown.isascii() and _INVISIBLE.search(shown)):
+        shown = "".join(map(_letter, shown))
+    return shown if len(text) <= most else f"{shown}... ({len(text)} characters)"
+
+
+def without_colours(line: str) -> str:
+    """Return a line that a process of ours printed without the colours that its log may give it."""
+    return _COLOUR.sub("", line)
+
+
+def guard_this_process() -> None:
+    """From now on tracebacks and what goes through Python's `logging` are printable, a line for a line."""
+    sys.excepthook = _show
+    threading.excepthook = _show_of_a_thread
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # letters that the terminal's encoding does not have
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Formatter())
+
+
+def _letter(letter: str) -> str:
+    if letter in _NAMED:
+        return _NAMED[letter]
+    if letter.isprintable() and not _INVISIBLE.match(letter):
+        return letter
+    number = ord(letter)
+    return f"\\x{number:02x}" if number < 0x100 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _show(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    lines = [f"{kind.__name__}: "] if error is None else list(_told(error))
+    print("\n".join(map(printable, lines)), file=sys.stderr, flush=True)
+
+
+def _told(error: BaseException, most: int = _CHAIN) -> Iterator[str]:
+    """Yield the lines of a traceback; what the error says is one of them, however many it has itself."""
+    before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if before is not None and most > 1:
+        yield from _told(before, most - 1)
+        yield "which led to:"
+    yield "Traceback (most recent call last):"
+    for place in traceback.format_tb(error.__traceback__):
+        yield from place.splitlines()
+    yield f"{type(error).__name__}: {error}"
+
+
+def _show_of_a_thread(given: threading.ExceptHookArgs) -> None:
+    if given.exc_type is not SystemExit:
+        print(f"in thread {printable(given.thread.name if given.thread else '?')}:", file=sys.stderr)
+        _show(given.exc_type, given.exc_value, given.exc_traceback)
