@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import re
 import shutil
 import sys
 import tempfile
@@ -16,11 +17,15 @@ import yaml
 
 from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
+from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
 
 EXECUTABLES = (
     "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
 )  # fmt: skip
 _GLOBAL = "/**"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a node
+_REMAPPING = re.compile(r"[^\s:=\0]+(:[^\s:=\0]+)?:=[^\s\0]+")
+SESSION = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -105,11 +110,15 @@ def read_graph(
     chosen = []
     for key, parameters in sections.items():
         name = key.rpartition("/")[2]
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"section {_short(key)} of {config} must end in the name of a node, such as /**/yolo_node"
+            )
         executable = _start(parameters, key, config).get("executable", name)
         if executable not in EXECUTABLES:
             raise ConfigError(
                 f"section '{key}' of {config} must be named after a node or have start.executable, one of "
-                f"{', '.join(EXECUTABLES)}; got '{executable}'"
+                f"{', '.join(EXECUTABLES)}; got {_short(executable)}"
             )
         if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
             continue
@@ -125,10 +134,9 @@ def read_graph(
         if executable == "policy_node" and sim:  # nothing real moves
             settings = {n: True for n in ("enabled", "enabled_after_restart") if n not in parameters}
         if executable == "recorder_node":
-            output_dir = Path(parameters.get("output_dir", "runs")).expanduser()
-            run_directory, start_time = _new_run_directory(output_dir, parameters.get("session", session))
-            settings = {"output_dir": str(output_dir), "session": parameters.get("session", session),
-                        "start_time": start_time}  # fmt: skip
+            output_dir, name_ = _recorder_names(parameters, session, key, config)
+            run_directory, start_time = _new_run_directory(output_dir, name_)
+            settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
         settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
@@ -148,9 +156,9 @@ def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dic
                 f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got '{assignment}'"
             )
         try:
-            assigned.setdefault(node, {})[parameter] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is no YAML: {str(error).splitlines()[0]}") from error
+            assigned.setdefault(node, {})[parameter] = read_yaml(text)
+        except YamlError as error:
+            raise ConfigError(f"--set {assignment}: the value is no YAML: {error}") from error
     return assigned
 
 
@@ -210,17 +218,20 @@ def absolute(namespace: str) -> str:
 
 def _sections(config: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        with config.open("rb") as file:
+            content = read_yaml(file.read(MOST_BYTES + 1))
     except OSError as error:
         raise ConfigError(f"config must be a readable file, got {config}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {config} is no YAML: {str(error).splitlines()[0]}") from error
+    except YamlError as error:
+        raise ConfigError(f"config {config} is no YAML: {error}") from error
     if not isinstance(content, dict) or not all(
-        isinstance(v, dict) and "ros__parameters" in v for v in content.values()
+        isinstance(section, dict) and isinstance(section.get("ros__parameters", ""), dict | None)
+        for section in content.values()
     ):
+        got = ", ".join(map(_short, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
         raise ConfigError(
-            f"config {config} must be a ROS parameters file, sections with `ros__parameters:` in each; "
-            f"got {list(content) if isinstance(content, dict) else type(content).__name__}"
+            f"config {config} must be a ROS parameters file, sections with `ros__parameters:` in each and names and "
+            f"values below it; got {got}"
         )
     return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
 
@@ -229,9 +240,29 @@ def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping
     """Return what the starter reads of a section."""
     start = parameters.get("start", {})
     remap = start.get("remap", []) if isinstance(start, dict) else None
-    if not isinstance(remap, list) or not all(isinstance(rule, str) and ":=" in rule for rule in remap):
+    if not isinstance(remap, list) or not all(isinstance(rule, str) and _REMAPPING.fullmatch(rule) for rule in remap):
         raise ConfigError(
             f"start in section '{section}' of {config} must be like {{remap: ['image:=/camera/image_raw']}}, "
-            f"got {start!r}"
+            f"got {_short(start)}"
         )
     return dict(start)
+
+
+def _recorder_names(parameters: Mapping[str, Any], session: str, key: str, config: Path) -> tuple[Path, str]:
+    """Return the recorder's output_dir and session."""
+    output_dir, session = parameters.get("output_dir", "runs"), parameters.get("session", session)
+    if not isinstance(output_dir, str) or not output_dir.isprintable() or not output_dir:
+        raise ConfigError(
+            f"output_dir in section '{key}' of {config} must be the name of a folder, got {_short(output_dir)}"
+        )
+    if not isinstance(session, str) or not SESSION.fullmatch(session):
+        raise ConfigError(
+            f"session in section '{key}' of {config} must be a name of letters, digits, '_', '-' and '.', "
+            f"got {_short(session)}"
+        )
+    return Path(output_dir).expanduser(), session
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -119,7 +119,9 @@ def _head(run: RunAnalysis) -> str:
         (sum(missing) if missing else "-", "timings missing" if missing else "missing timings: not known"),
     )
     started = re.sub(
-        r"^(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)$", r"\1-\2-\3 \4:\5:\6", str(run.session.get("start_time", "-"))
+        r"^([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})([0-9]{2})$",
+        r"\1-\2-\3 \4:\5:\6",
+        str(run.session.get("start_time", "-")),
     )
     clocks = sorted({clock_text(node) for node in run.nodes})
     return (

@@ -12,12 +12,13 @@ from typing import IO
 import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.files.names import NaturalKey, natural_key
 from perf_inference.recording.recovery.loss import Start, starts
 from perf_inference.recording.recovery.repair import Repair
 from perf_inference.recording.recovery.survey import Survey, survey, walk
 from perf_inference.recording.recovery.timings_survey import TimingsSurvey, survey_timings, timing_pieces
 
-_SEGMENT = re.compile(r"(topics_\d+\.jsonl)(\.zst)?$")
+_SEGMENT = re.compile(r"(topics_[0-9]+\.jsonl)(\.zst)?$")
 _TIMINGS = re.compile(r"performance_timings_.*\.jsonl$")
 _KEPT = re.compile(r"(session|performance_summary_.*)\.json$")  # of a run's directory, as they are
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
@@ -149,8 +150,8 @@ def _surveys(files: list[Path]) -> list[Survey]:
     return list(best.values())
 
 
-def _natural(path: Path) -> list[str | int]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+def _natural(path: Path) -> NaturalKey:
+    return natural_key(path.name)
 
 
 @contextmanager
