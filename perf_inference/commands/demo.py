@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     supervisor.start()
     try:
         stop.at_once = True
-        observer = None if stop else _observe()  # rclpy loads while the processes start
+        observer = None if stop else _observe(view.note)  # rclpy loads while the processes start
     except Stopped:
         pass
     except Exception:  # a signal that comes in the import of a C extension turns up as what that makes of it
@@ -88,10 +88,10 @@ def acted(observer: Observer) -> bool:
     return observer.episode is not None and observer.episode.state != "waiting"
 
 
-def _observe() -> Observer:
+def _observe(note: Callable[[str], None]) -> Observer:
     from perf_inference.nodes.observer import Observer
 
-    return Observer()
+    return Observer(warn=note)
 
 
 def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, observer: Observer, view: View) -> str:

@@ -92,7 +92,7 @@ class LiveView:
         for column in ("node", "Hz", "p50 ms", "p90 ms", "drops", "state"):
             table.add_column(column, justify="left" if column in ("node", "state") else "right")
         for name, beat in sorted(seen.heartbeats.items()):
-            table.add_row(*_row(name, beat, seen), style=None if beat.ok else "yellow")
+            table.add_row(*map(Text, _row(name, beat, seen)), style=None if beat.ok else "yellow")
         done, total = _done(seen, elapsed_s, duration_s, episodes)
         bar = ProgressBar(total=total, completed=done, width=50)
         looks = Text(_looks(seen))
@@ -127,7 +127,7 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         latency = figures["latency_ms"]
         beat = seen.heartbeats.get(name)
         table.add_row(
-            name,
+            Text(name),
             _count(beat.values.get("inferences") if beat else None),
             _count(recorded.get("inferences")),
             _number(figures["hz"], digits=2),
@@ -184,7 +184,11 @@ def _residual(beat: Heartbeat) -> int:
 
 def _read_summary(directory: Path | None) -> dict[str, Any]:
     for path in sorted(directory.glob("performance_summary_*.json")) if directory is not None else ():
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            print(f"the summary is not shown: {path} cannot be read: {error}", flush=True)
+            break
         return summary
     return {}
 
@@ -204,7 +208,7 @@ def _number(value: Any, unit: str = "", digits: int = 1) -> str:
 
 
 def _count(value: Any) -> str:
-    return "-" if value is None else str(value)
+    return str(value) if isinstance(value, int) else "-"
 
 
 def _short(line: str) -> str:

@@ -14,6 +14,7 @@ MIN_SAMPLES = {50.0: 11, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}
 """Samples needed before a percentile may be called one (MLPerf Inference early stopping, 99 % confidence)."""
 
 _BUCKET = math.log(1.002)
+_MOST_STAGES = 50  # of a node: its names come with its records
 
 
 class Distribution:
@@ -107,8 +108,11 @@ class TimingStatistics:
         named = {"latency_ms": self.latency, "due_latency_ms": self.due_latency, "dropped_age_ms": self.dropped_age}
         for key, value in record.items():
             if key.endswith("_ms") and isinstance(value, int | float):
-                values = named.get(key) or self.stages.setdefault(key[:-3], Distribution())
-                values.add(round(value * 1e6))
+                stage = key[:-3]
+                if key in named:
+                    named[key].add(round(value * 1e6))
+                elif stage in self.stages or len(self.stages) < _MOST_STAGES:
+                    self.stages.setdefault(stage, Distribution()).add(round(value * 1e6))
 
     @property
     def hz(self) -> float | None:

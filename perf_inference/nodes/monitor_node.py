@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +11,22 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.alarm import Limits
 from perf_inference.nodes import runner
+from perf_inference.nodes.faults import faults_of
+from perf_inference.nodes.heard import MOST_NODES, check_heartbeat
 from perf_inference.nodes.machine_status import MachineLimits, MachineStatuses
+from perf_inference.nodes.messages import OK, key_values
 from perf_inference.nodes.parameters import declare, parameter
-from perf_inference.nodes.reporting import STATUS_QOS
-from perf_inference.nodes.watched import NodeLimits, WatchedNode
+from perf_inference.nodes.reporting import STATUS_QOS, Report, with_faults
+from perf_inference.nodes.watched import PREFIX, NodeLimits, WatchedNode
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 
 _PERIOD_S = 1.0
 _HISTORY_S = 60.0  # nobody asks the monitor for more
+_FORGOTTEN = 12  # times stale_s: so long silent, a node may be forgotten for a new one
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,7 @@ class MonitorNode(runner.RunnableNode):
         p = declare(self, MonitorParameters)
         self._limits = p.of_nodes()
         self._nodes: dict[str, WatchedNode] = {}
+        self._faults, self._host = faults_of(self), platform.node() or "host"
         self._machine = MachineStatuses(self.get_fully_qualified_name().lstrip("/"), p.of_machine())
         self._sampler = MachineSampler(
             p.tegrastats_command,
@@ -119,20 +125,53 @@ class MonitorNode(runner.RunnableNode):
         self._sampler.close()
 
     def _on_status(self, message: DiagnosticStatus) -> None:
-        node = self._nodes.get(message.name)
-        if node is None:
-            node = self._nodes[message.name] = WatchedNode(message.name, self._limits)
-        node.heard(message, time.monotonic())
+        try:
+            check_heartbeat(message)
+            self._node(message.name).heard(message, time.monotonic())
+        except InputError as error:
+            self._faults.refused("a heartbeat", error)
+
+    def _node(self, name: str) -> WatchedNode:
+        """Return the node of that name; where there are too many, a new one takes the place of one long silent.
+
+        Raises:
+            InputError: there are too many.
+        """
+        known = self._nodes.get(name)
+        if known is not None:
+            return known
+        if len(self._nodes) >= MOST_NODES:
+            oldest = min(self._nodes, key=lambda other: self._nodes[other].heard_s)
+            if time.monotonic() - self._nodes[oldest].heard_s < _FORGOTTEN * self._limits.stale_s:
+                raise InputError(f"at most {MOST_NODES} nodes are watched, and this is one more")
+            del self._nodes[oldest]
+        self._nodes[name] = WatchedNode(name, self._limits)
+        return self._nodes[name]
 
     def _publish(self) -> None:
         now_ns = time.monotonic_ns()
-        statuses = [status for _, node in sorted(self._nodes.items()) for status in node.statuses(now_ns / 1e9)]
-        sample = self._sampler.newest()
-        if sample is not None:
-            statuses.extend(self._machine.of(sample, now_ns))
+        statuses = [self._own()]
+        for _, node in sorted(self._nodes.items()):
+            with self._faults.watching("a heartbeat's judgement"):  # of one node: the others are told of all the same
+                statuses += node.statuses(now_ns / 1e9)
+        with self._faults.watching("the machine's figures"):
+            sample = self._sampler.newest()
+            if sample is not None:
+                statuses.extend(self._machine.of(sample, now_ns))
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
+
+    def _own(self) -> DiagnosticStatus:
+        """Return the state of the monitor itself."""
+        report = with_faults(Report(OK, "watching", {"nodes": len(self._nodes)}), self._faults)
+        return DiagnosticStatus(
+            level=report.level,
+            name=f"{PREFIX}{self.get_fully_qualified_name().lstrip('/')}/node",
+            message=report.message,
+            hardware_id=self._host,
+            values=key_values(report.values),
+        )
 
 
 def main() -> None:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import orjson
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
+from perf_inference.errors import InputError
 from perf_inference.measure.stamps import Scalar
 from perf_inference.measure.statistics import TimingStatistics
-from perf_inference.nodes.messages import OK, from_key_values, level, timing_record
+from perf_inference.nodes.faults import faults_of
+from perf_inference.nodes.guarded_executor import GuardedExecutor
+from perf_inference.nodes.heard import MOST_NODES, check_heartbeat, checked_timing, detected_names
+from perf_inference.nodes.messages import OK, from_key_values, level
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 from perf_inference.nodes.sim_robot_node import EPISODE_QOS, EpisodeState
+
+_LONGEST_CAPTION = 1000  # letters
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,12 @@ class Heartbeat:
 class Observer:
     """A node that keeps the newest heartbeat, the statistics and the newest results of every node in a namespace."""
 
-    def __init__(self, namespace: str = "") -> None:
+    def __init__(self, namespace: str = "", warn: Callable[[str], None] | None = None) -> None:
+        """Join the graph.
+
+        Args:
+            warn: takes a line about messages that cannot be used, once per kind; None: the node's own log does.
+        """
         self.heartbeats: dict[str, Heartbeat] = {}
         self.timings: dict[str, TimingStatistics] = {}
         self.dropped: dict[str, int] = {}
@@ -43,14 +53,17 @@ class Observer:
         self._context = rclpy.Context()
         rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node("perf_inference_view", namespace=namespace, context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self.faults = faults_of(self._node)
+        if warn is not None:
+            self.faults.say = warn
+        self._executor = GuardedExecutor(context=self._context)
         self._executor.add_node(self._node)
         subscribe = self._node.create_subscription
-        subscribe(DiagnosticStatus, "inference/status", self._on_status, STATUS_QOS)
+        subscribe(DiagnosticStatus, "inference/status", self._usable("a heartbeat", self._on_status), STATUS_QOS)
         subscribe(DiagnosticArray, "inference/timing", self._on_timing, TIMING_QOS)
-        subscribe(String, "sim/episode", self._on_episode, EPISODE_QOS)
+        subscribe(String, "sim/episode", self._usable("an episode", self._on_episode), EPISODE_QOS)
         subscribe(String, "caption", self._on_caption, 1)
-        subscribe(String, "detections_json", self._on_detections, 1)
+        subscribe(String, "detections_json", self._usable("detections", self._on_detections), 1)
 
     def spin(self, timeout_s: float) -> None:
         """Take what comes within the time."""
@@ -65,24 +78,45 @@ class Observer:
         self._context.try_shutdown()
         self._context.destroy()
 
+    def _usable(self, what: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        """Return a callback that counts what `take` refuses."""
+
+        def callback(message: Any) -> None:
+            try:
+                take(message)
+            except InputError as error:
+                self.faults.refused(what, error)
+
+        return callback
+
     def _on_status(self, message: DiagnosticStatus) -> None:
+        check_heartbeat(message)
+        _check_room(self.heartbeats, message.name)
         self.heartbeats[message.name] = Heartbeat(
             level(message) == OK, message.message, from_key_values(message.values), time.monotonic()
         )
 
     def _on_timing(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            record = timing_record(status)
-            node = str(record["node"])
-            self.timings.setdefault(node, TimingStatistics()).add(record)
-            self.dropped[node] = self.dropped.get(node, 0) + int(record["dropped_before"] or 0)
+            self._usable("a timing", self._on_one)(status)
+
+    def _on_one(self, status: DiagnosticStatus) -> None:
+        record = checked_timing(status)
+        node, dropped = status.name, record.get("dropped_before")
+        _check_room(self.timings, node)
+        self.timings.setdefault(node, TimingStatistics()).add(record)
+        self.dropped[node] = self.dropped.get(node, 0) + int(dropped or 0)
 
     def _on_episode(self, message: String) -> None:
         self.episode = EpisodeState.of(message)
 
     def _on_caption(self, message: String) -> None:
-        self.caption = message.data
+        self.caption = message.data[:_LONGEST_CAPTION]
 
     def _on_detections(self, message: String) -> None:
-        found = orjson.loads(message.data)["detections"]
-        self.detections = tuple(sorted(d["results"][0]["hypothesis"]["class_id"] for d in found))
+        self.detections = detected_names(message.data)
+
+
+def _check_room(known: Mapping[str, Any], name: str) -> None:
+    if name not in known and len(known) >= MOST_NODES:
+        raise InputError(f"at most {MOST_NODES} nodes are shown, and this is one more")

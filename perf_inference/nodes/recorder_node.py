@@ -18,11 +18,13 @@ from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import Trigger
 
-from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.errors import ConfigError, InputError, RecordingError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes import runner
-from perf_inference.nodes.messages import ERROR, OK, WARN, from_key_values, timing_record
+from perf_inference.nodes.faults import faults_of
+from perf_inference.nodes.heard import check_heartbeat, checked_timing
+from perf_inference.nodes.messages import ERROR, OK, WARN, from_key_values
 from perf_inference.nodes.parameters import declare, parameter
 from perf_inference.nodes.raw_input import RawInput, RawMessage
 from perf_inference.nodes.recorded_topics import RecordedTopic, RecordedTopics
@@ -88,6 +90,7 @@ class RecorderNode(runner.RunnableNode):
     def __init__(self, name: str = "recorder_node") -> None:
         super().__init__(name)
         p = declare(self, RecorderParameters)
+        self._faults = faults_of(self)
         namespace = self.get_namespace()
         encodings = Encodings(p.encoding, namespace)
         self._session = Session(p.output_dir, p.session, p.start_time, asdict(p))
@@ -158,8 +161,9 @@ class RecorderNode(runner.RunnableNode):
             self.get_logger().error(f"the last records are lost: {counts.error}")
         try:
             self._write_summary(self._counts())
-        except OSError as error:
-            self.get_logger().error(f"no summary: {error}")
+        except Exception as error:  # what is recorded stays, and the rest of the end follows
+            self.get_logger().error(f"no summary: {type(error).__name__}: {error}")
+            self.exit_status = self.exit_status or 1
         self._machine.close()
         self.get_logger().info(f"{counts.records} records are in {self._session.directory}")
 
@@ -220,13 +224,23 @@ class RecorderNode(runner.RunnableNode):
 
     def _add_timings(self, data: bytes) -> None:
         for status in deserialize_message(data, DiagnosticArray).status:
-            record = timing_record(status)
+            self._add_timing(status)
+
+    def _add_timing(self, status: DiagnosticStatus) -> None:
+        try:
+            record = checked_timing(status)
             if self._writer.takes() and self._summary.timing(record):
                 self._writer.add(self._timings_file, orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        except InputError as error:
+            self._faults.refused("a timing", error)
 
     def _add_heartbeat(self, data: bytes) -> None:
         status = deserialize_message(data, DiagnosticStatus)
-        self._summary.heartbeat(status.name, status.hardware_id, from_key_values(status.values))
+        try:
+            check_heartbeat(status)
+            self._summary.heartbeat(status.name, status.hardware_id, from_key_values(status.values))
+        except InputError as error:
+            self._faults.refused("a heartbeat", error)
 
     def _refresh(self) -> None:
         self._writer.call(self._write_summary, self._counts())

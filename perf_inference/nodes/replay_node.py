@@ -116,6 +116,7 @@ class ReplayNode(runner.RunnableNode):
             self.exit_status = 1
             finished = True
         if finished and self._in_force.exit_when_done:
+            self.has_finished = True
             os.kill(os.getpid(), signal.SIGINT)
 
     def _bag_player(self, bag: Bag) -> Player:

@@ -16,7 +16,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from perf_inference.measure.stamps import Scalar, Timing
-from perf_inference.nodes.messages import key_values, timing_status
+from perf_inference.nodes.faults import Faults, faults_of
+from perf_inference.nodes.messages import OK, WARN, key_values, timing_status
 
 TIMING_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATUS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
@@ -34,27 +35,65 @@ class Report:
     values: Mapping[str, Scalar]
 
 
-class Reporter:
-    """Publishes timings in small batches and the heartbeat; both on the steady clock."""
+def with_faults(report: Report, faults: Faults) -> Report:
+    """Return the report with the node's faults in it; a new one is a warning for some seconds."""
+    trouble = faults.trouble()
+    level, message = report.level, report.message
+    if trouble:
+        level, message = max(level, WARN), trouble if level == OK else f"{message}; {trouble}"
+    return Report(level, message, {**report.values, **faults.values()})
+
+
+class Heartbeat:
+    """Publishes the state of a node twice a second, on the steady clock."""
 
     def __init__(self, node: Node, report: Callable[[], Report]) -> None:
         """Start; `report` is called on the ROS thread for each heartbeat."""
         self.name = node.get_fully_qualified_name().lstrip("/")
         self.hardware_id = f"{platform.node() or 'host'}/{time.time_ns()}"
-        self._node, self._report = node, report
+        self._report, self._faults = report, faults_of(node)
+        self.publisher = node.create_publisher(
+            DiagnosticStatus,
+            "inference/status",
+            STATUS_QOS,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._beats = node.create_timer(_HEARTBEAT_S, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def beat(self) -> None:
+        """Publish the heartbeat, also where the node's own report fails: it must not look dead."""
+        report = Report(WARN, "its report failed", {})
+        with self._faults.watching("the report"):
+            report = self._report()
+        report = with_faults(report, self._faults)
+        self.publisher.publish(
+            DiagnosticStatus(
+                level=report.level,
+                name=self.name,
+                message=report.message,
+                hardware_id=self.hardware_id,
+                values=key_values(report.values),
+            )
+        )
+
+    def cancel(self) -> None:
+        """Beat no more by itself."""
+        self._beats.cancel()
+
+
+class Reporter(Heartbeat):
+    """The heartbeat, and timings in small batches."""
+
+    def __init__(self, node: Node, report: Callable[[], Report]) -> None:
+        """Start; `report` is called on the ROS thread for each heartbeat."""
+        super().__init__(node, report)
+        self._node = node
         self._pending: deque[Timing] = deque()
         options = QoSOverridingOptions.with_default_policies()
         self._timing = node.create_publisher(
             DiagnosticArray, "inference/timing", TIMING_QOS, qos_overriding_options=options
         )
-        self._status = node.create_publisher(
-            DiagnosticStatus, "inference/status", STATUS_QOS, qos_overriding_options=options
-        )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timers = [
-            node.create_timer(_FLUSH_S, self.flush, clock=steady),
-            node.create_timer(_HEARTBEAT_S, self.beat, clock=steady),
-        ]
+        self._timer = node.create_timer(_FLUSH_S, self.flush, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def add(self, timing: Timing) -> None:
         """Take the timing of one inference (any thread); it is published within 0.1 s."""
@@ -68,27 +107,14 @@ class Reporter:
             message.header.stamp = self._node.get_clock().now().to_msg()
             self._timing.publish(message)
 
-    def beat(self) -> None:
-        """Publish the heartbeat."""
-        report = self._report()
-        self._status.publish(
-            DiagnosticStatus(
-                level=report.level,
-                name=self.name,
-                message=report.message,
-                hardware_id=self.hardware_id,
-                values=key_values(report.values),
-            )
-        )
-
     def finish(self) -> None:
         """Publish what is left and wait for the readers to acknowledge it, 0.1 s at most."""
-        for timer in self._timers:
-            timer.cancel()
+        self.cancel()
+        self._timer.cancel()
         self.flush()
         self.beat()
         deadline = time.monotonic() + _LAST_ACK_S
-        for publisher in (self._timing, self._status):
+        for publisher in (self._timing, self.publisher):
             # Asked again and again: a call that waits would hold the interpreter meanwhile.
             while not publisher.wait_for_all_acked(Duration()) and time.monotonic() < deadline:
                 time.sleep(0.005)

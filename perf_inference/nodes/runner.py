@@ -7,24 +7,30 @@ until the executor returns from C; so the signal's number goes through a pipe to
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import inspect
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import rclpy
 import rclpy.utilities
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import InvalidTopicNameException
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from perf_inference import environment
 from perf_inference.environment import SUPERVISED
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
+from perf_inference.nodes.faults import faults_of
+from perf_inference.nodes.guarded_executor import GuardedExecutor
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1
@@ -35,6 +41,39 @@ class RunnableNode(Node):
     """A node that knows how to end; all nodes of a process go through each step before any goes on to the next."""
 
     exit_status = 0
+    has_finished = False  # it ends the process itself, since its work is done
+
+    def create_service(self, srv_type: Any, srv_name: str, callback: Any, **options: Any) -> Any:
+        """Offer a service; whoever calls it is told of an error in the callback, and does not wait for an answer."""
+        where = f"the service {srv_name}"
+
+        def failed(response: Any) -> Any:
+            if hasattr(response, "success") and hasattr(response, "message"):
+                response.success, response.message = False, f"{where} failed; see the log of {self.get_name()}"
+            return response
+
+        def answer(request: Any, response: Any) -> Any:
+            with faults_of(self).watching(where):
+                return callback(request, response)
+            return failed(response)
+
+        async def answer_later(request: Any, response: Any) -> Any:
+            with faults_of(self).watching(where):
+                return await callback(request, response)
+            return failed(response)
+
+        guarded = answer_later if inspect.iscoroutinefunction(callback) else answer
+        return super().create_service(srv_type, srv_name, guarded, **options)
+
+    def add_on_set_parameters_callback(self, callback: Any) -> None:
+        """Ask the callback before parameters are set; one that fails refuses them."""
+
+        def judge(parameters: Any) -> Any:
+            with faults_of(self).watching("what judges a parameter"):
+                return callback(parameters)
+            return SetParametersResult(successful=False, reason="it could not be judged; see the node's log")
+
+        super().add_on_set_parameters_callback(judge)
 
     def stop(self) -> None:
         """Send what is safe, and take no new work; returns at once."""
@@ -56,11 +95,11 @@ def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | N
     try:
         return _run(factories, args, stop)
     except _Stopped:
-        return 0
+        return stop.status()
     except Exception:  # what is left of a node that a signal met half made
         if not stop.interrupted:
             raise
-        return 0
+        return stop.status()
 
 
 def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
@@ -72,10 +111,10 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         rclpy.init(args=list(args) if args is not None else None, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
-            return 0
+            return stop.status()
         print(f"ROS could not be started with these arguments: {str(error).splitlines()[0]}", file=sys.stderr)
         return EX_CONFIG
-    executor = SingleThreadedExecutor()
+    executor = GuardedExecutor()
     nodes: list[RunnableNode] = []
     status = 0
     try:
@@ -84,6 +123,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             executor.add_node(nodes[-1])
         if environment.said:
             rclpy.logging.get_logger("perf_inference").info(environment.said)
+        threading.excepthook = functools.partial(_thread_failed, nodes)
         stop.wakes(executor)
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
@@ -96,6 +136,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     finally:
         _end(nodes, executor)
         status = status or max((node.exit_status for node in nodes), default=0)
+        if not status and not any(node.has_finished for node in nodes):
+            status = stop.status()
         nodes.clear()
         executor.shutdown()
         try:
@@ -137,20 +179,29 @@ class _Stop:
     def __init__(self) -> None:
         self.asked = False
         self.interrupted = False  # it came while the nodes were being made
-        self._executor: SingleThreadedExecutor | None = None
+        self._number = 0  # of the first signal
+        self._executor: Executor | None = None
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(self._reading, True)
         for number in STOP_SIGNALS:
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-    def wakes(self, executor: SingleThreadedExecutor) -> None:
+    def wakes(self, executor: Executor) -> None:
         """From now on a signal wakes this executor, whatever the main thread is doing."""
         self._executor = executor
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
+    def status(self) -> int:
+        """Return the exit status of a stop.
+
+        0; under a starter it names the signal, as a shell does: sent by somebody else it is no end of the work.
+        """
+        return 128 + self._number if self._number and SUPERVISED in os.environ else 0
+
     def _wait(self) -> None:
-        while os.read(self._reading, 1):
+        while read := os.read(self._reading, 1):
+            self._number = self._number or read[0]
             self.asked = True
             if self._executor is not None:
                 self._executor.wake()
@@ -158,6 +209,7 @@ class _Stop:
     def _on_signal(self, number: int, frame: object) -> None:
         if self._executor is None and not self.asked:
             self.asked = self.interrupted = True
+            self._number = number
             raise _Stopped
 
 
@@ -169,19 +221,38 @@ def leave_the_graph() -> None:
     context.destroy()
 
 
-def _end(nodes: list[RunnableNode], executor: SingleThreadedExecutor) -> None:
+def _thread_failed(nodes: list[RunnableNode], failure: threading.ExceptHookArgs) -> None:
+    """Tell of a thread that an error has ended: of the node that it is named after, or else of all."""
+    name = failure.thread.name if failure.thread is not None else "?"
+    if failure.exc_value is not None:
+        for node in [node for node in nodes if node.get_name() in name] or nodes:
+            faults_of(node).failed(failure.exc_value, f"the thread {name}, which has ended")
+
+
+def _end(nodes: list[RunnableNode], executor: Executor) -> None:
+    """Go through the steps; a node that fails in one fails alone."""
     for node in nodes:
-        node.stop()
+        _step(node, node.stop)
     for node in nodes:
-        node.finish()
+        _step(node, node.finish)
     deadline = time.monotonic() + _DRAIN_S
     left = list(nodes)
     while left:
         late = time.monotonic() > deadline
-        for node in [n for n in left if late or n.drained()]:
+        for node in [n for n in left if late or _step(n, n.drained) is not False]:
             executor.remove_node(node)
-            node.release()
+            _step(node, node.release)
             node.destroy_node()
             left.remove(node)
         if left:
             executor.spin_once(timeout_sec=0.01)
+
+
+def _step(node: RunnableNode, step: Callable[[], bool | None]) -> bool | None:
+    """Return what the step returns; None where it fails."""
+    try:
+        return step()
+    except Exception as error:
+        faults_of(node).failed(error, f"the end of {node.get_name()}")
+        node.exit_status = node.exit_status or 1
+        return None

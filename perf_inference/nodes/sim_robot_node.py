@@ -6,6 +6,7 @@ sees the arm through `joint_states` and knows from `sim/episode` what lies on th
 
 from __future__ import annotations
 
+import math
 import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
@@ -22,13 +23,21 @@ from std_msgs.msg import Float64MultiArray, Header, String
 
 from perf_inference.demo.arm import JOINT_NAMES, Arm, tip
 from perf_inference.demo.world import EPISODE_S, Camera, Judge, World, contact_force
+from perf_inference.errors import InputError
+from perf_inference.measure.record import is_count, short
 from perf_inference.nodes import runner
+from perf_inference.nodes.faults import faults_of
 from perf_inference.nodes.images import Canvas
+from perf_inference.nodes.messages import OK
 from perf_inference.nodes.parameters import declare, parameter
+from perf_inference.nodes.reporting import Heartbeat, Report
 
 EPISODE_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PARTS = ("arm", "camera", "all")
 FROZEN = ("none", "camera", "joint_states")
+_STATES, _ENDS = ("waiting", "running", "finished"), ("", "reached", "missed")
+_LONGEST_S = 1e9  # of an episode
+_MOST_RAD = 1e3  # of a joint that the camera draws
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,23 @@ class EpisodeState:
 
     @classmethod
     def of(cls, message: String) -> EpisodeState:
-        return cls(**orjson.loads(message.data))
+        """Return what a message on `sim/episode` says.
+
+        Raises:
+            InputError: it says something else.
+        """
+        try:
+            state = cls(**orjson.loads(message.data))
+        except (orjson.JSONDecodeError, TypeError) as error:
+            raise InputError(
+                f"an episode must be JSON with EpisodeState's fields, got {short(message.data)}"
+            ) from error
+        counts = (state.index, state.started_ns, state.reached, state.finished)
+        if not all(map(is_count, counts)) or state.state not in _STATES or state.last not in _ENDS:
+            raise InputError(f"an episode must have counts, a state and an end as EpisodeState has them, got {state}")
+        if not isinstance(state.last_s, int | float) or not 0 <= state.last_s < _LONGEST_S:
+            raise InputError(f"an episode's last_s must be a time, got {short(state.last_s)}")
+        return state
 
 
 class SimRobotNode(runner.RunnableNode):
@@ -76,18 +101,21 @@ class SimRobotNode(runner.RunnableNode):
             self._parts.append(ArmPart(self, p))
         if p.part in ("camera", "all"):
             self._parts.append(CameraPart(self, p))
+        self._heartbeat = Heartbeat(self, lambda: Report(OK, f"simulating: {p.part}", {"seed": p.seed}))
         self.get_logger().info(f"simulating: {p.part}, seed {p.seed}")
 
     def stop(self) -> None:
         for part in self._parts:
             part.timer.cancel()
+        self._heartbeat.cancel()
+        self._heartbeat.beat()
 
 
 class ArmPart:
     """Joint dynamics, contact force and the judge, at a steady rate."""
 
     def __init__(self, node: Node, p: SimParameters) -> None:
-        self._node, self._p = node, p
+        self._node, self._p, self._faults = node, p, faults_of(node)
         self._world = World(p.seed)
         self._state = EpisodeState(0, "waiting", 0, 0, 0)
         self._joint_states = node.create_publisher(JointState, "joint_states", 10, qos_overriding_options=_options())
@@ -108,13 +136,16 @@ class ArmPart:
         self._started_s = time.monotonic()
 
     def _on_action(self, message: Float64MultiArray) -> None:
-        if self._state.state == "waiting":
-            self._begin(0)
-            self._announce(EpisodeState(0, "running", time.time_ns(), 0, 0))
         try:
+            if len(message.data) != len(JOINT_NAMES):
+                raise ValueError(f"expected {len(JOINT_NAMES)} numbers, got {len(message.data)}")
             self._arm.command(message.data, time.monotonic())
+            if self._state.state == "waiting":
+                self._begin(0)
+                self._announce(EpisodeState(0, "running", time.time_ns(), 0, 0))
+                self._arm.command(message.data, time.monotonic())
         except ValueError as error:
-            self._node.get_logger().warning(f"action refused: {error}", throttle_duration_sec=2.0)
+            self._faults.refused("an action", InputError(f"action refused: {error}"))
 
     def _advance(self) -> None:
         now_s = time.monotonic()
@@ -168,7 +199,7 @@ class CameraPart:
     """Renders the table from above."""
 
     def __init__(self, node: Node, p: SimParameters) -> None:
-        self._node, self._p = node, p
+        self._node, self._p, self._faults = node, p, faults_of(node)
         self._world = World(p.seed)
         self._state: EpisodeState | None = None
         self._index = 0
@@ -190,19 +221,29 @@ class CameraPart:
         self.timer = node.create_timer(1 / p.camera_rate, self._expose, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_episode(self, message: String) -> None:
-        self._state = EpisodeState.of(message)
+        try:
+            self._state = EpisodeState.of(message)
+        except InputError as error:
+            self._faults.refused("an episode", error)
+            return
         if self._state.index != self._index and self._state.state == "running":
             ahead = self._state.index == self._index + 1
             self._index = self._state.index
             self._camera = self._next.result() if ahead else self._build(self._index)
+            self._next.cancel()  # where it has not begun: of a flood of episodes only the newest is built ahead
             self._next = self._builder.submit(self._build, self._index + 1)
 
     def _build(self, index: int) -> Camera:
         return Camera(self._world.episode(index))
 
     def _on_joints(self, message: JointState) -> None:
-        if len(message.position) == len(JOINT_NAMES):
-            self._position_rad = (message.position[0], message.position[1])
+        known = dict(zip(message.name or JOINT_NAMES, message.position, strict=False))
+        position = [known.get(name, math.nan) for name in JOINT_NAMES]
+        if all(abs(angle) <= _MOST_RAD for angle in position):
+            self._position_rad = (position[0], position[1])
+        elif not message.name or set(JOINT_NAMES) & set(message.name):  # else other joints, a gripper's, say
+            error = InputError(f"{' and '.join(JOINT_NAMES)} must be angles of at most {_MOST_RAD:g} rad")
+            self._faults.refused("joint_states", error)
 
     def _expose(self) -> None:
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id="camera")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from perf_inference.nodes.messages import OK, STALE, WARN, from_key_values, key_
 PREFIX = "monitor_node: "
 _INPUT = "input."
 _LOSSES = ("lost_before", "rejected", "failed")
+_PROCESSES, _DOUBLE_S = 10, 10.0  # that a node's name is remembered of; for how long two of them are a warning
+_MOST = 1e15
 
 
 @dataclass(frozen=True)
@@ -49,24 +52,47 @@ class WatchedNode:
         self._judged: list[_Judged] = []
         self._alarms: dict[tuple[str, str], Alarm] = {}
         self._growths: dict[tuple[str, str], Growth] = {}
+        self._before: deque[str] = deque(maxlen=_PROCESSES)  # hardware_ids that another one has replaced
+        self._double_s: float | None = None  # when one of them was heard again
 
     def heard(self, heartbeat: DiagnosticStatus, now_s: float) -> None:
         """Keep the newest heartbeat; what it says is read when it is asked for."""
-        if heartbeat.hardware_id != self._said.hardware_id:  # another process: its counters began anew
+        said, before = heartbeat.hardware_id, self._said.hardware_id
+        if said != before and self._heard_s is not None:  # another process: its counters start at zero
             self._alarms, self._growths = {}, {}
+            if said in self._before:  # no restarted one comes back
+                self._double_s = now_s
+            self._before.append(before)
         self._said, self._heard_s = heartbeat, now_s
+
+    @property
+    def heard_s(self) -> float:
+        """When it was heard last (monotonic)."""
+        return self._heard_s or 0.0
 
     def statuses(self, now_s: float) -> list[DiagnosticStatus]:
         """Return the node's statuses for /diagnostics."""
         if self._heard_s is None:
             return []
         if self._judged_s != self._heard_s:
-            self._judged, self._judged_s = self._judge(self._heard_s), self._heard_s
+            self._judged_s = self._heard_s
+            self._judged = [_Judged("node", WARN, "its heartbeat cannot be judged", {})]  # where this fails
+            self._judged = self._judge(self._heard_s)
+            self._forget({judged.part for judged in self._judged})
         silent_s = now_s - self._heard_s
-        return [self._status(judged, silent_s) for judged in self._judged]
+        double = self._double_s is not None and now_s - self._double_s < _DOUBLE_S
+        return [self._status(judged, silent_s, double) for judged in self._judged]
 
-    def _status(self, judged: _Judged, silent_s: float) -> DiagnosticStatus:
+    def _forget(self, parts: set[str]) -> None:
+        """Drop what is known of inputs that the node has no more."""
+        self._alarms = {key: alarm for key, alarm in self._alarms.items() if key[0] in parts}
+        self._growths = {key: growth for key, growth in self._growths.items() if key[0] in parts}
+
+    def _status(self, judged: _Judged, silent_s: float, double: bool) -> DiagnosticStatus:
         status_level, message = judged.level, judged.message
+        if double:
+            status_level = max(status_level, WARN)
+            message = f"several processes call themselves {self._name}: give each a name of its own; {message}"
         if silent_s > self._limits.stale_s:
             status_level, message = STALE, f"silent for {silent_s:.1f} s; it said before: {message}"
         return DiagnosticStatus(
@@ -126,8 +152,8 @@ class WatchedNode:
     def _missed(self, values: Mapping[str, Scalar]) -> tuple[int, str]:
         share, deadline_ms = _number(values["deadline_miss_pct"]), _number(values.get("deadline_ms"))
         raised = self._alarm("engine", "misses", self._limits.misses_pct, share)
-        late = f"{share:.1f} % of the inferences came after the deadline of {deadline_ms:.1f} ms" if raised else ""
-        return raised, late
+        deadline = "their deadline" if deadline_ms is None else f"the deadline of {deadline_ms:.1f} ms"
+        return raised, f"{share:.1f} % of the inferences came after {deadline}" if raised else ""
 
     def _slow(self, part: str, rate_hz: Scalar, expected_hz: Scalar) -> tuple[int, str]:
         rate, expected = _number(rate_hz), _number(expected_hz)
@@ -159,11 +185,13 @@ class WatchedNode:
 
 def _count(said: Mapping[str, Scalar], key: str) -> int:
     value = said.get(key)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def _number(value: Scalar) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+    """Return a number that others can be divided by; None: it is none, or as large as no rate or time can be."""
+    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
+    return float(value) if known else None  # type: ignore[arg-type]
 
 
 def _rounded(value: float | None) -> float | None:

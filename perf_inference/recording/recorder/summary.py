@@ -9,11 +9,14 @@ from typing import Any
 
 import orjson
 
+from perf_inference.errors import InputError
+from perf_inference.measure.record import check_timing, is_count, short
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.telemetry.window import MachineWindow
 
 _REMEMBERED = 20_000  # timings that a second delivery is recognised of: 1000 per node come again to a late joiner
 _LEDGER = "ledger."
+_MOST_NODES, _MOST_STARTS = 500, 10_000  # that are told apart; of all nodes together
 
 
 Window = Callable[[int, int], MachineWindow]
@@ -42,31 +45,53 @@ class Summary:
 
         A node's start is known by the receiving time of its records, which the file has too: so a recorder that was
         restarted recognises what its predecessor wrote.
+
+        Raises:
+            InputError: it is no such record, or there are too many nodes.
         """
-        key = (record["node"], record["seq"], record["received_ns"])
+        check_timing(record)
+        node = record["node"]
+        self._check_room(node)
+        key = (node, record["seq"], record["received_ns"])
         if key in self._seen:
             self.duplicates += 1
             return False
         self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        node = record["node"]
         self._nodes.setdefault(node, TimingStatistics()).add(record)
         if "robot_fill" in record:
             self._policies.add(node)
         return True
 
     def heartbeat(self, node: str, start: str, values: Mapping[str, Any]) -> None:
-        """Take a node's own counts; `start` tells one process of the node from the next."""
+        """Take a node's own counts; `start` tells one process of the node from the next.
+
+        Raises:
+            InputError: its inferences are no count, or there are too many nodes or starts.
+        """
         if "inferences" not in values:
             return
-        self._counted.setdefault(node, {})[start] = int(values["inferences"])
+        inferences = values["inferences"]
+        if not is_count(inferences):
+            raise InputError(f"inferences must be a whole number of at least 0, got {short(inferences)}")
+        self._check_room(node)
+        starts = self._counted.setdefault(node, {})
+        if start not in starts and sum(map(len, self._counted.values())) >= _MOST_STARTS:
+            raise InputError(f"at most {_MOST_STARTS} starts of nodes are counted, and this is one more")
+        starts[start] = inferences
         ledger: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
-            if key.startswith(_LEDGER):
+            if key.startswith(_LEDGER) and not isinstance(value, str):
                 source, _, counter = key[len(_LEDGER) :].rpartition(".")
                 ledger.setdefault(source, {})[counter] = value
         self._ledgers[node] = ledger
+
+    def _check_room(self, node: str) -> None:
+        if node in self._nodes or node in self._counted:
+            return
+        if len({*self._nodes, *self._counted}) >= _MOST_NODES:
+            raise InputError(f"at most {_MOST_NODES} nodes have a place in the summary, and this is one more")
 
     def restore(self, path: Path) -> None:
         """Add what an earlier recorder has written to this timings file."""
@@ -74,7 +99,8 @@ class Summary:
             return
         with open(path, "rb") as file:
             for line in file:
-                with suppress(orjson.JSONDecodeError, KeyError, TypeError):  # not ours: in the file, not in the figures
+                # Not ours: it is in the file, and not in the figures.
+                with suppress(orjson.JSONDecodeError, AttributeError, InputError):
                     self.timing(orjson.loads(line))
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""What a node hears of others, checked before it is used: anybody on the network may have sent it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import orjson
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from perf_inference.errors import InputError
+from perf_inference.measure.record import check_timing, short
+from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes.messages import ERROR, OK, STALE, WARN, level, timing_record
+
+MOST_NODES = 500  # that are watched; a robot has tens
+_MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 30_000, 256
+_MOST_SHOWN, _LONGEST_SHOWN = 100, 100  # detections, and letters of a name
+_LEVELS = (OK, WARN, ERROR, STALE)
+
+
+def check_heartbeat(status: DiagnosticStatus) -> None:
+    """Raise InputError where this is no heartbeat, or is too large to be kept."""
+    _check_name(status)
+    if level(status) not in _LEVELS:
+        raise InputError(f"the level of a heartbeat must be 0 to 3, got {level(status)[0]}")
+    _check_size(status)
+
+
+def checked_timing(status: DiagnosticStatus) -> dict[str, Scalar]:
+    """Return the flat record of one inference.
+
+    Raises:
+        InputError: a value is missing, of the wrong type, or outside of what can be.
+    """
+    _check_name(status)
+    _check_size(status)
+    record = timing_record(status)
+    if record.get("node") != status.name:
+        raise InputError(f"a timing's node must be its status' name, got {short(record.get('node'))}")
+    check_timing(record)
+    return record
+
+
+def detected_names(text: str) -> tuple[str, ...]:
+    """Return the sorted names of what a message on `detections_json` holds, the first hundred of them.
+
+    Raises:
+        InputError: it is no such message.
+    """
+    try:
+        found = orjson.loads(text)["detections"][:_MOST_SHOWN]
+        names = [one["results"][0]["hypothesis"]["class_id"] for one in found]
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"detections_json must be Detection2DArray's fields as JSON, got {short(text)}") from error
+    if not all(isinstance(name, str) for name in names):
+        raise InputError("the class_id of a detection must be a text")
+    return tuple(sorted(name[:_LONGEST_SHOWN] for name in names))
+
+
+def _check_name(status: DiagnosticStatus) -> None:
+    longest = max(len(status.name), len(status.hardware_id))
+    if not status.name or longest > _LONGEST_NAME:
+        raise InputError(f"a status must have a name and a hardware_id of at most {_LONGEST_NAME} letters")
+
+
+def _check_size(status: DiagnosticStatus) -> None:
+    values: Iterable[KeyValue] = status.values
+    letters = len(status.message) + sum(len(pair.key) + len(pair.value) for pair in values)
+    if len(status.values) > _MOST_VALUES or letters > _MOST_LETTERS:
+        raise InputError(
+            f"a status may have {_MOST_VALUES} values and {_MOST_LETTERS} letters, got {len(status.values)}, {letters}"
+        )
+    if len({pair.key for pair in values}) < len(status.values):
+        raise InputError("a status must have each key once")
