@@ -18,6 +18,7 @@ import yaml
 from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
+from perf_inference.files.whole import whole_file
 
 EXECUTABLES = (
     "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
@@ -192,7 +193,8 @@ def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> li
     else:
         folder = run_directory
     try:
-        (folder / "starter.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+        with whole_file(folder / "starter.yaml") as file:
+            file.write(yaml.safe_dump(sections).encode())
     except OSError as error:
         raise ConfigError(f"output_dir must be writable, got {folder}: {error.strerror}") from error
     return [folder / "starter.yaml"]

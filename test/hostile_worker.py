@@ -1,4 +1,4 @@
-"""A process of its own for mutated inputs: `READER SEED FIRST LAST SCRATCH`; prints a line of JSON for each.
+"""A process of its own for mutated inputs: `READER[,READER ...] SEED FIRST LAST FOLDER`; prints a line of JSON for each.
 
 Its memory and files are bounded. One that takes five seconds of the processor is a hang: the process ends with its stack.
 """
@@ -24,7 +24,7 @@ FILE_BYTES = 1 << 30
 
 def main() -> None:
     """Run the inputs from FIRST to LAST - 1."""
-    reader, seed, first, last, scratch = sys.argv[1:]
+    reader, seed, first, last, scratch = sys.argv[1:]  # of several readers, one input each in turns
     data = Path(sys.argv[0]).resolve().parent
     sys.path.insert(0, str(data))
     import hostile_readers
@@ -35,7 +35,8 @@ def main() -> None:
     seeds_folder.mkdir(exist_ok=True)
     tempfile.tempdir = scratch
     made = hostile_seeds.make(seeds_folder, SHARED_DATA if SHARED_DATA.is_dir() else None)
-    seeds = hostile_readers.seeds_of(reader, made)
+    readers = reader.split(",")
+    seeds = {name: hostile_readers.seeds_of(name, made) for name in readers}
     warnings.simplefilter("ignore")
     _bound()
     faulthandler.register(signal.SIGPROF, chain=True)
@@ -44,10 +45,10 @@ def main() -> None:
         faulthandler.dump_traceback_later(STUCK_S, exit=True)
         begun_s = time.process_time()
         said: dict[str, object] = {"index": index}
+        name = readers[index % len(readers)]
+        chance = hostile_seeds.chance_of(seed, name, index)
         try:
-            said["verdict"] = hostile_readers.run(
-                reader, seeds, hostile_seeds.chance_of(seed, reader, index), Path(scratch)
-            )
+            said["verdict"] = hostile_readers.run(name, seeds[name], chance, Path(scratch))
         except BaseException as error:
             said |= {"verdict": "crash", "error": f"{type(error).__name__}: {error}"[:300]}
             said["where"] = "".join(traceback.format_exception(error)[-6:])[-2500:]

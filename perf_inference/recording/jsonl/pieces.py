@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -20,6 +21,7 @@ _START = re.compile(rb'\{"(?:seq":\d|record":")')
 _END = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _OURS = (b'{"seq":', b'{"record":')
 _TOLD = 200  # bytes that are kept of what is no line
+_MOST_STARTS = 1_000_000  # of lines within a damaged one
 _SUMMED_BYTES = 1 << 30  # of a file, to find whole lines within damaged ones: a second's work,
 _SUMMED_TIMES = 16  # and so many times what was read
 
@@ -81,7 +83,7 @@ def _within(stretch: Stretch, work: _Work) -> Iterator[Piece]:
 
 def _found(text: bytes, work: _Work) -> Iterator[tuple[int, int]]:
     """Yield where the whole lines within lie, without their newlines."""
-    starts, done = [match.start() for match in _START.finditer(text)], 0
+    starts, done = [match.start() for match in islice(_START.finditer(text), _MOST_STARTS)], 0
     view = memoryview(text)
     for match in _END.finditer(text) if starts else ():
         end, checksum = match.start(), int(match[1], 16)

@@ -15,8 +15,8 @@ import zstandard
 from perf_inference.errors import RecordingError
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 12  # 4 KiB of zstd come to 128 MiB at most
-_LONGEST = 1 << 28  # a line that is longer is none of ours
+_CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 10  # 1 KiB of zstd comes to 32 MiB at most
+_LONGEST = 1 << 27  # a line that is longer is none of ours
 _LEAST_LINES = 1000
 _MOST_BYTES, _MOST_TIMES = 1 << 28, 1000  # that a file unpacks to, and of its own size: more is made to fill a memory
 
@@ -81,9 +81,11 @@ def _split(chunks: Iterator[bytes]) -> Iterator[Stretch]:
         if (end := rest.rfind(b"\0") + 1) or size > _LONGEST:  # no line of ours goes on through this
             text = b"".join(held)
             end = len(text) - len(rest) + end if end else len(text)
-            yield Stretch(at, text[:end], begins)
-            at, begins, held = at + end, False, [text[end:]]
-            size = len(held[0])
+            part, left = text[:end], text[end:]
+            del text, rest  # what is looked at is here once
+            held[:] = [left]
+            yield Stretch(at, part, begins)
+            at, begins, size = at + end, False, len(left)
     if text := b"".join(held):
         yield Stretch(at, text, begins, last=True)
     if cut is not None:

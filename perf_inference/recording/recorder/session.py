@@ -14,6 +14,7 @@ import orjson
 
 from perf_inference import __version__
 from perf_inference.errors import ConfigError
+from perf_inference.files.whole import whole_file
 from perf_inference.recording.jsonl.line import FORMAT_VERSION
 from perf_inference.telemetry.host import describe_host
 
@@ -78,13 +79,8 @@ class Session:
 
 def replace_json(path: Path, value: Any) -> None:
     """Write a JSON file so that a reader sees the old one or the new one, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path, durable=False) as file:  # often, and on the thread of the messages
+        file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 def _software() -> dict[str, str | None]:
