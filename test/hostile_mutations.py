@@ -20,13 +20,16 @@ NUMBERS: tuple[Any, ...] = (
     0, 1, -1, 2, 127, 255, 65535, -32769, 2**31 - 1, -(2**31), 2**32, 2**53, 2**63 - 1, -(2**63), 2**64 - 1, 10**18,
     0.5, -0.0, 1e308, -1e308, 1e-320, 9e12, 1e15,
 )  # fmt: skip
-TEXTS = ("", "²", "0", "null", "nan", "inf", "-inf", "1e400", "1e308", "../../x", "/", "a" * 300, "\x1b[31m", "\u202e", "\0",
-         "ü" * 50, "{}", "%s", "9" * 5000, "cuda:²", "1_000:60", "2001-99-99", "True", "topics_²", "\U0001f600")  # fmt: skip
+TEXTS = (
+    "", "²", "0", "null", "nan", "inf", "-inf", "1e400", "1e308", "../../x", "/", "a" * 300, "\x1b[31m", "\u202e",
+    "\0", "ü" * 50, "{}", "%s", "9" * 5000, "cuda:²", "1_000:60", "2001-99-99", "True", "topics_²", "\U0001f600",
+)  # fmt: skip
 YAML_BITS = (
     "&a [*a]", "*nowhere", "!!python/object/apply:os.system [echo]", "!!binary '//'", "2001-99-99", "1_000:60", "1e400",
     "1.0e+999", ".nan", "-.inf", "0x" + "f" * 900, "9" * 5000, "<<: {a: 1}", "? [a]\n: b", "!!int x", "!!float ''", "=",
-    "!!timestamp 9999-99-99", "[" * 200, "{a: " * 200, "- " * 300, "%YAML 9.9", "--- 1\n--- 2", "\t", "'", '"\\x', "|\n x",
-    "&a a: *a", "!!set {a}", "!!omap [a: 1]", "0o8", "0b", "190:20:30.15", "\x00", "\x85", "\ufeff", "? ", ": ", "- - -",
+    "!!timestamp 9999-99-99", "[" * 200, "{a: " * 200, "- " * 300, "%YAML 9.9", "--- 1\n--- 2", "\t", "'", '"\\x',
+    "|\n x", "&a a: *a", "!!set {a}", "!!omap [a: 1]", "0o8", "0b", "190:20:30.15", "\x00", "\x85", "\ufeff",
+    "? ", ": ", "- - -",
 )  # fmt: skip
 BLOCKS = (
     b"",
@@ -222,9 +225,9 @@ SQL = (
     "DELETE FROM {table}",
     "ALTER TABLE {table} RENAME COLUMN {column} TO x",
     "ALTER TABLE {table} RENAME TO other; CREATE VIEW {table} AS SELECT * FROM other",
-    "ALTER TABLE {table} RENAME TO other; CREATE VIEW {table} AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 "
-    "FROM n) SELECT x AS id, 1 AS topic_id, x AS timestamp, x'00' AS data, '/a' AS name, 'a' AS type, 'cdr' AS "
-    "serialization_format FROM n",
+    "ALTER TABLE {table} RENAME TO other; CREATE VIEW {table} AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL "
+    "SELECT x + 1 FROM n) SELECT x AS id, 1 AS topic_id, x AS timestamp, x'00' AS data, '/a' AS name, 'a' AS type, "
+    "'cdr' AS serialization_format FROM n",
     "ALTER TABLE {table} RENAME TO other; CREATE VIEW {table} AS SELECT a.* FROM other a, other b, other c, other d",
     "DROP TABLE {table}; CREATE TABLE {table}(id, topic_id, timestamp, name, type, serialization_format, data BLOB AS "
     "(zeroblob(900000000))); INSERT INTO {table}(id, topic_id, timestamp) VALUES(1, 1, 1)",
@@ -241,7 +244,7 @@ COLUMNS = {
     "perf_inference_publications": ("id", "publish_time", "sequence"),
     "message_definitions": ("id", "topic_type", "encoding", "encoded_message_definition"),
 }
-VALUES = ("NULL", "0", "-1", "1.5", "9e999", "'²'", "'text'", "x'ff00fe'", "9223372036854775807", "-9223372036854775808",
+VALUES = ("NULL", "0", "-1", "1.5", "9e999", "'²'", "'text'", "x'ff00fe'", "9223372036854775807", "-9e18",
           "zeroblob(3000)", "CAST(x'ffc0' AS TEXT)", "'- depth: 1e400'", "1e300")  # fmt: skip
 
 

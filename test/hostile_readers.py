@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,24 @@ Reader = Callable[[random.Random, list[bytes], Path], None]
 
 def read_bag(folder: Path, chance: random.Random) -> None:
     """Read a recording in all ways: in the order of the file, in that of time, into another file."""
-    refusals = []
-    for read in (_stored, _played, *([_converted] if chance.random() < 0.2 else [])):
-        try:
-            read(folder, chance)
-        except PerfInferenceError as error:
-            refusals.append(error)
+    _all(*(partial(read, folder, chance) for read in (_stored, _played)))
+    if chance.random() < 0.2:
+        _converted(folder, chance)
+
+
+def _all(*reads: Callable[[], None]) -> None:
+    """Read in all ways; raise the first refusal."""
+    refusals = [error for read in reads if (error := _refusal(read)) is not None]
     if refusals:
         raise refusals[0]
+
+
+def _refusal(read: Callable[[], None]) -> PerfInferenceError | None:
+    try:
+        read()
+    except PerfInferenceError as error:
+        return error
+    return None
 
 
 def _stored(folder: Path, chance: random.Random) -> None:
@@ -96,7 +107,8 @@ def _mcap_bomb(chance: random.Random) -> bytes:
     builder = RecordBuilder()
     bomb = mutations.zstd_bomb(chance.choice((1, 64, 400)))
     said = chance.choice((0, 1 << 20, 1 << 40, (1 << 64) - 1))
-    Chunk(compression=chance.choice(("zstd", "lz4", "")), data=bomb, message_start_time=0, message_end_time=1, uncompressed_crc=0,
+    Chunk(compression=chance.choice(("zstd", "lz4", "")), data=bomb, message_start_time=0, message_end_time=1,
+          uncompressed_crc=0,
           uncompressed_size=said).write(builder)  # fmt: skip
     return b"\x89MCAP0\r\n" + b"\x01\x08\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" + builder.end() + b"\x89MCAP0\r\n"
 
@@ -140,14 +152,7 @@ def jsonl(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
     path.write_bytes(text)
     if chance.random() < 0.2:
         (folder / "topics_2.jsonl").write_bytes(mutations.json_lines(chance, seeds[0], seal=True))
-    refusals = []
-    for read in (lambda: read_bag(folder, chance), lambda: _analyse(path), lambda: _recover(folder, chance)):
-        try:
-            read()
-        except PerfInferenceError as error:
-            refusals.append(error)
-    if refusals:
-        raise refusals[0]
+    _all(partial(read_bag, folder, chance), partial(_analyse, path), partial(_recover, folder, chance))
 
 
 def timings(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
@@ -159,7 +164,8 @@ def timings(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
     )
     path = folder / "performance_timings_1.jsonl"
     path.write_bytes(text)
-    session = {"start_time": "20260101_000000", "host": {"hostname": "a", "cores": 2}, "counts": {"records": 3, "last_error": ""},
+    session = {"start_time": "20260101_000000", "host": {"hostname": "a", "cores": 2},
+               "counts": {"records": 3, "last_error": ""},
                "software": {"numpy": "2"}, "parameters": {"a": 1}, "gpu": None}  # fmt: skip
     ledger = {"image": {"received": 3, "lost_before": 1, "residual": 0}}
     machine = {"cpu_mhz": {"mean": 1.0}, "power_w": 3.0, "temperature_degc": 50.0}
@@ -169,14 +175,7 @@ def timings(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
             (folder / name).write_bytes(orjson.dumps(mutations.changed(chance, content)))
     (folder / "topics_1.jsonl").write_bytes(mutations.json_lines(chance, seeds[-1], seal=True))
     Summary().restore(path)
-    refusals = []
-    for read in (lambda: _analyse(folder), lambda: _recover(folder, chance)):
-        try:
-            read()
-        except PerfInferenceError as error:
-            refusals.append(error)
-    if refusals:
-        raise refusals[0]
+    _all(partial(_analyse, folder), partial(_recover, folder, chance))
 
 
 def _analyse(path: Path) -> None:
@@ -219,8 +218,8 @@ def metadata_yaml(chance: random.Random, seeds: list[bytes], folder: Path) -> No
 def robot_yaml(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
     path = folder / "robot.yaml"
     path.write_bytes(mutations.yaml_text(chance, _one(chance, seeds).decode()))
-    graph = read_graph(path, sim=chance.random() < 0.5, record=False, assignments=[f"yolo_node.rate={chance.choice(mutations.YAML_BITS)}"]
-                       if chance.random() < 0.1 else [])  # fmt: skip
+    said = [f"yolo_node.rate={chance.choice(mutations.YAML_BITS)}"] if chance.random() < 0.1 else []
+    graph = read_graph(path, sim=chance.random() < 0.5, record=False, assignments=said)
     for node in graph.nodes:
         assert all("\0" not in word for word in graph.command(node, "robot"))
     graph.container_command()
@@ -370,9 +369,6 @@ def run(reader: str, seeds: list[bytes], chance: random.Random, scratch: Path) -
     folder = scratch / "input"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    try:
-        READERS[reader](chance, seeds, folder)
-    except PerfInferenceError as error:
-        assert str(error), error
-        return "refused"
-    return "read"
+    refusal = _refusal(partial(READERS[reader], chance, seeds, folder))
+    assert refusal is None or str(refusal), "a refusal must say why"
+    return "read" if refusal is None else "refused"

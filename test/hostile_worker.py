@@ -1,6 +1,6 @@
-"""A process of its own for mutated inputs: `READER[,READER ...] SEED FIRST LAST FOLDER`; prints a line of JSON for each.
+"""A process of its own for mutated inputs: `READER[,READER ...] SEED FIRST LAST FOLDER`; prints a JSON line for each.
 
-Its memory and files are bounded. One that takes five seconds of the processor is a hang: the process ends with its stack.
+Its memory and files are bounded. One that takes five seconds of the processor hangs: the process ends with its stack.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Whatever a file holds, a reader reads it or refuses it in one sentence: no crash, no hang, no memory without bounds.
 
-`make prove PROVE=hostile` gives 100,000 mutated inputs to all readers; HOSTILE_SEED and HOSTILE_INPUTS change which and how
-many. One that failed comes again with `hostile_worker.py READER SEED INDEX INDEX+1 FOLDER`.
+`make prove PROVE=hostile` gives 100,000 mutated inputs to all readers; HOSTILE_SEED and HOSTILE_INPUTS change which
+and how many. One that failed comes again with `hostile_worker.py READER SEED INDEX INDEX+1 FOLDER`.
 """
 
 from __future__ import annotations
