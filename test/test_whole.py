@@ -208,14 +208,14 @@ def test_what_is_not_a_conversions_own_is_left_alone(tmp_path: Path, target: str
     out.mkdir()
     part = out / f"{target}.part"
     part.write_text("mine")
-    with pytest.raises(ConfigError, match=r"is there, and not all of it is a conversion's; move it away"):
+    with pytest.raises(ConfigError, match=r"is there, and is not known to be left of a conversion; move it away"):
         convert(source, target_of(out / target))
     assert part.read_text() == "mine"
     part.unlink()
     part.mkdir()
     (part / "mine").touch()
     (out / f".{target}.claim").touch()  # as if one had been killed
-    with pytest.raises(ConfigError, match="is there, and not all of it"):
+    with pytest.raises(ConfigError, match="is there, and is not known to be"):
         convert(source, target_of(out / target))
     assert (part / "mine").exists()
     with claimed(out / target), pytest.raises(ConfigError, match="another process is writing"):
@@ -237,3 +237,28 @@ def test_a_journal_that_names_another_file_does_not_have_it_deleted(tmp_path: Pa
     with pytest.raises(RecordingError, match="its journal belongs to several databases"):
         SqliteFile(bag)
     assert victim.exists()
+
+
+def test_a_killed_recovery_can_be_run_again(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    source = recording(tmp_path / "source.mcap", 3000)
+    convert(source, target_of(tmp_path / "run" / "topics_1.jsonl"))
+    command = [
+        sys.executable,
+        "-m",
+        "perf_inference.cli",
+        "recover",
+        str(tmp_path / "run"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    part = tmp_path / "out.part"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None and not part.exists():
+            pass
+        process.kill()
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["out", "run", "source.mcap"]
+    assert os.listdir(tmp_path / "out") == ["topics_1.jsonl"]
+    assert (tmp_path / "out" / "topics_1.jsonl").read_bytes() == (tmp_path / "run" / "topics_1.jsonl").read_bytes()

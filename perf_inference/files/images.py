@@ -100,7 +100,7 @@ def read_image(path: Path, bmp: bool = False) -> NDArray[np.uint8]:
     try:
         return decode_image(data, cv2.IMREAD_COLOR, bmp)
     except InputError as error:
-        raise InputError(f"the image {path} {error}") from error
+        raise InputError(f"{path} {error}") from error
 
 
 def _without_waiting(path: str, flags: int) -> int:

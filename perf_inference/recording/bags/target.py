@@ -75,7 +75,7 @@ class Part:
             if left:
                 self._remove()
             if os.path.lexists(self._path):
-                raise ConfigError(f"'{self._path}' is there, and not all of it is a conversion's; move it away")
+                raise ConfigError(f"'{self._path}' is there, and is not known to be left of a conversion; move it away")
             if self._target.folder:
                 self._path.mkdir()
             self.writer = open_writer(self.file, self._target.storage)

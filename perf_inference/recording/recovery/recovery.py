@@ -84,7 +84,7 @@ class Recovery:
             if left:  # by one that was killed: all in it is of these names
                 _remove(part, [part / path.name for path in plan])
             if os.path.lexists(part):
-                raise ConfigError(f"'{part}' is there, and not all of it is of a recovery; move it away")
+                raise ConfigError(f"'{part}' is there, and is not known to be left of a recovery; move it away")
             part.mkdir()
             try:
                 self._write({part / path.name: each for path, each in plan.items()})
