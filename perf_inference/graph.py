@@ -17,6 +17,8 @@ import yaml
 
 from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
+from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
+from perf_inference.files.whole import whole_file
 from perf_inference.private_files import PRIVATE, open_to_everybody
 
 EXECUTABLES = (
@@ -25,6 +27,9 @@ EXECUTABLES = (
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
 _SIMULATED = {"enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a node
+_REMAPPING = re.compile(r"[^\s:=\0]+(:[^\s:=\0]+)?:=[^\s\0]+")
+SESSION = re.compile(r"[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,15 @@ def read_graph(
     chosen = []
     for key, parameters in sections.items():
         name = key.rpartition("/")[2]
+        if not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"section {_short(key)} of {config} must end in the name of a node, such as /**/yolo_node"
+            )
         executable = _start(parameters, key, config).get("executable", name)
         if executable not in EXECUTABLES:
             raise ConfigError(
                 f"section '{key}' of {config} must be named after a node or have start.executable, one of "
-                f"{', '.join(EXECUTABLES)}; got '{executable}'"
+                f"{', '.join(EXECUTABLES)}; got {_short(executable)}"
             )
         if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
             continue
@@ -133,10 +142,9 @@ def read_graph(
         if executable == "policy_node" and sim:
             settings = {name: value for name, value in _SIMULATED.items() if name not in parameters}
         if executable == "recorder_node":
-            given = {"session": session, "output_dir": "runs", **parameters, **assigned.get(name, {})}
-            output_dir = Path(str(given["output_dir"])).expanduser()
-            run_directory, start_time = _new_run_directory(output_dir, str(given["session"]))
-            settings = {"output_dir": str(output_dir), "session": given["session"], "start_time": start_time}
+            output_dir, name_ = _recorder_names({**parameters, **assigned.get(name, {})}, session, key, config)
+            run_directory, start_time = _new_run_directory(output_dir, name_)
+            settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
         settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
@@ -157,9 +165,9 @@ def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dic
                 f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got '{assignment}'"
             )
         try:
-            assigned.setdefault(node, {})[parameter] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is no YAML: {str(error).splitlines()[0]}") from error
+            assigned.setdefault(node, {})[parameter] = read_yaml(text)
+        except YamlError as error:
+            raise ConfigError(f"--set {assignment}: the value is no YAML: {error}") from error
     return assigned
 
 
@@ -199,7 +207,8 @@ def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> li
     else:
         folder = run_directory
     try:
-        (folder / "starter.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+        with whole_file(folder / "starter.yaml") as file:
+            file.write(yaml.safe_dump(sections).encode())
     except OSError as error:
         raise ConfigError(f"output_dir must be writable, got {folder}: {error.strerror}") from error
     return [folder / "starter.yaml"]
@@ -226,17 +235,20 @@ def absolute(namespace: str) -> str:
 def _sections(config: Path) -> dict[str, dict[str, Any]]:
     _check_owner(config)
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        with config.open("rb") as file:
+            content = read_yaml(file.read(MOST_BYTES + 1))
     except OSError as error:
         raise ConfigError(f"config must be a readable file, got {config}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {config} is no YAML: {str(error).splitlines()[0]}") from error
+    except YamlError as error:
+        raise ConfigError(f"config {config} is no YAML: {error}") from error
     if not isinstance(content, dict) or not all(
-        isinstance(v, dict) and "ros__parameters" in v for v in content.values()
+        isinstance(section, dict) and isinstance(section.get("ros__parameters", ""), dict | None)
+        for section in content.values()
     ):
+        got = ", ".join(map(_short, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
         raise ConfigError(
-            f"config {config} must be a ROS parameters file, sections with `ros__parameters:` in each; "
-            f"got {list(content) if isinstance(content, dict) else type(content).__name__}"
+            f"config {config} must be a ROS parameters file, sections with `ros__parameters:` in each and names and "
+            f"values below it; got {got}"
         )
     return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
 
@@ -258,10 +270,10 @@ def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping
     """Return what the starter reads of a section."""
     start = parameters.get("start", {})
     remap = start.get("remap", []) if isinstance(start, dict) else None
-    if not isinstance(remap, list) or not all(isinstance(rule, str) and ":=" in rule for rule in remap):
+    if not isinstance(remap, list) or not all(isinstance(rule, str) and _REMAPPING.fullmatch(rule) for rule in remap):
         raise ConfigError(
             f"start in section '{section}' of {config} must be like {{remap: ['image:=/camera/image_raw']}}, "
-            f"got {start!r}"
+            f"got {_short(start)}"
         )
     enclave = start.get("enclave", "")
     if not isinstance(enclave, str) or not re.fullmatch(r"((/\w+)+)?", enclave):
@@ -269,3 +281,23 @@ def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping
             f"start.enclave in section '{section}' of {config} must be like /robot1/yolo, got {enclave!r}"
         )
     return dict(start)
+
+
+def _recorder_names(parameters: Mapping[str, Any], session: str, key: str, config: Path) -> tuple[Path, str]:
+    """Return the recorder's output_dir and session."""
+    output_dir, session = parameters.get("output_dir", "runs"), parameters.get("session", session)
+    if not isinstance(output_dir, str) or not output_dir.isprintable() or not output_dir:
+        raise ConfigError(
+            f"output_dir in section '{key}' of {config} must be the name of a folder, got {_short(output_dir)}"
+        )
+    if not isinstance(session, str) or not SESSION.fullmatch(session):
+        raise ConfigError(
+            f"session in section '{key}' of {config} must be a name of letters, digits, '_', '-' and '.', "
+            f"got {_short(session)}"
+        )
+    return Path(output_dir).expanduser(), session
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -625,7 +625,7 @@ def test_a_target_that_cannot_be_is_refused_with_a_reason(tmp_path: Path) -> Non
         ("source/a.db3", "DST must lie outside of SRC"),
         ("there", "DST must not be there yet, but '.*there' is"),
         ("none/a.db3", r"DST must be in a folder that is there, but '.*none' is none"),
-        ("left.db3", r"'.*left\.db3\.part' is there: another conversion is at work, or was killed"),
+        ("left.db3", r"'.*left\.db3\.part' is there, and is not known to be left of a conversion"),
         ("a.bag", r"DST must end with \.jsonl, \.mcap or \.db3, or be a folder"),
         ("a.jsonl.zst", r"DST must end with \.jsonl, \.mcap or \.db3, or be a folder"),
     ):
@@ -689,7 +689,7 @@ def test_an_interrupted_conversion_leaves_nothing_that_looks_whole(
     process.send(how)
     status = process.wait()
     if how == signal.SIGKILL:
-        assert sorted(os.listdir(tmp_path)) == [f"{target}.part", "source.db3"]
+        assert sorted(os.listdir(tmp_path)) == [f".{target}.claim", f"{target}.part", "source.db3"]
     else:
         assert status == 128 + how, process.output()
         assert f"stopped; nothing is left of '{tmp_path / target}'" in process.output()

@@ -341,15 +341,15 @@ def test_png_exactly(picture: NDArray[Any], wanted: NDArray[np.uint8], format_: 
 def test_a_compressed_picture_that_is_cut_off_is_refused(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     whole = compressed(SMOOTH, kind, "x")
     for left in (len(whole.data) // 2, 40):
-        with pytest.raises(InputError, match=f"a compressed image of {left} bytes, format 'x', is cut off or broken"):
+        with pytest.raises(InputError, match="a compressed image of format 'x' is cut off or broken"):
             to_bgr(CompressedImage(format="x", data=whole.data[:left]))
 
 
 def test_other_compressions_are_named() -> None:
     tiff = compressed(BGR, ".tiff", "tiff")
     with pytest.raises(
-        InputError, match=r"must be JPEG or PNG, got \d+ bytes of format 'tiff' that begin with 49492a00"
+        InputError, match=r"of format 'tiff' must be JPEG or PNG, got \d+ bytes that begin with 49492a00"
     ):
         to_bgr(tiff)
-    with pytest.raises(InputError, match=r"got 0 bytes of format 'jpeg' that begin with nothing"):
+    with pytest.raises(InputError, match=r"of format 'jpeg' must be JPEG or PNG, got 0 bytes that begin with nothing"):
         to_bgr(CompressedImage(format="jpeg"))

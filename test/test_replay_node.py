@@ -225,7 +225,7 @@ def test_a_damaged_picture_is_skipped_by_name(ros: Ros, start_node: Start, tmp_p
     assert ros.spin_until(lambda: len(images) == 1, 20.0), process.output()
     assert images[0].header.frame_id == "2"
     process.wait_for("finished: 1 messages")
-    assert f"skipped: {tmp_path / '1.jpg'} must be a picture" in process.output()
+    assert f"skipped: {tmp_path / '1.jpg'} must be JPEG or PNG" in process.output()
 
 
 @pytest.mark.parametrize(

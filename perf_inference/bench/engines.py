@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines import RUNTIMES, ArraySpec, Engine, Options, find_model, load
 from perf_inference.errors import ConfigError
+from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 from perf_inference.testing.samples import sample
 
@@ -145,7 +146,7 @@ def run(options: argparse.Namespace) -> int:
             for what, values_ns in (("bare", taken.bare_ns), ("engine", taken.engine_ns), ("ADDED", taken.added_ns)):
                 print(row(f"{name}, {what}", values_ns))
     if options.json:
-        options.json.write_text(json.dumps({name: taken._asdict() for name, taken in all_taken.items()}))
+        write_whole(options.json, json.dumps({name: taken._asdict() for name, taken in all_taken.items()}))
     added_us = {name: added_at_p50(taken) for name, taken in all_taken.items()}
     for name, us in added_us.items():
         print(

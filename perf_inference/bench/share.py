@@ -26,6 +26,7 @@ from perf_inference.child_process import tied
 from perf_inference.demo.scenes import Item, Scene, render
 from perf_inference.domain import free_domain
 from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 
 LIMIT_MS = 3.0  # of the tuned node's share at p50
@@ -111,7 +112,7 @@ def run(options: argparse.Namespace) -> int:
                 loads.append(os.getloadavg()[0])
     print_table(outcomes, loads, options)
     if options.json:
-        options.json.write_text(json.dumps({name: figures(outcome) for name, outcome in outcomes.items()}, indent=1))
+        write_whole(options.json, json.dumps({name: figures(outcome) for name, outcome in outcomes.items()}, indent=1))
     share = percentiles(outcomes[setups[0].name].share_ms)["p50"]
     if setups[0].plain or share is None:
         return 0

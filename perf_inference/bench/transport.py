@@ -27,6 +27,7 @@ from perf_inference import environment, shared_memory
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.domain import free_domain
 from perf_inference.errors import ConfigError
+from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 
 COPIES = 7
@@ -95,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
     show(rows, machine["load_after"])
     if options.json:
         document = {"machine": machine, "copies": COPIES, "rows": [row._asdict() for row in rows]}
-        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        write_whole(options.json, json.dumps(document, indent=1) + "\n")
     return 0
 
 

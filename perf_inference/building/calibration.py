@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec, check_inputs
-from perf_inference.errors import ConfigError, InputError
+from perf_inference.errors import ConfigError, InputError, in_one_line
 
 AT_MOST = 256  # inputs; more change nothing and take memory
 _PICTURES = (".bmp", ".jpeg", ".jpg", ".png")
@@ -74,12 +73,14 @@ def _read_arrays(path: Path) -> Inputs:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise ConfigError(f"calibration '{path}' is no .npz file of plain arrays: {error}") from error
+    except Exception as error:  # NumPy's, zipfile's and zlib's own kinds, and no memory for what a header says
+        raise ConfigError(f"calibration '{path}' is no .npz file of plain arrays: {in_one_line(error)}") from error
 
 
 def _read_picture(path: Path, specs: Sequence[ArraySpec]) -> Inputs:
     import cv2
+
+    from perf_inference.files.images import read_image
 
     if len(specs) != 1 or len(specs[0].shape) != 4 or 3 not in (specs[0].shape[1], specs[0].shape[3]):
         wanted = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs)
@@ -87,9 +88,10 @@ def _read_picture(path: Path, specs: Sequence[ArraySpec]) -> Inputs:
             f"pictures can calibrate only a model with one picture for input; this takes {wanted}: give .npz"
         )
     spec = specs[0]
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ConfigError(f"calibration '{path}' is no picture that OpenCV reads")
+    try:
+        picture = read_image(path, bmp=True)
+    except InputError as error:
+        raise ConfigError(f"calibration: {error}") from error
     first = spec.shape[1] == 3
     height, width = spec.shape[2:4] if first else spec.shape[1:3]
     picture = cv2.resize(picture, (width or 640, height or 640), interpolation=cv2.INTER_AREA)

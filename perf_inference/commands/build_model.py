@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from perf_inference import building
@@ -17,6 +18,7 @@ from perf_inference.commands import comparison
 from perf_inference.commands.demo_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
+from perf_inference.files.whole import not_written, whole_file
 from perf_inference.printable import printable
 from perf_inference.tasks.front import front_of
 
@@ -113,6 +115,14 @@ def _copied(made: Path, out: Path) -> Path:
     if target.suffix != made.suffix:
         raise ConfigError(f"--out must end in {made.suffix}, or be a folder, got '{out}'")
     files = content.files_of(made)
-    for file in files:
-        shutil.copyfile(file, target.with_suffix(file.suffix) if file.stem == made.stem else target.parent / file.name)
+    try:
+        with ExitStack() as stack:  # all are copied before the first gets its name; the model's own comes last
+            for file in sorted(files, key=lambda file: file != made):
+                name = target.with_suffix(file.suffix) if file.stem == made.stem else target.parent / file.name
+                copy = stack.enter_context(whole_file(name))
+                with file.open("rb") as source:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+                copy.flush()
+    except OSError as error:
+        raise not_written(target, error) from error
     return target

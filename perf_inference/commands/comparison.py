@@ -24,6 +24,7 @@ from perf_inference.commands.demo_score import Inputs, Score, inputs_of, score_o
 from perf_inference.engines import Options
 from perf_inference.engines.engine import PRECISIONS
 from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.files.whole import write_whole
 from perf_inference.printable import printable
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.window import window_text
@@ -70,7 +71,7 @@ def compare(
     for line in notes(rows, busy):
         console.print(Text(printable(line)))
     if out is not None:
-        out.write_text(json.dumps([record(row) for row in rows], indent=1), encoding="utf-8")
+        write_whole(out, json.dumps([record(row) for row in rows], indent=1))
 
 
 def _example(model: str, runtime: str, options: Options) -> Inputs | None:

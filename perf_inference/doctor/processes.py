@@ -65,7 +65,7 @@ class Usage:
 def own_domain(environment: Mapping[str, str] = os.environ) -> int:
     """Return the domain of this process."""
     text = environment.get("ROS_DOMAIN_ID", "").strip()
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def participants(domain: int, proc: Path = Path("/proc"), leave_out: frozenset[int] = frozenset()) -> Participants:
@@ -196,4 +196,4 @@ def _open_files(folder: Path) -> list[str]:
 
 
 def _pids(proc: Path) -> list[int]:
-    return sorted(int(name) for name in os.listdir(proc) if name.isdigit())
+    return sorted(int(name) for name in os.listdir(proc) if name.isdecimal())

@@ -83,7 +83,7 @@ def cores(window: Window, graph: Collection[int], proc: Path = Path("/proc")) ->
 
 def _khz(folder: Path, name: str) -> int:
     text = _read(folder / name)
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0
 
 
 def _read(path: Path) -> str:

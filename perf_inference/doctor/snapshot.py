@@ -126,7 +126,7 @@ def _quota_stops(sys: Path) -> int | None:
     for path in ("fs/cgroup/cpu.stat", "fs/cgroup/cpu/cpu.stat"):
         for line in _read(sys / path).splitlines():
             name, _, value = line.partition(" ")
-            if name == "nr_throttled" and value.strip().isdigit():
+            if name == "nr_throttled" and value.strip().isdecimal():
                 return int(value)
     return None
 
@@ -135,7 +135,7 @@ def _hot_stops(sys: Path) -> int | None:
     texts = [
         _read(file).strip() for file in (sys / "devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count")
     ]
-    known = [int(text) for text in texts if text.isdigit()]
+    known = [int(text) for text in texts if text.isdecimal()]
     return sum(known) if known else None
 
 

@@ -115,7 +115,7 @@ def engine_cache() -> Finding:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+    return tuple(int(part) for part in text.split(".") if part.isdecimal())
 
 
 def _try(code: str) -> tuple[dict[str, Any], str]:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import cv2
-import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.errors import InputError
-
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG, PNG
+from perf_inference.files.images import decode_image
 
 
 def decode(message: Any) -> NDArray[Any]:
@@ -19,23 +16,12 @@ def decode(message: Any) -> NDArray[Any]:
     What it is its first bytes tell: cameras write what they like into `format`.
 
     Raises:
-        InputError: neither JPEG nor PNG, cut off, or broken.
+        InputError: neither JPEG nor PNG, too big, cut off, or broken.
     """
-    data = np.frombuffer(message.data, np.uint8)
-    if not data[:8].tobytes().startswith(_BEGINNINGS):
-        raise InputError(
-            f"a compressed image must be JPEG or PNG, got {len(data)} bytes of format '{message.format}' that begin "
-            f"with {data[:4].tobytes().hex() or 'nothing'}"
-        )
     try:
-        picture = cv2.imdecode(
-            data, cv2.IMREAD_UNCHANGED
-        )  # which leaves out a rotation that the camera did not ask for
-    except cv2.error as error:
-        raise InputError(f"a compressed image of format '{message.format}' is broken: {error.err}") from error
-    if picture is None:
-        raise InputError(f"a compressed image of {len(data)} bytes, format '{message.format}', is cut off or broken")
-    return np.asarray(picture)
+        return decode_image(message.data)  # which leaves out a rotation that the camera did not ask for
+    except InputError as error:
+        raise InputError(f"a compressed image of format '{message.format:.80}' {error}") from error
 
 
 def is_rgb(format_: str) -> bool:

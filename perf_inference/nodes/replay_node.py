@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 from rclpy.duration import Duration
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -21,7 +20,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from perf_inference.errors import ConfigError, InputError, RecordingError
+from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.files.images import read_image
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes import runner
 from perf_inference.nodes.images import from_bgr
@@ -207,10 +207,7 @@ class ReplayNode(runner.RunnableNode):
 
     def _picture(self, path: Path, late_ns: int) -> Image:
         stamp = self._due_stamp(late_ns)
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise InputError(f"{path} must be a picture that OpenCV can read, but is not")
-        return from_bgr(picture, Header(stamp=stamp, frame_id=path.stem))
+        return from_bgr(read_image(path), Header(stamp=stamp, frame_id=path.stem))
 
 
 def _as_recorded(data: bytes, late_ns: int) -> bytes:

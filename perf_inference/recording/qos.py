@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from perf_inference.files.bounded_yaml import YamlError, read_yaml
+
+_MOST_BYTES = 1 << 18  # of a topic's profiles: some hundred publishers
+_DEPTHS = range(1 << 31)
 # rmw's enumerations in their order. rosbag2 writes the numbers up to Iron and the words since; all read the numbers.
 _HISTORY = ("system_default", "keep_last", "keep_all", "unknown")
 _RELIABILITY = ("system_default", "reliable", "best_effort", "unknown", "best_available")
@@ -55,8 +59,8 @@ class Qos:
 def parse_qos(text: str) -> tuple[Qos, ...]:
     """Return the profiles of rosbag2's `offered_qos_profiles`, with numbers or words; empty: not known."""
     try:
-        profiles = yaml.safe_load(text) if text else None
-    except (yaml.YAMLError, ValueError):  # a date that is none is a ValueError
+        profiles = read_yaml(text, _MOST_BYTES) if text else None
+    except YamlError:
         return ()
     return qos_profiles(profiles)
 
@@ -81,7 +85,7 @@ def _profile(given: Mapping[str, Any]) -> Qos:
     depth = given.get("depth")
     return Qos(
         history=_word(given.get("history"), _HISTORY),
-        depth=depth if isinstance(depth, int) else 0,
+        depth=depth if type(depth) is int and depth in _DEPTHS else 0,
         reliability=_word(given.get("reliability"), _RELIABILITY),
         durability=_word(given.get("durability"), _DURABILITY),
         deadline=_span(given.get("deadline")),
@@ -93,9 +97,9 @@ def _profile(given: Mapping[str, Any]) -> Qos:
 
 
 def _word(value: Any, words: tuple[str, ...]) -> str:
-    if isinstance(value, int) and 0 <= value < len(words):
+    if type(value) is int and 0 <= value < len(words):
         return words[value]
-    return value if value in words else "unknown"
+    return value if isinstance(value, str) and value in words else "unknown"
 
 
 def _span(value: Any) -> Span:
@@ -103,6 +107,6 @@ def _span(value: Any) -> Span:
     if not isinstance(value, dict):
         return INFINITE
     sec, nsec = value.get("sec"), value.get("nsec")
-    if not isinstance(sec, int) or not isinstance(nsec, int):
+    if type(sec) is not int or type(nsec) is not int:
         return INFINITE
     return Span(sec, nsec)

@@ -123,7 +123,7 @@ def _core_times(proc: Path) -> _Times:
     found = {}
     for line in _read(proc / "stat").splitlines():
         name, *ticks = line.split()
-        if name.startswith("cpu") and name[3:].isdigit() and len(ticks) >= 5:
+        if name.startswith("cpu") and name[3:].isdecimal() and len(ticks) >= 5:
             counts = [int(count) for count in ticks[:8]]
             found[int(name[3:])] = (counts[3] + counts[4], sum(counts))  # idle and waiting for a disk
     return found
@@ -139,7 +139,7 @@ def _share_pct(before: tuple[int, int] | None, after: tuple[int, int] | None) ->
 def _present(sys: Path) -> int:
     """Return how many cores there are, with those that are off; the file says `0-7`."""
     last = _read(sys / _CPU_DIR / "present").strip().rpartition("-")[2]
-    return int(last) + 1 if last.isdigit() else 0
+    return int(last) + 1 if last.isdecimal() else 0
 
 
 def _clocks_mhz(proc: Path, sys: Path, cores: int) -> tuple[float | None, ...]:
@@ -148,14 +148,14 @@ def _clocks_mhz(proc: Path, sys: Path, cores: int) -> tuple[float | None, ...]:
     core = -1
     for line in _read(proc / "cpuinfo").splitlines():
         name, _, value = line.partition(":")
-        if name.strip() == "processor" and value.strip().isdigit():
+        if name.strip() == "processor" and value.strip().isdecimal():
             core = int(value)
         elif name.strip() == "cpu MHz":
             clocks[core] = float(value)
     if not clocks:
         for core in range(cores):
             khz = _read(sys / _CPU_DIR / f"cpu{core}" / "cpufreq" / "scaling_cur_freq").strip()
-            if khz.isdigit() and int(khz):
+            if khz.isdecimal() and int(khz):
                 clocks[core] = int(khz) / 1000
     return tuple(clocks.get(core) for core in range(cores))
 

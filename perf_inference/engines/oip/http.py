@@ -64,7 +64,7 @@ class HttpTransport:
         headers = {**_BINARY, _HEADER_LENGTH: str(len(encoded))} if buffers else _JSON
         body, answered = self._exchange("POST", f"{self._model}/infer", headers, [encoded, *buffers], deadline)
         length = answered.getheader(_HEADER_LENGTH)
-        if length is not None and not (length.isdigit() and int(length) <= len(body)):
+        if length is not None and not (length.isdecimal() and int(length) <= len(body)):
             raise ValueError(f"{_HEADER_LENGTH} must be at most the body's {len(body)} bytes, got '{length}'")
         view = memoryview(body)
         said, rest = (view, view[:0]) if length is None else (view[: int(length)], view[int(length) :])

@@ -10,7 +10,6 @@ but the weights; the user names their architecture. Nothing in a file is run unl
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import torch
 
 from perf_inference.engines.pytorch.archive import is_archive, read_archive
 from perf_inference.errors import ConfigError, in_one_line
+from perf_inference.files.whole import not_written, whole_file
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
 _WEIGHTS = ("state_dict", "model_state_dict", "model")
@@ -72,22 +72,22 @@ def save_checkpoint(
 
     Raises:
         ConfigError: the suffix is none of SUFFIXES, or an empty name.
+        PerfInferenceError: it cannot be written.
     """
     if path.suffix not in SUFFIXES or not architecture:
         raise ConfigError(f"a checkpoint needs an architecture and one of {', '.join(SUFFIXES)}, got '{path}'")
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     words = dict(metadata or {})
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import save  # save_file would make the file the owner's alone
+        with whole_file(path) as file:
+            if path.suffix == ".safetensors":
+                from safetensors.torch import save  # save_file would make the file the owner's alone
 
-            unfinished.write_bytes(save(tensors, {**words, "architecture": architecture}))
-        else:
-            torch.save({"architecture": architecture, "state_dict": tensors, "metadata": words}, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+                file.write(save(tensors, {**words, "architecture": architecture}))
+            else:
+                torch.save({"architecture": architecture, "state_dict": tensors, "metadata": words}, file)
+    except (OSError, RuntimeError) as error:
+        raise not_written(path, error) from error
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perf_inference import __version__
 from perf_inference.errors import RecordingError
+from perf_inference.files.whole import whole_file
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis, as_mapping
 from perf_inference.recording.analysis.chart import TimeAxis
 from perf_inference.recording.analysis.report_charts import KINDS, histograms, latency_chart, shown, track_chart
@@ -48,17 +49,9 @@ def write_report(path: Path, run: RunAnalysis) -> None:
         RecordingError: the file cannot be written.
     """
     page = report(run).encode("utf-8", "replace")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.exists() and not path.is_file():  # a pipe, a terminal
-            path.write_bytes(page)
-            return
-        try:
-            temporary.write_bytes(page)
-            os.replace(temporary, path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+        with whole_file(path) as file:
+            file.write(page)
     except OSError as error:
         raise RecordingError(f"--html {path} cannot be written: {error.strerror}") from error
 
@@ -119,7 +112,9 @@ def _head(run: RunAnalysis) -> str:
         (sum(missing) if missing else "-", "timings missing" if missing else "missing timings: not known"),
     )
     started = re.sub(
-        r"^(\d{4})(\d\d)(\d\d)_(\d\d)(\d\d)(\d\d)$", r"\1-\2-\3 \4:\5:\6", str(run.session.get("start_time", "-"))
+        r"^([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})([0-9]{2})$",
+        r"\1-\2-\3 \4:\5:\6",
+        str(run.session.get("start_time", "-")),
     )
     clocks = sorted({clock_text(node) for node in run.nodes})
     return (

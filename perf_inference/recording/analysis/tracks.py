@@ -21,8 +21,8 @@ from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.line import LineError
 
-_PART = re.compile(r".*/(host|platform|gpu\d+)$", re.DOTALL)
-_GPC = re.compile(r"gpu_gpc(\d+)_mhz")
+_PART = re.compile(r".*/(host|platform|gpu[0-9]+)$", re.DOTALL)
+_GPC = re.compile(r"gpu_gpc([0-9]+)_mhz")
 _MAX_TRACKS = 64
 _Found = dict[tuple[str, str, str], tuple["array[int]", "array[float]"]]  # (kind, host, label): times, values
 # part: key: kind, label
@@ -142,7 +142,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _number(path: Path) -> tuple[int, str]:
-    digits = re.search(r"\d+", path.name)
+    digits = re.search(r"[0-9]{1,18}", path.name)
     return int(digits[0]) if digits else 0, path.name
 
 

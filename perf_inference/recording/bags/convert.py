@@ -58,6 +58,8 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
     files, unreadable = open_damaged(source)
     try:
         about = read_metadata(source if source.is_dir() else source.parent) or Metadata()
+        if about.problem:
+            unreadable.append(about.problem)
         with part:
             copy = _Copy(files, part.writer, Contents(target.storage, part.file.name, about), about)
             copy.messages(progress, unreadable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -9,13 +10,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from mcap.exceptions import McapError
-from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex, DataEnd, Footer, Message, Schema, Statistics
-from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.stream_reader import StreamReader
 
 from perf_inference.errors import RecordingError
 from perf_inference.recording.bag_file import BagMessage, Topic, merged
 from perf_inference.recording.bags.damage import Damage
+from perf_inference.recording.bags.mcap_chunks import chunk_at, records_of
 from perf_inference.recording.bags.message_packing import unpacked
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.qos import parse_qos
@@ -45,6 +46,7 @@ class McapFile:
         self.start_ns = 0
         self._channels = _Channels()
         self._indexed = False
+        self._chunks: list[ChunkIndex] = []
         try:
             with open(self._data, "rb") as stream:
                 if stream.read(len(_MAGIC)) != _MAGIC:
@@ -94,17 +96,30 @@ class McapFile:
         return BagMessage(message.log_time, topic.name, topic.type, data, publish_ns, publish_seq)
 
     def _sorted(self) -> Iterator[BagMessage]:
+        """Yield the messages by time; a chunk is read when its time has come."""
+        waiting = sorted(
+            self._chunks, key=lambda chunk: (chunk.message_start_time, chunk.chunk_start_offset), reverse=True
+        )
+        heap: list[tuple[int, int, Any]] = []
+        number = 0
         try:
             with open(self._data, "rb") as stream:
-                for _, channel, message in SeekingReader(stream).iter_messages(log_time_order=True):
-                    yield self._message(self._channels.known[channel.id], message)
+                while waiting or heap:
+                    while waiting and (not heap or waiting[-1].message_start_time <= heap[0][0]):
+                        for record in chunk_at(stream, waiting.pop()):
+                            if isinstance(record, Message):
+                                heapq.heappush(heap, (record.log_time, number, record))
+                                number += 1
+                    if heap:
+                        message = heapq.heappop(heap)[2]
+                        yield self._message(self._channels.known[message.channel_id], message)
         except _DAMAGE as error:
             raise RecordingError(f"{self.path} is damaged or was cut off: {_text(error)}") from error
 
     def _read_summary(self, stream: IO[bytes]) -> bool:
         """Take topics and counts from the summary, record by record; return whether it has an index of the chunks."""
         found = _Channels()
-        indexed = False
+        chunks: list[ChunkIndex] = []
         statistics: Statistics | None = None
         try:
             stream.seek(-_FOOTER_BYTES, os.SEEK_END)
@@ -115,7 +130,8 @@ class McapFile:
             for record in StreamReader(stream, skip_magic=True, record_size_limit=_size(stream)).records:
                 if isinstance(record, Statistics):
                     statistics = record
-                indexed = indexed or isinstance(record, ChunkIndex)
+                if isinstance(record, ChunkIndex):
+                    chunks.append(record)
                 found.add(record)
         except _DAMAGE:  # the end is missing
             return False
@@ -124,7 +140,8 @@ class McapFile:
         found.counted = statistics.channel_message_counts
         self._channels = found
         self.start_ns = statistics.message_start_time
-        return indexed
+        self._chunks = chunks
+        return bool(chunks)
 
     def _scan(self) -> None:
         counts: dict[int, int] = {}
@@ -189,11 +206,10 @@ def _records(stream: IO[bytes], damage: Damage) -> Iterator[Any]:
 def _inside(chunk: Chunk, name: str, damage: Damage) -> list[Any]:
     """Return a chunk's records; the next chunk begins where it ends, so that damage in it stays in it."""
     try:
-        records: list[Any] = breakup_chunk(chunk, validate_crc=True)
+        return records_of(chunk)
     except _DAMAGE as error:
         damage.add(f"{name}: {_text(error)}")
         return []
-    return records
 
 
 def _definition(schema: Any) -> Definition | None:

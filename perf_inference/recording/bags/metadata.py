@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from perf_inference.files.bounded_yaml import MOST_BYTES, read_yaml
 from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.qos import Qos, format_qos, parse_qos, qos_profiles
 
@@ -26,6 +27,7 @@ class Metadata:
     ros_distro: str = ""
     custom_data: dict[str, str] = field(default_factory=dict)
     topics: dict[tuple[str, str], tuple[tuple[Qos, ...], str | None]] = field(default_factory=dict)  # by name and type
+    problem: str = ""  # why the file is not used
 
     def completed(self, topic: Topic) -> Topic:
         """Return the topic with what its file does not tell (older storages have no QoS, or no type hash)."""
@@ -34,20 +36,52 @@ class Metadata:
 
 
 def read_metadata(folder: Path) -> Metadata | None:
-    """Return what the folder's `metadata.yaml` says; None: there is none, or it cannot be read as one."""
+    """Return what the folder's `metadata.yaml` says, or why it cannot be used; None: there is none."""
+    path = folder / FILE_NAME
     try:
-        text = (folder / FILE_NAME).read_text(encoding="utf-8", errors="replace")
-        about = yaml.safe_load(text)[_KEY]
-        topics = dict(_topic(entry["topic_metadata"]) for entry in about.get("topics_with_message_count") or ())
-        custom = about.get("custom_data")
-        return Metadata(
-            compression_mode=str(about.get("compression_mode") or "").lower(),
-            ros_distro=str(about.get("ros_distro") or ""),
-            custom_data={str(key): str(value) for key, value in custom.items()} if isinstance(custom, dict) else {},
-            topics=topics,
-        )
-    except (OSError, yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError):
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode(errors="replace")
+        return _metadata(read_yaml(text))
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        return Metadata(problem=f"{path} is not used: it cannot be read: {error.strerror}")
+    except ValueError as error:  # YamlError too
+        return Metadata(problem=f"{path} is not used: it must be rosbag2's metadata: {error}")
+
+
+def _metadata(content: Any) -> Metadata:
+    """Return what is of use of a file's content.
+
+    Raises:
+        ValueError: it is no metadata.
+    """
+    about = _mapping(content, "the file").get(_KEY)
+    about = _mapping(about, _KEY)
+    entries = about.get("topics_with_message_count") or []
+    if not isinstance(entries, list):
+        raise ValueError(f"topics_with_message_count must be a list, got {type(entries).__name__}")
+    custom = about.get("custom_data")
+    return Metadata(
+        compression_mode=_word(about, "compression_mode").lower(),
+        ros_distro=_word(about, "ros_distro"),
+        custom_data={str(key): str(value) for key, value in custom.items()} if isinstance(custom, dict) else {},
+        topics=dict(_topic(_mapping(entry, "a topic").get("topic_metadata")) for entry in entries),
+    )
+
+
+def _mapping(value: Any, name: str) -> Mapping[Any, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be names and values, got {'nothing' if value is None else type(value).__name__}")
+    return value
+
+
+def _word(about: Mapping[Any, Any], key: str) -> str:
+    """Return a word; empty: none."""
+    value = about.get(key)
+    if isinstance(value, list | dict):
+        raise ValueError(f"{key} must be a word, got a {type(value).__name__}")
+    return "" if value is None else str(value)
 
 
 class Contents:
@@ -123,7 +157,8 @@ def _dump(about: dict[str, Any]) -> str:
     return yaml.dump(about, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-def _topic(about: Any) -> tuple[tuple[str, str], tuple[tuple[Qos, ...], str | None]]:
+def _topic(content: Any) -> tuple[tuple[str, str], tuple[tuple[Qos, ...], str | None]]:
+    about = _mapping(content, "topic_metadata")
     given = about.get("offered_qos_profiles")
     qos = parse_qos(given) if isinstance(given, str) else qos_profiles(given)
-    return (str(about["name"]), str(about["type"])), (qos, about.get("type_description_hash") or None)
+    return (_word(about, "name"), _word(about, "type")), (qos, _word(about, "type_description_hash") or None)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import zstandard
 
 from perf_inference.errors import RecordingError
 from perf_inference.recording.bag_file import BagFile, BagMessage
+
+_MOST_BYTES, _MOST_TIMES = 1 << 28, 1000  # that it unpacks to, and of its own size: more is made to fill a disk
 
 
 class PackedFile:
@@ -28,7 +32,7 @@ class PackedFile:
         try:
             with open(path, "rb") as source, open(copy, "wb") as sink:
                 try:
-                    zstandard.ZstdDecompressor().copy_stream(source, sink)
+                    self._damage = _unpack(source, sink)
                 except zstandard.ZstdError as error:
                     self._damage = str(error)
             self._file = open_file(path, copy)
@@ -59,3 +63,14 @@ class PackedFile:
     def _raise_damage(self) -> None:
         if self._damage:
             raise RecordingError(f"{self.path} is damaged or was cut off: {self._damage}")
+
+
+def _unpack(source: IO[bytes], sink: IO[bytes]) -> str:
+    """Copy what is within; return why not all of it, if so."""
+    left = max(_MOST_BYTES, _MOST_TIMES * os.fstat(source.fileno()).st_size)
+    for chunk in zstandard.ZstdDecompressor().read_to_iter(source):
+        left -= len(chunk)
+        if left < 0:
+            return f"it unpacks to more than {_MOST_TIMES} times its own size"
+        sink.write(chunk)
+    return ""

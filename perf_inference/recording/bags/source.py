@@ -15,6 +15,7 @@ from glob import glob
 from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.files.names import NaturalKey, natural_key
 from perf_inference.recording.bag_file import BagFile, BagMessage, merged
 from perf_inference.recording.bags.mcap_file import McapFile
 from perf_inference.recording.bags.metadata import read_metadata
@@ -25,7 +26,7 @@ from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LINES = (".jsonl", ".jsonl.zst")
-_SEGMENT = re.compile(r"topics_\d+\.jsonl(\.zst)?$")
+_SEGMENT = re.compile(r"topics_[0-9]+\.jsonl(\.zst)?$")
 _RECORDING = "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl"
 _EXPECTED = f"{_RECORDING}, or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
 
@@ -44,8 +45,10 @@ class Bag:
         return sum(topic.count for topic in self.topics)
 
     def problems(self) -> list[str]:
-        """Return a sentence about each kind of lines that are skipped, file by file."""
-        return [
+        """Return a sentence about what is not used of the metadata, and each kind of lines that are skipped."""
+        about = read_metadata(self.path if self.path.is_dir() else self.path.parent)
+        metadata = [about.problem] if about is not None and about.problem else []
+        return metadata + [
             f"{file.path.name}: {said}"
             for file in self._files
             if isinstance(file, JsonlFile)
@@ -178,9 +181,9 @@ def _open_file(path: Path) -> BagFile:
 def _open_content(path: Path, data: Path) -> BagFile:
     """Open a file whose content is at `data`."""
     about = read_metadata(path.parent)
-    packed = None if about is None else about.compression_mode == "message"
+    packed = None if about is None or about.problem else about.compression_mode == "message"
     return (McapFile if data.suffix == ".mcap" else SqliteFile)(path, data, packed)
 
 
-def _natural(path: Path) -> list[str | int]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+def _natural(path: Path) -> NaturalKey:
+    return natural_key(path.name)

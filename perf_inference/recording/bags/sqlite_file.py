@@ -10,16 +10,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from perf_inference.errors import RecordingError
+from perf_inference.errors import RecordingError, in_one_line
 from perf_inference.recording.bag_file import BagMessage, Topic, merged
 from perf_inference.recording.bags.damage import Damage
 from perf_inference.recording.bags.message_packing import unpacked
+from perf_inference.recording.bags.sqlite_guard import Budget, check_journal, check_tables, connect
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.qos import parse_qos
 
 PUBLICATIONS = "perf_inference_publications"  # our own table: what rosbag2's messages have no column for
 _SIDE_FILES = ("-wal", "-journal")  # what is in them is not in the file yet
 _LAST_ID = (1 << 63) - 1
+# What damaged pages make of SQLite and of Python's module: an id that is no number, a value that has no room, ...
+_DAMAGE = (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError, MemoryError)
 
 
 class SqliteFile:
@@ -53,15 +56,19 @@ class SqliteFile:
                 self._copy = tempfile.TemporaryDirectory(prefix="perf_inference_")
                 for file in (data, *side_files):
                     shutil.copyfile(file, Path(self._copy.name, file.name))
+                    if file.name.endswith("-journal"):
+                        check_journal(Path(self._copy.name, file.name))
                 self._uri = Path(self._copy.name, data.name).as_uri()
+            self._size_bytes = sum(file.stat().st_size for file in (data, *side_files))
             with closing(self._connect()) as database:
+                check_tables(database, ("topics", "messages", "message_definitions", PUBLICATIONS))
                 self._topics = _topics(database)
                 self._publications = bool(_columns(database, PUBLICATIONS))
                 self.start_ns = _start_ns(database)
-        except (sqlite3.Error, OSError) as error:
+        except (*_DAMAGE, OSError) as error:
             self.close()
             raise RecordingError(
-                f"{path} must be a rosbag2 sqlite3 file, but cannot be read as one: {error}"
+                f"{path} must be a rosbag2 sqlite3 file, but cannot be read as one: {_said(error)}"
             ) from error
         self.topics = merged(self._topics.values())
 
@@ -75,9 +82,11 @@ class SqliteFile:
             with closing(self._connect()) as database:
                 for row in database.execute(f"{self._select()} ORDER BY timestamp, messages.id"):
                     if row[1] in self._topics:
+                        if wrong := _wrong(row):
+                            raise sqlite3.DatabaseError(wrong)
                         yield self._message(row)
-        except sqlite3.Error as error:
-            raise RecordingError(f"{self.path} is damaged: {error}") from error
+        except _DAMAGE as error:
+            raise RecordingError(f"{self.path} is damaged: {_said(error)}") from error
 
     def stored(self) -> Iterator[BagMessage]:
         """Yield the messages as they were written.
@@ -86,10 +95,14 @@ class SqliteFile:
             RecordingError: at the end, when parts of it are damaged.
         """
         damage = Damage()
-        with closing(self._connect()) as database:
-            start: int | None = -_LAST_ID - 1
-            while start is not None:
-                start = yield from self._stored_from(database, start, damage)
+        try:
+            budget = Budget(self._size_bytes)
+            with closing(self._connect(budget)) as database:
+                start: int | None = -_LAST_ID - 1
+                while start is not None:
+                    start = yield from self._stored_from(database, start, damage, budget)
+        except _DAMAGE as error:
+            damage.add(_said(error))
         damage.check(self.path)
 
     def close(self) -> None:
@@ -99,30 +112,27 @@ class SqliteFile:
             self._copy = None
 
     def _stored_from(
-        self, database: sqlite3.Connection, start: int, damage: Damage
+        self, database: sqlite3.Connection, start: int, damage: Damage, budget: Budget
     ) -> Generator[BagMessage, None, int | None]:
         """Yield the messages from an id on; return where to go on after damage."""
         try:
             for row in database.execute(f"{self._select()} WHERE messages.id >= ? ORDER BY messages.id", (start,)):
-                if row[0] < start:
+                if type(row[0]) is not int or row[0] < start:
                     raise sqlite3.DatabaseError("the ids are not in order")
                 start = row[0] + 1
-                if not isinstance(row[2], int) or isinstance(row[3], (int, float)):
-                    damage.add(f"message {row[0]} has no time, or no contents")
+                if wrong := _wrong(row):
+                    damage.add(wrong)
                 elif row[1] in self._topics:
                     yield self._message(row)
                 else:
                     damage.add(f"message {row[0]} belongs to topic {row[1]}, which is not described")
-        except sqlite3.Error as error:
-            damage.add(f"message {start}: {error}")
-            return self._readable_after(database, start)
+        except _DAMAGE as error:
+            damage.add(f"message {start}: {_said(error)}")
+            return self._readable_after(database, start, budget)
         return None
 
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._uri, uri=True)
-        database.execute("PRAGMA writable_schema=ON")  # else a file that was cut off is not opened; nothing is written
-        database.text_factory = lambda text: text.decode(errors="replace")
-        return database
+    def _connect(self, budget: Budget | None = None) -> sqlite3.Connection:
+        return connect(self._uri, self._size_bytes, budget or Budget(self._size_bytes))
 
     def _select(self) -> str:
         if self._publications:
@@ -140,16 +150,18 @@ class SqliteFile:
         data = unpacked(data or b"", topic.encoding, self._packed)
         return BagMessage(t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
 
-    def _readable_after(self, database: sqlite3.Connection, damaged: int) -> int | None:
+    def _readable_after(self, database: sqlite3.Connection, damaged: int, budget: Budget) -> int | None:
         """Return where reading can go on: a page holds the messages of a range of ids, and only some are damaged."""
 
         def readable(start: int) -> bool:
             query = f"{self._select()} WHERE messages.id >= ? ORDER BY messages.id LIMIT 1"
+            if budget.spend():
+                return False
             try:
                 row = database.execute(query, (start,)).fetchone()
-            except sqlite3.Error:
+            except _DAMAGE:
                 return False
-            return row is None or row[0] >= start
+            return row is None or (type(row[0]) is int and row[0] >= start)
 
         step = 1
         while not readable(damaged + step):
@@ -184,7 +196,8 @@ def _columns(database: sqlite3.Connection, table: str) -> set[str]:
 
 def _counts(database: sqlite3.Connection) -> dict[int, int]:
     try:
-        return dict(database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id"))
+        rows = database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id")
+        return {key: count for key, count in rows if type(key) is int}
     except sqlite3.Error:  # damaged: `stored` reports it
         database.execute("SELECT topic_id FROM messages LIMIT 0")
         return {}
@@ -199,6 +212,22 @@ def _definitions(database: sqlite3.Connection) -> dict[str, Definition]:
     }
 
 
+def _wrong(row: Any) -> str:
+    """Return what is wrong with a row of messages: SQLite lets every column hold every type."""
+    key, _, t_ns, data, publish_ns, publish_seq = row
+    if type(t_ns) is not int or not isinstance(data, bytes | str | None):
+        return f"message {key} has no time, or no contents"
+    if not isinstance(publish_ns, int | None) or not isinstance(publish_seq, int | None):
+        return f"message {key} has a time of publication or a number that is none"
+    return ""
+
+
+def _said(error: BaseException) -> str:
+    if str(error) == "interrupted":
+        return "reading it takes more steps than a file of its size can need"
+    return in_one_line(error)
+
+
 def _text(value: Any) -> str:
     """Return what should be a text: SQLite lets every column hold every type."""
     return value if isinstance(value, str) else "" if value is None else str(value)
@@ -206,6 +235,7 @@ def _text(value: Any) -> str:
 
 def _start_ns(database: sqlite3.Connection) -> int:
     try:
-        return database.execute("SELECT min(timestamp) FROM messages").fetchone()[0] or 0
+        first = database.execute("SELECT min(timestamp) FROM messages").fetchone()[0]
     except sqlite3.DatabaseError:
         return 0
+    return first if type(first) is int else 0

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
+import re
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.files.whole import claimed, sync_folder, whole_file
 from perf_inference.recording.bags.bag_writer import BagWriter, open_writer
 from perf_inference.recording.bags.metadata import FILE_NAME, file_text
 
 STORAGES = {"mcap": ".mcap", "sqlite3": ".db3"}
 _FILES = {".jsonl": "jsonl", ".mcap": "mcap", ".db3": "sqlite3"}
+_METADATA = re.compile(rf"\.{re.escape(FILE_NAME)}\.[0-9]+\.part")  # not complete
 _OTHER_FILES = (".bag", ".csv", ".gz", ".json", ".tar", ".txt", ".yaml", ".yml", ".zip", ".zst", ".zstd")
 
 
@@ -47,7 +50,10 @@ def target_of(path: Path, storage: str | None = None) -> Target:
 
 
 class Part:
-    """The target as long as it is not complete: under a name of its own, removed when something goes wrong."""
+    """The target as long as it is not complete: under a name of its own, removed when something goes wrong.
+
+    What a conversion that was killed has left there is removed by the next one to the same target.
+    """
 
     def __init__(self, target: Target, source: Path) -> None:
         """Check that the target can be made.
@@ -60,15 +66,23 @@ class Part:
         self._path = target.path.with_name(f"{target.path.name}.part")
         self.file = self._path / f"{target.path.name}_0{STORAGES[target.storage]}" if target.folder else self._path
         self.writer: BagWriter
-        _check(target, source, self._path)
+        self._claim = ExitStack()
+        _check(target, source)
 
     def __enter__(self) -> Part:
+        left = self._claim.enter_context(claimed(self._target.path))
         try:
+            if left:
+                self._remove()
+            if os.path.lexists(self._path):
+                raise ConfigError(f"'{self._path}' is there, and is not known to be left of a conversion; move it away")
             if self._target.folder:
                 self._path.mkdir()
             self.writer = open_writer(self.file, self._target.storage)
-        except BaseException:
-            self._remove()
+        except BaseException as error:
+            if not isinstance(error, ConfigError):
+                self._remove()
+            self._claim.close()
             raise
         return self
 
@@ -78,31 +92,36 @@ class Part:
         if kind is not None:
             self.writer.abort()
             self._remove()
+        self._claim.close()
 
     def complete(self, about: dict[str, Any]) -> None:
         """Close the file and give the target its name; a folder's metadata comes last."""
         self.writer.close(about)
         self.bytes = self.file.stat().st_size
         if self._target.folder:
-            beside = self._path / f"{FILE_NAME}.part"
-            beside.write_text(file_text(about), encoding="utf-8")
-            _sync(beside)
-            beside.rename(self._path / FILE_NAME)
-            _sync(self._path)
+            with whole_file(self._path / FILE_NAME) as file:
+                file.write(file_text(about).encode())
         if os.path.lexists(self._target.path):
             raise RecordingError(f"'{self._target.path}' has come into being meanwhile; it was left as it is")
         self._path.rename(self._target.path)
-        _sync(self._target.path.parent)
+        sync_folder(self._target.path.parent)
 
     def _remove(self) -> None:
-        if self._target.folder:
-            shutil.rmtree(self._path, ignore_errors=True)
-        else:
+        """Remove what a conversion makes, and nothing else."""
+        if self._path.is_symlink() or self._path.is_dir() != self._target.folder:
+            return
+        if not self._target.folder:
             for suffix in ("", "-journal"):
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            return
+        for file in list(self._path.iterdir()):
+            if file.name in (FILE_NAME, self.file.name, f"{self.file.name}-journal") or _METADATA.fullmatch(file.name):
+                file.unlink()
+        with suppress(OSError):  # something else is in it
+            self._path.rmdir()
 
 
-def _check(target: Target, source: Path, part: Path) -> None:
+def _check(target: Target, source: Path) -> None:
     path, parent = target.path, target.path.parent
     real = source.resolve()
     if real.is_dir() and real in (path.resolve(), *path.resolve().parents):
@@ -113,13 +132,3 @@ def _check(target: Target, source: Path, part: Path) -> None:
         raise ConfigError(f"DST must be in a folder that is there, but '{parent}' is none")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(f"DST must be in a folder that can be written, but '{parent}' cannot")
-    if os.path.lexists(part):
-        raise ConfigError(f"'{part}' is there: another conversion is at work, or was killed; if so, remove it")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

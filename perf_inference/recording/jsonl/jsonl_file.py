@@ -73,7 +73,9 @@ class JsonlFile:
             except InputError as error:
                 self._refused[str(error)] = self._refused.get(str(error), 0) + 1
                 continue
-            publish_ns, publish_seq = record.get("publish_t"), record.get("publish_seq")
+            publish_ns, publish_seq = (
+                number if type(number := record.get(key)) is int else None for key in ("publish_t", "publish_seq")
+            )
             yield BagMessage(about.t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
 
     def close(self) -> None:

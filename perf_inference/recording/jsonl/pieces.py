@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -19,6 +21,9 @@ _START = re.compile(rb'\{"(?:seq":\d|record":")')
 _END = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 _OURS = (b'{"seq":', b'{"record":')
 _TOLD = 200  # bytes that are kept of what is no line
+_MOST_STARTS = 1_000_000  # of lines within a damaged one
+_SUMMED_BYTES = 1 << 30  # of a file, to find whole lines within damaged ones: a second's work,
+_SUMMED_TIMES = 16  # and so many times what was read
 
 
 class Piece(NamedTuple):
@@ -37,14 +42,23 @@ def pieces(path: Path) -> Iterator[Piece]:
     Raises:
         RecordingError: the file cannot be read.
     """
+    work = _Work()
     try:
         for stretch in stretches(path):
+            work.left += _SUMMED_TIMES * len(stretch.text)
             if _is_whole(stretch.text):
                 yield Piece(stretch.text, stretch.at)
             else:
-                yield from _within(stretch)
+                yield from _within(stretch, work)
     except CutError as error:
         yield Piece(str(error).encode(), 0, CUT)
+
+
+@dataclass
+class _Work:
+    """How many bytes may still be summed up: text can be made so that every beginning fits every end."""
+
+    left: int = _SUMMED_BYTES
 
 
 def _is_whole(text: bytes) -> bool:
@@ -55,10 +69,10 @@ def _is_whole(text: bytes) -> bool:
     return True
 
 
-def _within(stretch: Stretch) -> Iterator[Piece]:
+def _within(stretch: Stretch, work: _Work) -> Iterator[Piece]:
     """Yield the pieces of a line that is not whole as it stands."""
     text, done = stretch.text, 0
-    for start, end in _found(text):
+    for start, end in _found(text, work):
         if start > done:
             yield _faulty(stretch, done, start)
         yield Piece(text[start:end] + b"\n", stretch.at + start)
@@ -67,13 +81,16 @@ def _within(stretch: Stretch) -> Iterator[Piece]:
         yield _faulty(stretch, done, len(text))
 
 
-def _found(text: bytes) -> Iterator[tuple[int, int]]:
+def _found(text: bytes, work: _Work) -> Iterator[tuple[int, int]]:
     """Yield where the whole lines within lie, without their newlines."""
-    starts, done = [match.start() for match in _START.finditer(text)], 0
+    starts, done = [match.start() for match in islice(_START.finditer(text), _MOST_STARTS)], 0
     view = memoryview(text)
     for match in _END.finditer(text) if starts else ():
         end, checksum = match.start(), int(match[1], 16)
         for start in reversed(starts[bisect_left(starts, done) : bisect_left(starts, end)]):
+            work.left -= end - start
+            if work.left < 0:
+                return
             if crc32(view[start:end]) == checksum:
                 yield start, match.end()
                 done = match.end()

@@ -5,6 +5,7 @@ Memory stays bounded: a hole of zeros, or a text without an end, comes in severa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -14,8 +15,10 @@ import zstandard
 from perf_inference.errors import RecordingError
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 12  # 4 KiB of zstd come to 128 MiB at most
-_LONGEST = 1 << 30  # a line that is longer is none of ours
+_CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 10  # 1 KiB of zstd comes to 32 MiB at most
+_LONGEST = 1 << 27  # a line that is longer is none of ours
+_LEAST_LINES = 1000
+_MOST_BYTES, _MOST_TIMES = 1 << 28, 1000  # that a file unpacks to, and of its own size: more is made to fill a memory
 
 
 class Stretch(NamedTuple):
@@ -78,9 +81,11 @@ def _split(chunks: Iterator[bytes]) -> Iterator[Stretch]:
         if (end := rest.rfind(b"\0") + 1) or size > _LONGEST:  # no line of ours goes on through this
             text = b"".join(held)
             end = len(text) - len(rest) + end if end else len(text)
-            yield Stretch(at, text[:end], begins)
-            at, begins, held = at + end, False, [text[end:]]
-            size = len(held[0])
+            part, left = text[:end], text[end:]
+            del text, rest  # what is looked at is here once
+            held[:] = [left]
+            yield Stretch(at, part, begins)
+            at, begins, size = at + end, False, len(left)
     if text := b"".join(held):
         yield Stretch(at, text, begins, last=True)
     if cut is not None:
@@ -90,6 +95,8 @@ def _split(chunks: Iterator[bytes]) -> Iterator[Stretch]:
 def _unpacked(stream: IO[bytes]) -> Iterator[bytes]:
     """Yield what is within the frames, to the last byte that can be had."""
     frame, rest = 0, b""  # where the frame begins, and what was read of it
+    size = os.fstat(stream.fileno()).st_size
+    left, lines = max(_MOST_BYTES, _MOST_TIMES * size), _LEAST_LINES + size  # a line's checksum alone takes four bytes
     while rest or (rest := stream.read(_PACKED_CHUNK)):
         unpacker, read = zstandard.ZstdDecompressor().decompressobj(), frame
         while not unpacker.eof:
@@ -101,6 +108,9 @@ def _unpacked(stream: IO[bytes]) -> Iterator[bytes]:
                 yield from _last_of(stream, frame, read)
                 raise CutError(f"the zstd file is damaged near byte {read}: {error}") from error
             read, rest = read + len(rest), b""
+            left, lines = left - len(text), lines - text.count(b"\n")
+            if left < 0 or lines < 0:
+                raise CutError(f"the zstd file unpacks to more than a recording can be, near byte {read}")
             if text:
                 yield text
         rest = unpacker.unused_data

@@ -22,7 +22,7 @@ from perf_inference.telemetry.host import describe_host
 ACCESS = {"owner": 0o700, "group": 0o750, "everybody": 0o755}
 """Mode of a run's directory; its files are as readable as it is."""
 TIME_FORMAT = "%Y%m%d_%H%M%S"
-_TOPICS = re.compile(r"topics_(\d+)\.jsonl(\.zst)?$")
+_TOPICS = re.compile(r"topics_([0-9]{1,18})\.jsonl(\.zst)?$")
 _SESSION = "session.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
@@ -44,7 +44,7 @@ class Session:
             ConfigError: a name or time that cannot be one, or a directory that cannot be written.
         """
         time_ = start_time or time.strftime(TIME_FORMAT)
-        if not re.fullmatch(r"\d{8}_\d{6}", time_):
+        if not re.fullmatch(r"[0-9]{8}_[0-9]{6}", time_):
             raise ConfigError(f"start_time must be YYYYmmdd_HHMMSS or empty for now, got '{start_time}'")
         if not re.fullmatch(r"[\w.-]+", session):
             raise ConfigError(f"session must be a name of letters, digits, '_', '-' and '.', got '{session}'")

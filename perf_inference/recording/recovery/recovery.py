@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import IO
 
 import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.files.names import NaturalKey, natural_key
+from perf_inference.files.whole import claimed, sync_folder, whole_file
 from perf_inference.recording.recovery.loss import Start, starts
 from perf_inference.recording.recovery.repair import Repair
 from perf_inference.recording.recovery.survey import Survey, survey, walk
 from perf_inference.recording.recovery.timings_survey import TimingsSurvey, survey_timings, timing_pieces
 
-_SEGMENT = re.compile(r"(topics_\d+\.jsonl)(\.zst)?$")
+_SEGMENT = re.compile(r"(topics_[0-9]+\.jsonl)(\.zst)?$")
 _TIMINGS = re.compile(r"performance_timings_.*\.jsonl$")
 _KEPT = re.compile(r"(session|performance_summary_.*)\.json$")  # of a run's directory, as they are
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
@@ -63,20 +67,46 @@ class Recovery:
         for path in plan:
             if path.exists():
                 raise ConfigError(f"--out must name something new, but {path} is there; nothing was written")
+        try:
+            if out.exists() or not self.source.is_dir():
+                self._write(plan)
+            else:
+                self._write_folder(plan, out)
+        except OSError as error:
+            raise RecordingError(f"{out} cannot be written: {error.strerror}; name another place: --out") from error
+        return list(plan)
+
+    def _write_folder(self, plan: dict[Path, Survey | TimingsSurvey | Path], out: Path) -> None:
+        """Write a new folder, which is there when it is complete."""
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(f"{out.name}.part")
+        with claimed(out) as left:
+            if left:  # by one that was killed: all in it is of these names
+                _remove(part, [part / path.name for path in plan])
+            if os.path.lexists(part):
+                raise ConfigError(f"'{part}' is there, and is not known to be left of a recovery; move it away")
+            part.mkdir()
+            try:
+                self._write({part / path.name: each for path, each in plan.items()})
+                part.rename(out)
+            except BaseException:
+                _remove(part, ())
+                raise
+        sync_folder(out.parent)
+
+    def _write(self, plan: dict[Path, Survey | TimingsSurvey | Path]) -> None:
         made: list[Path] = []
         try:
             for path, each in plan.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with _created(path, made) as stream:
+                with whole_file(path) as file, _packing(file, path) as stream:
                     for line in self._lines(each):
                         stream.write(line)
-        except BaseException as error:
+                made.append(path)
+        except BaseException:
             for path in made:
                 path.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise RecordingError(f"{out} cannot be written: {error.strerror}; name another place: --out") from error
             raise
-        return made
 
     def _plan(self, out: Path) -> dict[Path, Survey | TimingsSurvey | Path]:
         """Return the files to be made, and of what each."""
@@ -149,16 +179,27 @@ def _surveys(files: list[Path]) -> list[Survey]:
     return list(best.values())
 
 
-def _natural(path: Path) -> list[str | int]:
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+def _natural(path: Path) -> NaturalKey:
+    return natural_key(path.name)
 
 
 @contextmanager
-def _created(path: Path, made: list[Path]) -> Iterator[IO[bytes]]:
-    with open(path, "xb") as file:
-        made.append(path)
-        if path.suffix == ".zst":
-            with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
-                yield stream
-        else:
-            yield file
+def _packing(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """Give what writes to the file, within zstd if it is named so."""
+    if path.suffix == ".zst":
+        with zstandard.ZstdCompressor().stream_writer(file, closefd=False) as stream:
+            yield stream
+    else:
+        yield file
+
+
+def _remove(folder: Path, files: Iterable[Path]) -> None:
+    """Remove these files and what was not complete of them, and the folder if it is empty then."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in files:
+        path.unlink(missing_ok=True)
+        for left in folder.glob(f".{escape(path.name)}.*.part"):
+            left.unlink()
+    with suppress(OSError):
+        folder.rmdir()

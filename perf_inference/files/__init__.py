@@ -1,0 +1,1 @@
+"""Files from anywhere, read within bounds; and files of ours, written whole or not at all."""
