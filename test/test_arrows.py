@@ -17,6 +17,7 @@ ROS = {
 # room: what it may import of the package
 ALLOWED = {
     "errors": set(),
+    "search_path": set(),
     "domain": set(),
     "middleware": set(),
     "shared_memory": set(),
@@ -31,13 +32,13 @@ ALLOWED = {
     "graph": {"errors", "environment"},
     "supervisor": {"environment", "errors"},
     "testing": {"errors", "measure", "engines"},
-    "building": {"errors", "measure", "engines"},
+    "building": {"errors", "measure", "engines", "search_path"},
     "serving": {"errors", "measure", "engines", "building"},
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "environment", "shared_memory"},
     "nodes": {
         "errors", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment", "graph",
-        "domain", "shared_memory", "doctor", "building",
+        "domain", "shared_memory", "doctor", "building", "search_path",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them

@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-from perf_inference import environment, shared_memory
+from perf_inference import environment, search_path, shared_memory
 from perf_inference.commands.stopping import StopFlag
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
@@ -88,7 +88,8 @@ def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, 
 
 def child_environment() -> dict[str, str]:
     """Return the environment of the nodes' processes."""
-    return {**os.environ, environment.SUPERVISED: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    own = {environment.SUPERVISED: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **search_path.of_children(os.environ), **own}
 
 
 def say(line: str) -> None:

@@ -25,6 +25,7 @@ from rclpy.signals import SignalHandlerOptions
 from perf_inference import environment
 from perf_inference.environment import SUPERVISED
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
+from perf_inference.search_path import leave_working_directory
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PR_SET_PDEATHSIG = 1
@@ -52,6 +53,7 @@ class RunnableNode(Node):
 
 def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
+    leave_working_directory()
     stop = _Stop()
     try:
         return _run(factories, args, stop)
