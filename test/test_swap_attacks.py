@@ -117,6 +117,28 @@ def test_a_pickle_is_not_read_for_a_peer(
     assert node.alive
 
 
+@pytest.mark.torch
+def test_a_pickle_that_was_read_at_the_start_is_not_read_again_for_a_peer(
+    ros: Ros, start_node: Start, tmp_path: Path
+) -> None:
+    torch = pytest.importorskip("torch")
+    ran, model = tmp_path / "ran", tmp_path / "a.pt"
+    content = torch.load(MODELS / "policy.pt", weights_only=True)
+    torch.save({**content, "extra": Evil(ran)}, model)
+    tuner = Tuner(ros, "policy_node")
+    node = start_node("policy_node", "-p", f"model:={model}", "-p", "allow_pickle:=true", "-p", "threads:=1")
+    assert ros.spin_until(lambda: tuner.statuses, 120), node.output()
+    assert ran.exists()  # as the user said
+    ran.unlink()
+    for wish in ({"precision": "fp16"}, {"runtime": "torch"}, {"device": "cpu"}, {"model": f"{tmp_path}/./a.pt"}):
+        assert "can hold code" in tuner.set(**wish)[0]
+    assert tuner.set(model="policy") == [""]
+    assert tuner.wait()[0]
+    assert "can hold code" in tuner.set(model=str(model))[0]
+    assert tuner.wait() == (True, RUNNING)
+    assert not ran.exists()
+
+
 ADDRESSES = (
     "http://127.0.0.1:{port}/a", "grpc://127.0.0.1:{port}/a", "https://127.0.0.1:{port}/a", "grpcs://127.0.0.1:{port}/a",
     "http://localhost:{port}/a", "http://[::ffff:127.0.0.1]:{port}/a", "http://server:8080@127.0.0.1:{port}/a",
@@ -238,7 +260,7 @@ def test_a_trial_finds_no_networks_in_the_working_directory(tmp_path: Path, monk
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("", *filter(None, (os.environ.get("PYTHONPATH"),)))))
     try_out("a.onnx", runs=1)
     if find_spec("torch") is not None:
-        shutil.copy(MODELS / "policy.safetensors", trap / "b.safetensors")
+        shutil.copy(MODELS / "detector.safetensors", trap / "b.safetensors")
         with pytest.raises(PerfInferenceError, match="'evil' is not registered"):
             try_out("b.safetensors", options=Options(architecture="evil"), runs=1)
     assert not ran.exists()

@@ -42,7 +42,7 @@ class Tuner:
         return [Parameter.from_parameter_msg(_named(n, v)).value for n, v in zip(names, answer.values, strict=True)]
 
     def wait(self) -> tuple[bool, str]:
-        answer = self.ros.call(Trigger, f"/{self.node}/swap_wait", Trigger.Request(), timeout_s=60)
+        answer = self.ros.call(Trigger, f"/{self.node}/swap_wait", Trigger.Request(), timeout_s=120)
         return answer.success, answer.message
 
     def values(self) -> dict[str, Any]:
