@@ -99,7 +99,10 @@ def _copy_all(
     def take(real: Path, copy: Path, why: str) -> str:
         copies.append(copy)
         sha256 = _copy(real, copy, cancelled)
-        why = why or who_can_change(real)
+        try:
+            why = why or who_can_change(real)
+        except OSError as error:  # it has gone meanwhile
+            raise ConfigError(f"'{shown(real)}' cannot be looked at: {error.strerror or error}") from error
         if why and sha256 not in allowed.hashes:
             raise allowed.refuse_content(permit, real, sha256, why)
         return sha256
