@@ -13,6 +13,7 @@ from typing import NoReturn
 from perf_inference import __version__
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 from perf_inference.printable import guard_this_process, printable
+from perf_inference.search_path import leave_working_directory
 
 COMMANDS = {
     "analyze": "the figures of a recorded run, also while it is written, and a report as one HTML file",
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def entry() -> None:
     """Run one command and exit with its status, without the 0.3 s that the interpreter takes to tear down rclpy."""
     guard_this_process()
+    leave_working_directory()
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -19,6 +19,7 @@ ALLOWED = {
     "errors": set(),
     "printable": set(),
     "private_files": set(),
+    "search_path": set(),
     "domain": set(),
     "child_process": set(),
     "middleware": {"private_files"},
@@ -36,14 +37,14 @@ ALLOWED = {
     "graph": {"environment", "errors", "files", "private_files"},
     "supervisor": {"environment", "errors"},
     "testing": {"engines", "errors", "measure"},
-    "building": {"child_process", "engines", "errors", "files", "measure", "private_files"},
+    "building": {"child_process", "engines", "errors", "files", "measure", "private_files", "search_path"},
     "serving": {"errors", "measure", "engines", "building"},
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "environment", "shared_memory", "printable"},
     "nodes": {
         "errors", "files", "measure", "engines", "tasks", "telemetry", "recording", "demo", "pipeline", "environment",
         "graph", "domain", "shared_memory", "doctor", "building", "safety", "child_process", "printable",
-        "private_files",
+        "private_files", "search_path",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them

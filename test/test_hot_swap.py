@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,73 +16,24 @@ import pytest
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from conftest import Process, Ros, wait_until
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from onnx_models import constant_policy, detector_of_no_numbers
-from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters, SetParametersAtomically
-from rclpy.parameter import Parameter
-from std_srvs.srv import Trigger
+from rcl_interfaces.srv import DescribeParameters
+from tuner import Tuner, allowed
 
 from perf_inference.engines import MODELS
-from perf_inference.nodes.messages import from_key_values
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 
 SWAPPED = ("model", "runtime", "precision", "device")
 MB = 1e6
 
 
-class Tuner:
-    """Sets the parameters of a node and hears what it says."""
-
-    def __init__(self, ros: Ros, node: str) -> None:
-        self.ros, self.node = ros, node
-        self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
-        self.timings = ros.collect(DiagnosticArray, "inference/timing", TIMING_QOS)
-
-    def set(self, **values: Any) -> list[str]:
-        """Set them one by one, as `ros2 param set` does; return why each was refused, or nothing."""
-        request = SetParameters.Request(
-            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
-        )
-        answer = self.ros.call(SetParameters, f"/{self.node}/set_parameters", request)
-        return ["" if r.successful else r.reason for r in answer.results]
-
-    def set_together(self, **values: Any) -> str:
-        request = SetParametersAtomically.Request(
-            parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
-        )
-        result = self.ros.call(SetParametersAtomically, f"/{self.node}/set_parameters_atomically", request).result
-        return "" if result.successful else result.reason
-
-    def get(self, *names: str) -> list[Any]:
-        answer = self.ros.call(GetParameters, f"/{self.node}/get_parameters", GetParameters.Request(names=names))
-        return [Parameter.from_parameter_msg(_named(n, v)).value for n, v in zip(names, answer.values, strict=True)]
-
-    def wait(self) -> tuple[bool, str]:
-        answer = self.ros.call(Trigger, f"/{self.node}/swap_wait", Trigger.Request(), timeout_s=60)
-        return answer.success, answer.message
-
-    def values(self) -> dict[str, Any]:
-        """Return the figures of a heartbeat that began after now."""
-        self.statuses.clear()
-        assert self.ros.spin_until(lambda: self.statuses, 10)
-        return from_key_values(self.statuses[-1].values)
-
-    def records(self) -> list[dict[str, Any]]:
-        return [from_key_values(status.values) for array in self.timings for status in array.status]
-
-
-def _named(name: str, value: Any) -> Any:
-    from rcl_interfaces.msg import Parameter as Message
-
-    return Message(name=name, value=value)
-
-
 @pytest.fixture
-def yolo(ros: Ros, start_node: Callable[..., Process]) -> tuple[Tuner, Process]:
-    """yolo_node before the simulated camera at 30 Hz."""
+def yolo(ros: Ros, start_node: Callable[..., Process], tmp_path: Path) -> tuple[Tuner, Process]:
+    """yolo_node before the simulated camera at 30 Hz; its model may become one of the test's folder."""
     tuner = Tuner(ros, "yolo_node")
     start_node("sim_robot_node", "-p", "part:=camera", "-r", "camera/image_raw:=image")
-    node = start_node("yolo_node", "-p", "threads:=1", "-p", "expected_frequency:=30.0")
+    node = start_node("yolo_node", "-p", "threads:=1", "-p", "expected_frequency:=30.0",
+                      *allowed(tmp_path))  # fmt: skip
     assert ros.spin_until(lambda: len(tuner.records()) > 30, 20), node.output()
     return tuner, node
 
@@ -165,7 +115,7 @@ def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:
     tuner = Tuner(ros, "policy_node")
-    node = start_node("policy_node", "-p", "threads:=1")
+    node = start_node("policy_node", "-p", "threads:=1", *allowed(tmp_path))
     assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
     (running,) = tuner.get("engine_state")
     assert running == "running policy (onnx fp32 on cpu)"
@@ -196,7 +146,7 @@ def test_several_parameters_set_together_are_one_swap(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:
     tuner = Tuner(ros, "policy_node")
-    node = start_node("policy_node", "-p", "threads:=1")
+    node = start_node("policy_node", "-p", "threads:=1", *allowed(tmp_path))
     assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
     other = constant_policy(tmp_path / "other.onnx", (0.1, 0.2))
     assert tuner.set_together(model=str(other), runtime="onnx", device="cpu") == ""

@@ -261,7 +261,7 @@ def test_what_decides_about_safety_cannot_be_set_while_it_runs(
     request = SetParameters.Request(parameters=[parameter.to_parameter_msg() for parameter in wanted])
     answers = ros.call(SetParameters, "policy_node/set_parameters", request).results
     assert [answer.successful for answer in answers] == [False] * len(wanted)
-    assert "use_sim_time is for the start only" in answers[0].reason
+    assert "read-only parameter: use_sim_time" in answers[0].reason
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,21 @@ def content_hash(files: Iterable[Path], memory: Path) -> str:
     return digest.hexdigest()
 
 
+def forget(file: Path, memory: Path) -> None:
+    """Forget the hash of a file that is to be removed."""
+    _note(file.resolve(), memory).unlink(missing_ok=True)
+
+
+def _note(file: Path, memory: Path) -> Path:
+    return memory / f"{hashlib.sha256(str(file).encode()).hexdigest()[:32]}.json"
+
+
 def _remembered(file: Path, memory: Path) -> str:
     stat = file.stat()
     if stat.st_size <= SMALL_BYTES:
         return _sha256(file)
     state = [str(file), stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    note = memory / f"{hashlib.sha256(str(file).encode()).hexdigest()[:32]}.json"
+    note = _note(file, memory)
     try:
         kept = json.loads(note.read_text(encoding="utf-8")) if is_trusted(memory) and is_own_file(note) else {}
         if kept["state"] == state:

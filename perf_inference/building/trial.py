@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import perf_inference
+from perf_inference import search_path
 from perf_inference.building.difference import Difference
 from perf_inference.engines import AS_IT_IS, AUTO, ArraySpec, EngineInfo, Options
 from perf_inference.errors import ConfigError, EngineError, InputError
@@ -110,9 +110,7 @@ def try_out(
 
 def _run(folder: Path, model: str, timeout_s: float, cancelled: Callable[[], bool]) -> int:
     """Run the child; return its exit status."""
-    root = str(Path(perf_inference.__file__).parents[1])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, **search_path.of_children(os.environ)}
     with (folder / "output.txt").open("wb") as output:
         # Nothing is run between fork and exec (no preexec_fn): safe and quick in a process with threads.
         child = subprocess.Popen(

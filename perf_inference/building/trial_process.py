@@ -31,6 +31,7 @@ from perf_inference.engines.runtimes import is_remote
 from perf_inference.errors import ConfigError, EngineError, PerfInferenceError
 from perf_inference.measure.memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.measure.warmup import WarmUp
+from perf_inference.search_path import leave_working_directory
 
 PREPARED = "prepared.json"
 _ENOUGH_S = 5.0  # of timed runs
@@ -41,6 +42,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 def main(folder: Path) -> None:
     """Do what `request.json` says and write `result.json`, whatever happens."""
+    leave_working_directory()
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     _depend_on(request["parent"], request["nice"])
     options = _options(request["options"])

@@ -182,7 +182,10 @@ def advice(rows: list[Row], out: Path, options: argparse.Namespace) -> list[str]
         said.append(
             "zeros take as much room and time as other weights; they pay in a compressed file or a sparse kernel"
         )
-    said.append(f"try it: ros2 param set NODE model {out.absolute()}, or set model and runtime: torch at the start")
+    said.append(
+        f"try it: set model and runtime: torch at a node's start; or, where its allowed_models has it, "
+        f"ros2 param set NODE model {out.absolute()}"
+    )
     said.append(f"another format or precision: perf-inference build {out} --runtime onnx")
     return said
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from perf_inference import child_process, environment, shared_memory
+from perf_inference import child_process, environment, search_path, shared_memory
 from perf_inference.commands.stopping import StopFlag
 from perf_inference.errors import EX_CONFIG
 from perf_inference.graph import Graph, default_config, read_graph
@@ -121,7 +121,8 @@ class MemoryWatch:
 
 def child_environment() -> dict[str, str]:
     """Return the environment of the nodes' processes."""
-    return {**os.environ, **child_process.named(), environment.SIGNAL_STATUS: "1", "PYTHONUNBUFFERED": "1"}
+    own = {**child_process.named(), environment.SIGNAL_STATUS: "1", "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **search_path.of_children(os.environ), **own}
 
 
 def say(line: str) -> None:

@@ -76,7 +76,13 @@ def builder_of(name: str) -> Builder:
         return _registered[name]
     for point in entry_points(group=GROUP):
         if point.name == name:
-            found: Builder = point.load()
+            try:
+                found: Builder = point.load()
+            except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+                raise ConfigError(
+                    f"architecture '{name}' cannot be imported from {point.value} ({type(error).__name__}: "
+                    f"{in_one_line(error)}); install the package that registers it again"
+                ) from error
             return found
     if name in _OWN:
         module, _, function = _OWN[name].partition(":")

@@ -26,9 +26,10 @@ from perf_inference.engines.oip.transport import (
     RefusedError,
     Transport,
 )
-from perf_inference.errors import ConfigError, EngineError
+from perf_inference.errors import ConfigError, EngineError, shown
 
 T = TypeVar("T")
+_WORD = 40  # characters of a device or a precision, which are a server's own words
 _OURS = ("engine_precision", "engine_device", PACKED)  # what this package's own server says beside the model's own
 
 
@@ -63,11 +64,11 @@ class RemoteEngine:
         self.inputs = _specs("inputs", described, owned=False)
         self.outputs = _specs("outputs", described, owned=True)
         told = {name: str(value) for name, value in described.parameters.items()}
-        device = told.get("engine_device")
+        device = shown(told.get("engine_device", ""), _WORD)
         self.info = EngineInfo(
             name=address.model,
             runtime="remote",
-            precision=told.get("engine_precision", "unknown"),
+            precision=shown(told.get("engine_precision", "unknown"), _WORD),
             device=f"{address.host}/{device}" if device else address.host,
             metadata={name: text for name, text in told.items() if name not in _OURS},
         )
@@ -120,10 +121,10 @@ class RemoteEngine:
             result = ask()
         except RefusedError as error:
             self._backoff.succeeded()  # it is there
-            raise EngineError(f"'{url}' refused the request: {error}") from error
+            raise EngineError(f"'{url}' refused the request: {shown(error)}") from error
         except ValueError as error:
             self._transport.close()  # what else may come on this connection?
-            raise EngineError(f"'{url}' gave a wrong answer: {error}") from error
+            raise EngineError(f"'{url}' gave a wrong answer: {shown(error)}") from error
         except TimeoutError as error:
             after_ms = (time.monotonic_ns() - start_ns) / 1e6
             self._backoff.failed(f"no answer within {self._deadline_ms:g} ms")
@@ -142,9 +143,11 @@ def _specs(kind: str, described: Description, owned: bool) -> tuple[ArraySpec, .
     try:
         specs = tuple(spec_of(tensor.name, tensor.datatype, tensor.shape, owned) for tensor in said)
     except ValueError as error:
-        raise ConfigError(f"model '{described.name}' cannot be used: {error}") from error
+        raise ConfigError(f"model '{shown(described.name)}' cannot be used: {shown(error)}") from error
     if not specs:
-        raise ConfigError(f"the server tells no {kind} of model '{described.name}'; its server must declare them")
+        raise ConfigError(
+            f"the server tells no {kind} of model '{shown(described.name)}'; its server must declare them"
+        )
     return specs
 
 

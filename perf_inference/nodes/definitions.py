@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 from contextlib import suppress
@@ -21,7 +20,8 @@ from rosidl_parser.definition import (
     NamespacedType,
 )
 
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, shown
+from perf_inference.nodes.message_types import message_class
 from perf_inference.recording.cdr.declared import DefinitionError, full_name
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.cdr.fields import NUMBERS
@@ -41,7 +41,7 @@ def installed_definition(type_name: str) -> Definition:
     """
     name = full_name(type_name)
     if not _TYPE.fullmatch(name):
-        raise ConfigError(f"a message type must be named like sensor_msgs/msg/Imu, got '{type_name}'")
+        raise ConfigError(f"a message type must be named like sensor_msgs/msg/Imu, got '{shown(type_name)}'")
     texts: dict[str, str] = {}
     _collect(name, texts)
     sections = [f"{_SEPARATOR}\nMSG: {_short(used)}\n{text}" for used, text in texts.items() if used != name]
@@ -83,24 +83,11 @@ def _share_directories(package: str) -> list[Path]:
 
 
 def _class_text(name: str) -> str:
-    cls = _class(name)
+    cls = message_class(name)
     return "".join(
         f"{_type_text(slot)} {field}\n"
         for field, slot in zip(cls.get_fields_and_field_types(), cls.SLOT_TYPES, strict=True)
     )
-
-
-def _class(name: str) -> Any:
-    package, kind, message = name.split("/")
-    try:
-        module = importlib.import_module(f"{package}.{kind}")
-        if not hasattr(module, message):  # SetBool_Event is only in SetBool's own module before Jazzy
-            module = sys.modules[getattr(module, message.split("_")[0]).__module__]
-        return getattr(module, message)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(
-            f"message type {name} is not installed here; install or source the package {package}"
-        ) from error
 
 
 def _type_text(slot: Any) -> str:

@@ -1,7 +1,7 @@
 """Another model, runtime, precision or device while the node runs.
 
     ROS thread   a parameter is set: checked cheaply, taken down as wanted ........ settled: parameters, engine_state
-    swap thread                       trial in a child ─ load ─ warm up ─ last input ─ take over ─ close the old one
+    swap thread          copied once ─ trial in a child ─ load ─ warm up ─ last input ─ take over ─ close the old one
 
 The old engine goes on until the new one has shown that it runs, and for good if it does not. While one swap is under
 way another may be asked for; the newest wins.
@@ -22,11 +22,12 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from perf_inference import building
+from perf_inference.building.private_copy import private_copy, remove_left_over
 from perf_inference.building.trial import Trial, try_out
 from perf_inference.engines import AUTO, find_model
 from perf_inference.engines.beside import loading_beside
 from perf_inference.engines.runtimes import is_remote, runtime_of
-from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
+from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError, shown
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
@@ -35,7 +36,8 @@ from perf_inference.nodes.waiting import TOO_MANY, Waiting
 from perf_inference.pipeline import Model, Pipeline
 
 STATE = "engine_state"
-_OF_A_FILE = {"allow_pickle": False, "architecture": ""}  # said of one model, and not of the next
+_OF_A_FILE = ("allow_pickle", "architecture")  # said of the model that the node was started with, and of no other
+_SENTENCE = 1000  # characters of what is told of a failure: part of it may be the words of a file or of a server
 _TAKE_OVER_S = 10.0
 _TOLD_NS = 10_000_000_000  # so long a failed swap is a warning
 
@@ -44,15 +46,22 @@ class HotSwap:
     """Changes the model of a pipeline when the node's engine parameters are set."""
 
     def __init__(
-        self, node: Node, parameters: EngineParameters, load: Callable[[EngineParameters], Model], pipeline: Pipeline
+        self,
+        node: Node,
+        parameters: EngineParameters,
+        allowed: building.AllowedModels,
+        load: Callable[[EngineParameters], Model],
+        pipeline: Pipeline,
     ) -> None:
         """Declare `engine_state`, offer the service ~/swap_wait and start to listen.
 
         Args:
             parameters: what runs now, in the node's own dataclass.
+            allowed: what the model may become.
             load: makes a model of other parameters, warmed up (swap thread); raises ConfigError.
         """
-        self._node, self._load, self._pipeline = node, load, pipeline
+        self._node, self._allowed, self._load, self._pipeline = node, allowed, load, pipeline
+        self._configured = parameters
         self._names = {item.name for item in fields(parameters) if item.metadata.get("while_running")}
         self._turn = threading.Condition()
         self._running = self._wanted = parameters
@@ -125,14 +134,15 @@ class HotSwap:
                 raise ConfigError(f"{STATE} is set by the node alone; set model, runtime, precision or device")
             if given:
                 self._want(given)
-        except ConfigError as error:
-            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:  # whatever a text of somebody's leads to: it must not end the node
+            return SetParametersResult(successful=False, reason=shown(error, _SENTENCE))
         return SetParametersResult(successful=True)
 
     def _want(self, given: dict[str, Any]) -> None:
-        of_the_file = {} if given.get("model", self._wanted.model) == self._wanted.model else _OF_A_FILE
-        wanted = replace(self._wanted, **{**of_the_file, **given})
-        if wanted != self._wanted:
+        model = given.get("model", self._wanted.model)
+        of_the_file = self._configured if model == self._configured.model else EngineParameters()
+        wanted = replace(self._wanted, **{name: getattr(of_the_file, name) for name in _OF_A_FILE}, **given)
+        if wanted != self._wanted and not self._allowed.check(wanted.model).only_if_listed:
             building.check(wanted.model, wanted.runtime, wanted.options())
         self._shown = False
         with self._turn:
@@ -178,6 +188,7 @@ class HotSwap:
     # swap thread -----------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        remove_left_over()
         self._compare()
         while True:
             with self._turn:
@@ -213,14 +224,9 @@ class HotSwap:
     def _swap(self, wanted: EngineParameters) -> str:
         """Let the wanted model take over; return why it could not, or nothing."""
         try:
-            trial = None if is_remote(wanted.model) else self._try_out(wanted)
-            with loading_beside(runtime_of(find_model(wanted.model, wanted.runtime), wanted.runtime)):
-                model = self._load(wanted)
-            try:
-                self._try_on_the_last_input(model)
-            except BaseException:
-                model.engine.close()
-                raise
+            with private_copy(wanted.model, self._allowed, lambda: self._closing) as (file, listed):
+                taken = replace(wanted, model=file, allow_pickle=wanted.allow_pickle and listed)
+                trial, model = self._tried_and_loaded(taken, same=wanted.model == self._running.model)
         except PerfInferenceError as error:
             return self._fail(str(error))
         except Exception as error:  # of a library that fails in its own way: the old engine goes on
@@ -238,13 +244,25 @@ class HotSwap:
         self._done += 1
         return ""
 
-    def _try_out(self, wanted: EngineParameters) -> Trial | None:
+    def _tried_and_loaded(self, wanted: EngineParameters, same: bool) -> tuple[Trial | None, Model]:
+        """Return the outcome of the trial, and the model once it has run on the last input; `same`: as runs now."""
+        trial = None if is_remote(wanted.model) else self._try_out(wanted, same)
+        with loading_beside(runtime_of(find_model(wanted.model, wanted.runtime), wanted.runtime)):
+            model = self._load(wanted)
+        try:
+            self._try_on_the_last_input(model)
+        except BaseException:
+            model.engine.close()
+            raise
+        return trial, model
+
+    def _try_out(self, wanted: EngineParameters, same: bool = True) -> Trial | None:
         """Run the wanted model in a process of its own first: a file may bring down what reads it.
 
         Of another model it is not known yet what it takes: where it fails on inputs at random, the last input decides.
         """
         inputs, frame = None, self._pipeline.last
-        if frame is not None and wanted.model == self._running.model:
+        if frame is not None and same:
             inputs, _ = self._pipeline.model.task.preprocess(frame)
         try:
             return try_out(wanted.model, wanted.runtime, wanted.options(), inputs, cancelled=lambda: self._closing)
@@ -254,6 +272,7 @@ class HotSwap:
             return None
 
     def _fail(self, reason: str) -> str:
+        reason = shown(reason, _SENTENCE)
         self._failed += 1
         self._failure = (CLOCKS.monotonic_ns(), reason)
         return reason
@@ -270,8 +289,8 @@ class HotSwap:
 
     def _runs(self) -> str:
         info = self._pipeline.model.engine.info
-        return f"running {info.name} ({info.runtime} {info.precision} on {info.device})"
+        return shown(f"running {info.name} ({info.runtime} {info.precision} on {info.device})")
 
 
 def _said(wanted: EngineParameters) -> str:
-    return f"{wanted.model} (runtime {wanted.runtime}, precision {wanted.precision}, device {wanted.device})"
+    return f"{shown(wanted.model)} (runtime {wanted.runtime}, precision {wanted.precision}, device {wanted.device})"

@@ -64,6 +64,7 @@ class Inference:
         def load(wanted: EngineParameters) -> Model:
             return _warmed_up(building.load(wanted.model, wanted.runtime, wanted.options()), task_of, blank)
 
+        allowed = building.AllowedModels.of(parameters.model, parameters.allowed_models)
         building.prove(parameters.model, parameters.runtime, parameters.options())
         self.inputs: dict[str, Input] = {}
         self._node, self._state, self._skipped = node, state, skipped
@@ -85,7 +86,7 @@ class Inference:
             queue_size=queue_size,
             source_clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
-        self._swap = HotSwap(node, parameters, load, self.pipeline)
+        self._swap = HotSwap(node, parameters, allowed, load, self.pipeline)
         self.reporter = Reporter(node, self.report)
         self.pipeline.start()
 

@@ -73,11 +73,12 @@ class EngineParameters:
     precision: str = parameter("auto", "precision to run the model at; auto: as the file is",
                                choices=(AUTO, *PRECISIONS), while_running=True)  # fmt: skip
     device: str = parameter("auto", "auto, cpu, cuda:N; for openvino also gpu:N and npu", while_running=True)
-    architecture: str = parameter("", "network of a checkpoint that does not name its own", while_running=True)
-    allow_pickle: bool = parameter(
-        False, "the model's file may run code of its own when it is read; falls back when another model is set",
-        while_running=True,
+    allowed_models: tuple[str, ...] = parameter(
+        (), "what model may become while the node runs, besides embedded names: files, folders, scheme://host:port, "
+        "sha256:HEX; empty: files of the folder of model, or its server"
     )  # fmt: skip
+    architecture: str = parameter("", "network of a checkpoint, model's alone, that does not name its own")
+    allow_pickle: bool = parameter(False, "the file of model, and of no other, may run code of its own when it is read")
     threads: int = parameter(0, "threads of one inference on a CPU; 0: one per core", at_least=0, at_most=1024)
     execution_providers: tuple[str, ...] = parameter(
         (), "of ONNX Runtime, best first; empty: those present, best first"

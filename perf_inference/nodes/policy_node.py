@@ -8,8 +8,6 @@ import threading
 import time
 
 from geometry_msgs.msg import WrenchStamped
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
@@ -80,7 +78,6 @@ class PolicyNode(runner.RunnableNode):
         if p.enabled and not crashed:
             self._gate.enable(True, self._now())
         self.create_service(SetBool, "~/enable", self._on_enable)
-        self.add_on_set_parameters_callback(_refuse_another_clock)
         self._pacer = Pacer(self, p.rate, self._tick)
         self._watch = Watch(self._look, LOOK_S, self._look_failed)
         self._introduce(crashed)
@@ -285,13 +282,6 @@ def _finite(name: str, values: list[float]) -> list[float]:
     if not all(map(math.isfinite, values)):
         raise InputError(f"a sample of {name} must be finite, got {values}")
     return values
-
-
-def _refuse_another_clock(parameters: list[Parameter]) -> SetParametersResult:
-    """Refuse what would change the age of every sample while the robot moves."""
-    if any(p.name == "use_sim_time" for p in parameters):
-        return SetParametersResult(successful=False, reason="use_sim_time is for the start only: ages depend on it")
-    return SetParametersResult(successful=True)
 
 
 def main() -> None:

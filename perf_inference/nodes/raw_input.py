@@ -6,21 +6,15 @@ second spends a hundredth of that, and its history holds what comes in between.
 
 from __future__ import annotations
 
-import importlib
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.type_support import check_for_type_support
 
-from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import GapCounter
-
-_TYPE = re.compile(r"(\w+)/(?:(\w+)/)?(\w+)")
 
 
 class RawMessage(NamedTuple):
@@ -81,26 +75,6 @@ def adapted_qos(offered: Sequence[QoSProfile], depth: int) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
     )
-
-
-def message_class(name: str) -> Any:
-    """Return the class of a message type (`sensor_msgs/msg/Imu`).
-
-    Raises:
-        ConfigError: its package is not installed, or has no such message.
-    """
-    parts = _TYPE.fullmatch(name)
-    if parts is None:
-        raise ConfigError(f"a message type must be named like sensor_msgs/msg/Imu, got '{name}'")
-    package, kind, message = parts[1], parts[2] or "msg", parts[3]
-    try:
-        cls = getattr(importlib.import_module(f"{package}.{kind}"), message)
-        check_for_type_support(cls)
-    except Exception as error:
-        raise ConfigError(
-            f"message type {name} is not installed here; install or source the package {package}"
-        ) from error
-    return cls
 
 
 class _NotSpun(CallbackGroup):

@@ -12,7 +12,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.nodes.definitions import installed_definition
-from perf_inference.nodes.raw_input import RawInput, RawMessage, adapted_qos, message_class
+from perf_inference.nodes.message_types import message_class
+from perf_inference.nodes.raw_input import RawInput, RawMessage, adapted_qos
 from perf_inference.recording.bag_file import Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import type_hash

@@ -25,10 +25,10 @@ from perf_inference.files.images import read_image
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes import runner
 from perf_inference.nodes.images import from_bgr
+from perf_inference.nodes.message_types import message_class
 from perf_inference.nodes.messages import ERROR, OK
 from perf_inference.nodes.parameters import declare, parameter
 from perf_inference.nodes.player import Outlet, Player, Step
-from perf_inference.nodes.raw_input import message_class
 from perf_inference.nodes.reporting import Report, Reporter
 from perf_inference.recording.bag_file import Topic
 from perf_inference.recording.bags.source import Bag, Pictures, open_source

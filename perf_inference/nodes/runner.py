@@ -32,6 +32,7 @@ from perf_inference.nodes.faults import faults_of
 from perf_inference.nodes.guarded_executor import GuardedExecutor
 from perf_inference.nodes.log import PrintableLogger
 from perf_inference.printable import guard_this_process, printable
+from perf_inference.search_path import leave_working_directory
 
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -99,6 +100,7 @@ class RunnableNode(Node):
 
 def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
+    leave_working_directory()
     stop = _Stop()
     try:
         return _run(factories, args, stop)

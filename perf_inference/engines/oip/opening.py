@@ -15,7 +15,7 @@ from perf_inference.engines.oip.transport import (
     Transport,
     UntrustedError,
 )
-from perf_inference.errors import ConfigError, EngineError
+from perf_inference.errors import ConfigError, EngineError, shown
 
 _PATIENCE = 10  # deadlines that a server may take to be there
 
@@ -64,7 +64,7 @@ def await_model(transport: Transport, address: Address, deadline_s: float) -> De
         except UntrustedError as error:
             raise ConfigError(f"'{address.url}' is not to be trusted: {words(error)}; see certificates") from error
         except ValueError as error:
-            raise ConfigError(f"'{address.url}' is no server of the Open Inference Protocol: {error}") from error
+            raise ConfigError(f"'{address.url}' is no server of the Open Inference Protocol: {shown(error)}") from error
         except RefusedError as error:
             last = error
             _check_model(transport, address, deadline_s, error)
@@ -75,8 +75,8 @@ def await_model(transport: Transport, address: Address, deadline_s: float) -> De
         pause_s = min(2 * pause_s, Backoff.LONGEST_NS / 1e9)
     unready = f"'{address.url}' was not ready within {patience.after_s:g} s"
     if isinstance(last, RefusedError):
-        raise ConfigError(f"{unready}: {last}; correct the model or its version") from last
-    why = words(last) if isinstance(last, OSError) else str(last)
+        raise ConfigError(f"{unready}: {shown(last)}; correct the model or its version") from last
+    why = words(last) if isinstance(last, OSError) else shown(last)
     raise EngineError(f"{unready}: {why}; start its server, or correct the address") from last
 
 
@@ -84,7 +84,7 @@ def words(error: OSError) -> str:
     """Return what went wrong with a connection."""
     if isinstance(error, TimeoutError) and not error.args:
         return "no answer before the deadline"
-    return str(error.strerror or error) or type(error).__name__
+    return shown(error.strerror or error) or type(error).__name__
 
 
 def _check_model(transport: Transport, address: Address, deadline_s: float, why: Exception) -> None:
@@ -94,4 +94,6 @@ def _check_model(transport: Transport, address: Address, deadline_s: float, why:
     except (RefusedError, ValueError, OSError):
         return
     if address.model not in there:
-        raise ConfigError(f"'{address.url}' has no model '{address.model}', only {', '.join(there) or 'none'}: {why}")
+        raise ConfigError(
+            f"'{address.url}' has no model '{address.model}', only {shown(', '.join(there)) or 'none'}: {shown(why)}"
+        )

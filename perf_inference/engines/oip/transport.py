@@ -46,7 +46,7 @@ class Address(NamedTuple):
             host, port = parts.hostname, parts.port
         except ValueError as error:
             raise ConfigError(f"{wrong}: {error}") from error
-        if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or parts.username:
+        if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or "@" in parts.netloc:
             raise ConfigError(wrong)
         base, found, path = parts.path.rpartition("/v2/models/")
         steps = (path if found else parts.path).strip("/").split("/")

@@ -25,6 +25,7 @@ _INNER = {
     "sparse": {1: "tensor", 2: "tensor"},
 }
 _DIMS, _DATA_TYPE, _EXTERNAL = 1, 2, 13  # of a tensor
+_OPERATOR, _BUILT = 4, b"EPContext"  # of a node; https://onnxruntime.ai/docs/execution-providers/EP-Context-Design.html
 _KEY, _VALUE = 1, 2  # of an entry of its external data
 _PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 16: "bf16"}  # by data type; others are no weights
 _MOST = 1 << 63
@@ -37,6 +38,7 @@ class OnnxFile:
     path: Path
     precision: str | None  # of most weights; None: it has none
     external: frozenset[str]
+    holds_engine: bool = False  # one of its nodes is, or names the file of, what an execution provider has built
 
     def digest(self) -> str:
         """Return a hash that another model, or other weights, would not have."""
@@ -47,32 +49,40 @@ class OnnxFile:
         return made.hexdigest()[:24]
 
 
-def read_onnx_file(path: Path) -> OnnxFile:
+def read_onnx_file(path: Path, follow: bool = True) -> OnnxFile:
     """Return what the file says of its weights.
+
+    Args:
+        follow: the files that it takes weights from are there, and looked at.
 
     Raises:
         ConfigError: it cannot be read, is no protobuf message, or takes weights from outside its own folder.
     """
     weights: Counter[str] = Counter()
     external: set[str] = set()
+    operators: set[bytes] = set()
     try:
         # Not mapped into memory: a file that is overwritten meanwhile would end the process.
-        for tensor in _tensors(memoryview(path.read_bytes())):
+        for tensor in _tensors(memoryview(path.read_bytes()), operators):
             _take(tensor, weights, external)
     except (OSError, ValueError) as error:
         raise ConfigError(f"'{path}' is no ONNX model: {error}; copy or export it again") from error
     for name in external:
-        if not _beside(path, name):
+        if follow and not _beside(path, name):
             raise ConfigError(f"'{path}' takes weights from '{name}', which is not in its own folder; export it again")
-    return OnnxFile(path, weights.most_common(1)[0][0] if weights else None, frozenset(external))
+    precision = weights.most_common(1)[0][0] if weights else None
+    return OnnxFile(path, precision, frozenset(external), _BUILT in operators)
 
 
-def _tensors(content: memoryview) -> Iterator[memoryview]:
+def _tensors(content: memoryview, operators: set[bytes]) -> Iterator[memoryview]:
+    """Yield all tensors; the operators of all nodes are added to the set."""
     left = [("model", content)]
     while left:
         kind, message = left.pop()
         inner = _INNER[kind]
         for number, value in fields(message):
+            if kind == "node" and number == _OPERATOR and not isinstance(value, int):
+                operators.add(bytes(value))
             if number not in inner or isinstance(value, int):
                 continue
             if inner[number] == "tensor":
