@@ -110,11 +110,11 @@ def test_a_module_on_the_path_is_no_message_package(
     with pytest.raises(ConfigError, match="here_msgs/msg/Thing is not installed here"):
         message_class("here_msgs/msg/Thing")
     register(prefix, "here_msgs")  # of this name there is a package, but Python finds another one first
-    with pytest.raises(ConfigError, match=r"lies in '\S+/trap/here_msgs', in none of the prefixes"):
+    with pytest.raises(ConfigError, match=r"'\S+/trap/here_msgs', where .* none of the prefixes"):
         message_class("here_msgs/msg/Thing")
     register(trap, "here_msgs")
     monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join((".", "", str(prefix))))
-    with pytest.raises(ConfigError, match="none of the prefixes"):
+    with pytest.raises(ConfigError, match="in none of the prefixes"):
         message_class("here_msgs/msg/Thing")
     assert not ran.exists()
 

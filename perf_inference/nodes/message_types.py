@@ -49,9 +49,8 @@ def message_class(name: str) -> Any:
         folder = Path(spec.origin).parent
         if not any(_below(prefix, folder) for prefix in prefixes):
             raise ConfigError(
-                f"message type {full} is not installed here: the {package} that Python finds lies in "
-                f"'{shown(folder)}', in none of the prefixes of the ament index; source the workspace that has the "
-                "package"
+                f"message type {full} is not installed here: '{shown(folder)}', where Python finds {package}, is in "
+                "none of the prefixes of the ament index; source the workspace that has it"
             )
         if not (folder / kind / "__init__.py").is_file():
             raise ConfigError(absent)
