@@ -142,6 +142,16 @@ def test_no_parameter_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     assert "Traceback" not in all_nodes.output()
 
 
+def test_no_peer_stops_the_clock_of_a_node(peer: Peer, start_node: Start) -> None:
+    start_node("monitor_node").wait_for("publishing /diagnostics")
+    wish = [Parameter(name="use_sim_time", value=ParameterValue(type=1, bool_value=True))]
+    for kind, name in ((SetParameters, "set_parameters"), (SetParametersAtomically, "set_parameters_atomically")):
+        answer = peer.ros.call(kind, f"monitor_node/{name}", kind.Request(parameters=wish))
+        result = answer.results[0] if kind is SetParameters else answer.result
+        assert (result.successful, "read-only" in result.reason) == (False, True), result.reason
+    assert peer.parameters("monitor_node")["use_sim_time"] == ParameterValue(type=1, bool_value=False)
+
+
 def test_no_service_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     all_nodes.wait_for("publishing /diagnostics", 60)
     assert peer.beats(*BEATING), all_nodes.output()
