@@ -311,8 +311,8 @@ def check_recording(directory: Path, witness: Witness, deaths: list[Death], unli
     lives = {node: len(found) for node, found in survey.lives.items()}
     print(f"{len(lines)} timings recorded, {len(witness.timings)} heard outside; processes of each node {lives}")
     print(f"gaps that the recording shows: {gaps}; heard outside and not recorded: {spread(in_gaps)} within them, "
-          f"{dict(at_ends)} as the last words of killed processes, {dict(orphans)} of processes that were killed before "
-          f"a killed recorder was back, and cut off by a removal of shared memory {spread(unheard)}, of which the "
+          f"{dict(at_ends)} as the last words of killed processes, {dict(orphans)} of processes that died before a "
+          f"killed recorder was back, and cut off by a removal of shared memory {spread(unheard)}, of which the "
           f"recorder said that it does not hear them: {dict(witness.told_unheard)}")  # fmt: skip
     for node, keys in in_gaps.items():
         near = [f"{d.node} {(d.when_ns - min(keys)) / 1e9:+.1f} s" for d in deaths if abs(d.when_ns - min(keys)) < 30e9]
