@@ -22,7 +22,7 @@ import subprocess
 import time
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ NODES = ("sim_arm", "sim_camera", "policy_node", "yolo_node", "caption_node", "m
 REST_S = 65.0  # a node that lived a minute has its restarts back: it is not given up
 FASTEST_RAD_S = 2.5  # config/robot.yaml
 DISK = "400M"
+_SAVED_NS, _ASKED_NS = 2_000_000_000, 5_000_000_000  # saved within the recorder's period; asked after its discovery
 Key = tuple[str, int, int]  # node, seq, received_ns: one inference of all there were
 
 
@@ -71,6 +72,7 @@ class Witness:
         self.residuals: Counter[int] = Counter()
         self.told_unheard: Counter[str] = Counter()  # nodes of which the recorder said that it does not hear them
         self.heard_s: dict[str, float] = {}  # of each node's heartbeat
+        self.recorders_ns: dict[str, int] = {}  # when each process of the recorder was heard first (system time)
         self.actions, self.wild = 0, []  # type: ignore[var-annotated]
         create = ros.node.create_subscription
         create(DiagnosticArray, "inference/timing", self._on_timing, TIMING_QOS)
@@ -85,6 +87,7 @@ class Witness:
             return
         self.heard_s[message.name] = time.monotonic()
         if message.name == "recorder_node":
+            self.recorders_ns.setdefault(message.hardware_id, time.time_ns())
             told = str(from_key_values(message.values)["unheard"]).split(", ")
             self.told_unheard.update(name.partition(" (")[0] for name in told if name)
         for key, value in from_key_values(message.values).items():
@@ -271,6 +274,15 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, bool]]:
         subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+def between_recorders(node: str, at_ns: int, deaths: Sequence[Death], heard_ns: Sequence[int]) -> bool:
+    """Return whether the node died before a new recorder could ask it for what the killed one had not saved."""
+    for killed in (death.when_ns for death in deaths if death.node == "recorder_node"):
+        back_ns = min((first_ns for first_ns in heard_ns if first_ns > killed), default=killed) + _ASKED_NS
+        if killed - _SAVED_NS <= at_ns <= back_ns:
+            return any(at_ns <= death.when_ns <= back_ns for death in deaths if death.node == node)
+    return False
+
+
 def check_recording(directory: Path, witness: Witness, deaths: list[Death], unlinked_ns: list[int]) -> None:
     """Check that each inference is recorded once, or counted as lost."""
     (path,) = directory.glob("performance_timings_*.jsonl")
@@ -280,7 +292,9 @@ def check_recording(directory: Path, witness: Witness, deaths: list[Death], unli
     missing = witness.timings - recorded.keys()
     survey = survey_timings(path)
     gaps = {node: sum(r.last - r.first + 1 for r in ranges) for node, ranges in survey.missing().items()}
-    in_gaps, at_ends, unheard = 0, Counter[str](), defaultdict[str, list[int]](list)
+    in_gaps: dict[str, list[int]] = defaultdict(list)
+    unheard: dict[str, list[int]] = defaultdict(list)
+    at_ends, orphans = Counter[str](), Counter[str]()
     spans: dict[str, list[int]] = defaultdict(list)
     for node, _, received_ns in recorded:
         spans[node].append(received_ns)
@@ -290,19 +304,30 @@ def check_recording(directory: Path, witness: Witness, deaths: list[Death], unli
             unheard[node].append(received_ns)
         elif died and not any(received_ns < other <= max(died) for other in spans[node]):
             at_ends[node] += 1  # the last words of a process that was killed reached the witness alone
+        elif between_recorders(node, received_ns, deaths, list(witness.recorders_ns.values())):
+            orphans[node] += 1
         else:
-            in_gaps += 1
+            in_gaps[node].append(received_ns)
     lives = {node: len(found) for node, found in survey.lives.items()}
     print(f"{len(lines)} timings recorded, {len(witness.timings)} heard outside; processes of each node {lives}")
-    print(f"gaps that the recording shows: {gaps}; heard outside and not recorded: {in_gaps} within them, "
-          f"as the last words of killed processes {dict(at_ends)}, and cut off by a removal of shared memory "
-          f"{ {node: len(keys) for node, keys in unheard.items()} }, "
-          f"of which the recorder said that it does not hear them: {dict(witness.told_unheard)}")  # fmt: skip
+    print(f"gaps that the recording shows: {gaps}; heard outside and not recorded: {spread(in_gaps)} within them, "
+          f"{dict(at_ends)} as the last words of killed processes, {dict(orphans)} of processes that died before a "
+          f"killed recorder was back, and cut off by a removal of shared memory {spread(unheard)}, of which the "
+          f"recorder said that it does not hear them: {dict(witness.told_unheard)}")  # fmt: skip
+    for node, keys in in_gaps.items():
+        near = [f"{d.node} {(d.when_ns - min(keys)) / 1e9:+.1f} s" for d in deaths if abs(d.when_ns - min(keys)) < 30e9]
+        print(f"  of {node} from the first on: killed {', '.join(near)}; shared memory removed "
+              f"{[round((at_ns - min(keys)) / 1e9, 1) for at_ns in unlinked_ns]} s")  # fmt: skip
     silent = {node for node, keys in unheard.items() if max(keys) - min(keys) > 20e9}
     told = witness.told_unheard.keys()
     assert silent <= told or "a node of unknown name" in told, "what is not heard is told"
-    assert in_gaps <= sum(gaps.values()), "what is not there is counted"
+    assert sum(map(len, in_gaps.values())) <= sum(gaps.values()), "what is not there is counted"
     check_topics(directory)
+
+
+def spread(keys: Mapping[str, Sequence[int]]) -> str:
+    """Return how many there are of each node, and over how long."""
+    return ", ".join(f"{n} {len(k)} within {(max(k) - min(k)) / 1e9:.1f} s" for n, k in keys.items()) or "none"
 
 
 def check_topics(directory: Path) -> None:
