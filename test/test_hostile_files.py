@@ -13,10 +13,12 @@ import orjson
 import pytest
 import yaml
 
+from perf_inference.engines import Options, load
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.names import natural_key
 from perf_inference.graph import read_graph
+from perf_inference.recording.analysis.tracks import read_tracks
 from perf_inference.recording.bags.convert import convert
 from perf_inference.recording.bags.metadata import read_metadata
 from perf_inference.recording.bags.source import open_damaged
@@ -26,6 +28,7 @@ from perf_inference.recording.jsonl.line import sealed
 from perf_inference.recording.jsonl.pieces import pieces
 from perf_inference.recording.jsonl.text_file import CutError, stretches
 from perf_inference.recording.qos import parse_qos
+from perf_inference.tasks.caption import CaptionTask
 
 KEY = "rosbag2_bagfile_information"
 
@@ -191,3 +194,24 @@ def test_a_database_is_read_with_a_budget_of_steps(tmp_path: Path) -> None:
         database.commit()
     (file,), _ = open_damaged(path)
     assert sum(1 for _ in file.stored()) == sum(1 for _ in file.messages()) == 59_900 + 30
+
+
+def test_a_topic_record_may_have_an_id_of_any_type(tmp_path: Path) -> None:
+    lines = [
+        sealed({"record": "topic", "id": number, "topic": "/diagnostics", "type": "a", "definition": {"encoding": 1}})
+        for number in ({}, [1], "x", 1.5, None)
+    ]
+    (tmp_path / "topics_1.jsonl").write_bytes(b"".join(lines))
+    assert read_tracks(tmp_path).messages == 0
+
+
+@pytest.mark.parametrize("text", ["no JSON", "3", "[]", "[1]", "{}", "[" * 100_000])
+def test_a_captioner_with_another_vocabulary_is_refused(tmp_path: Path, text: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(hostile_seeds.MODELS / "captioner.onnx")
+    entry = next(entry for entry in model.metadata_props if entry.key == "vocabulary")
+    entry.value = text
+    onnx.save(model, tmp_path / "c.onnx")
+    engine = load(str(tmp_path / "c.onnx"), "onnx", Options(threads=1, device="cpu"))
+    with closing(engine), pytest.raises(ConfigError, match="the metadata 'vocabulary' of 'c' must be a list of words"):
+        CaptionTask(engine)

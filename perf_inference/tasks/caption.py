@@ -39,7 +39,7 @@ class CaptionTask:
                 f"'{engine.info.name}' is no captioner: it needs an output 'tokens' and metadata 'vocabulary', it has "
                 f"outputs {[spec.name for spec in engine.outputs]} and metadata {sorted(engine.info.metadata)}"
             )
-        self._words = [str(word) for word in json.loads(engine.info.metadata["vocabulary"])]
+        self._words = _vocabulary(engine)
         self._input = ImageInput.of(engine.inputs[0], 256, 192, rgb=False, scale=1.0, metadata=engine.info.metadata)
 
     def blank(self) -> Image:
@@ -67,3 +67,22 @@ class CaptionTask:
 
     def extra(self, result: Caption, context: Placement) -> Mapping[str, Scalar]:
         return {"tokens": result.tokens}
+
+
+def _vocabulary(engine: Engine) -> list[str]:
+    """Return the words that a model's metadata lists.
+
+    Raises:
+        ConfigError: it lists none.
+    """
+    text = engine.info.metadata["vocabulary"]
+    try:
+        words = json.loads(text)
+    except (ValueError, RecursionError):
+        words = None
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise ConfigError(
+            f"the metadata 'vocabulary' of '{engine.info.name}' must be a list of words as JSON, got {text[:60]!r}; "
+            "export it again"
+        )
+    return words

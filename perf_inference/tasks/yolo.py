@@ -201,5 +201,5 @@ def _metadata_names(text: str) -> tuple[str, ...]:
     try:
         table = ast.literal_eval(text) if text else {}
         return tuple(str(table[i]) for i in range(len(table)))
-    except (ValueError, SyntaxError, KeyError, TypeError):
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):  # Python's parser has them all
         return ()

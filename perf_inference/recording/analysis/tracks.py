@@ -115,18 +115,23 @@ class _Serialized:
         except RecordingError:
             codec = None
         name = str(record.get("topic"))
-        self._codecs[name, record.get("id")] = codec
+        self._codecs[name, _id(record)] = codec
         self._codecs.setdefault((name, None), codec)
 
     def fields(self, record: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the message's fields; empty: they cannot be read."""
-        codec = self._codecs.get((str(record.get("topic")), record.get("id")))
+        codec = self._codecs.get((str(record.get("topic")), _id(record)))
         if "message" in record or codec is None:
             return as_mapping(record.get("message"))
         try:
             return codec.decode(b64decode(str(record.get("cdr")), validate=True)).message
         except (InputError, ValueError):
             return {}
+
+
+def _id(record: Mapping[str, Any]) -> int | None:
+    number = record.get("id")
+    return number if isinstance(number, int) else None
 
 
 def _segments(directory: Path) -> list[Path]:
