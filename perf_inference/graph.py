@@ -18,8 +18,8 @@ import yaml
 from perf_inference.environment import IMAGE_PUBLISHERS
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
+from perf_inference.files.private import PRIVATE, open_to_everybody
 from perf_inference.files.whole import whole_file
-from perf_inference.private_files import PRIVATE, open_to_everybody
 
 EXECUTABLES = (
     "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",

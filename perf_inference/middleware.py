@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from perf_inference.private_files import is_own_file, own_folder, replace_file
+from perf_inference.files.private import is_own_file, own_folder, replace_file
 
 SEGMENT_PER_SOCKET = 2.1  # Fast DDS makes the segment twice as large as the sockets, plus its book-keeping
 _MB = 1 << 20

@@ -26,10 +26,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from perf_inference import private_files
 from perf_inference.building.content import content_hash
 from perf_inference.errors import ConfigError
-from perf_inference.private_files import open_own, own_folder
+from perf_inference.files import private
+from perf_inference.files.private import open_own, own_folder
 
 WHAT = "what.json"
 _FORMAT = 1  # of an entry; part of the key
@@ -86,7 +86,7 @@ def folder(name: str) -> Path:
 
 def is_trusted(name: str) -> bool:
     """Return whether nobody but this user, or root, can have put there what lies in a folder of the cache."""
-    return private_files.is_trusted(root() / name)
+    return private.is_trusted(root() / name)
 
 
 def find(key: Key, suffix: str) -> Path | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from perf_inference.private_files import is_own_file, is_trusted, own_folder, replace_file
+from perf_inference.files.private import is_own_file, is_trusted, own_folder, replace_file
 
 SMALL_BYTES = 1 << 26  # hashed anew each time: 64 MB take about 0.1 s
 _SETTLED_NS = 2_000_000_000  # a file changed so shortly before may change again within one tick of its time stamp

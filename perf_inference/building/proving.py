@@ -13,7 +13,7 @@ from perf_inference.building.sources import plan
 from perf_inference.building.trial import try_out
 from perf_inference.engines import AS_IT_IS, AUTO, MODELS, Options
 from perf_inference.errors import EngineError, InputError
-from perf_inference.private_files import is_own_file
+from perf_inference.files.private import is_own_file
 
 _PROVED = "proved"
 

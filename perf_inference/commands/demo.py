@@ -24,9 +24,9 @@ from perf_inference.commands.stopping import StopFlag, Stopped
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.domain import free_domain
 from perf_inference.errors import EX_CONFIG
+from perf_inference.files.private import open_own, own_folder
 from perf_inference.graph import Graph, default_config, read_graph
 from perf_inference.printable import printable, without_colours
-from perf_inference.private_files import open_own, own_folder
 from perf_inference.supervisor import Supervisor
 
 if TYPE_CHECKING:

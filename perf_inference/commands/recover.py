@@ -8,8 +8,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
+from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
-from perf_inference.private_files import share_no_more_than
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece
 from perf_inference.recording.recovery import ranges
 from perf_inference.recording.recovery.loss import Start, explained

@@ -19,7 +19,7 @@ import onnxruntime
 from perf_inference.engines.engine import Options
 from perf_inference.engines.onnx_format.file import OnnxFile
 from perf_inference.errors import ConfigError
-from perf_inference.private_files import own_folder
+from perf_inference.files.private import own_folder
 
 TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 OPENVINO, CPU = "OpenVINOExecutionProvider", "CPUExecutionProvider"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import zstandard
 
-from perf_inference.private_files import open_own
+from perf_inference.files.private import open_own
 
 _CHUNK = 1 << 20
 _NICE = 10

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from perf_inference.errors import RecordingError
-from perf_inference.private_files import open_own
+from perf_inference.files.private import open_own
 
 _BLOCK = 1 << 16
 

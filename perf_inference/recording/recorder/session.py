@@ -15,7 +15,7 @@ import orjson
 
 from perf_inference import __version__
 from perf_inference.errors import ConfigError
-from perf_inference.private_files import own_folder, replace_file
+from perf_inference.files.private import own_folder, replace_file
 from perf_inference.recording.jsonl.line import FORMAT_VERSION
 from perf_inference.telemetry.host import describe_host
 
