@@ -43,10 +43,3 @@ class RecordingError(PerfInferenceError):
 def in_one_line(error: BaseException, most: int = 300) -> str:
     """Return what another library's exception says, as part of a message of ours."""
     return " ".join(str(error).split())[:most] or type(error).__name__
-
-
-def shown(text: object, most: int = 200) -> str:
-    """Return a text from outside as part of a message of ours: printable, in one line and not longer than it may be."""
-    said = str(text)
-    letters = (c if c.isprintable() else c.encode("unicode_escape", "replace").decode("ascii") for c in said[:most])
-    return "".join(letters) + ("..." if len(said) > most else "")

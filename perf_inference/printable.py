@@ -43,6 +43,11 @@ def printable(value: object, most: int = LINE) -> str:
     return shown if len(text) <= most else f"{shown}... ({len(text)} characters)"
 
 
+def shown(text: object, most: int = OUTSIDE) -> str:
+    """Return a text that somebody else wrote, as part of a line of ours: printable, and not longer than it may be."""
+    return printable(text, most)
+
+
 def without_colours(line: str) -> str:
     """Return a line that a process of ours printed without the colours that its log may give it."""
     return _COLOUR.sub("", line)

@@ -24,7 +24,8 @@ from perf_inference.building.ownership import who_can_change
 from perf_inference.engines.model_file import MODELS, embedded_models, find_model
 from perf_inference.engines.oip.transport import Address
 from perf_inference.engines.runtimes import RUNTIMES, SCHEMES, is_remote
-from perf_inference.errors import ConfigError, shown
+from perf_inference.errors import ConfigError
+from perf_inference.printable import shown
 
 _DATA = (".onnx", ".safetensors", ".xml")  # formats without code; pickles, plans and programs are not among them
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")

@@ -11,7 +11,8 @@ from perf_inference.building import content, magic, precision
 from perf_inference.building.sources import Plan, plan
 from perf_inference.engines import AS_IT_IS, Options
 from perf_inference.engines.runtimes import AUTO, Runtime
-from perf_inference.errors import ConfigError, shown
+from perf_inference.errors import ConfigError
+from perf_inference.printable import shown
 
 _DEVICES = {
     "onnx": r"auto|cpu|cuda(:[0-9]{1,3})?",

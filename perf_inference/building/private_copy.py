@@ -21,7 +21,8 @@ from perf_inference.building.allowed import AllowedModels, Permit
 from perf_inference.building.ownership import who_can_change
 from perf_inference.engines.onnx_format.file import read_onnx_file
 from perf_inference.engines.runtimes import RUNTIMES
-from perf_inference.errors import ConfigError, PerfInferenceError, shown
+from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.printable import shown
 
 _PIECE_BYTES = 1 << 20
 _SPARE_BYTES = 64 << 20  # of the disk, that the copy leaves

@@ -26,7 +26,8 @@ from perf_inference.engines.oip.transport import (
     RefusedError,
     Transport,
 )
-from perf_inference.errors import ConfigError, EngineError, shown
+from perf_inference.errors import ConfigError, EngineError
+from perf_inference.printable import shown
 
 T = TypeVar("T")
 _WORD = 40  # characters of a device or a precision, which are a server's own words

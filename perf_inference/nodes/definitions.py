@@ -20,8 +20,9 @@ from rosidl_parser.definition import (
     NamespacedType,
 )
 
-from perf_inference.errors import ConfigError, shown
+from perf_inference.errors import ConfigError
 from perf_inference.nodes.message_types import message_class
+from perf_inference.printable import shown
 from perf_inference.recording.cdr.declared import DefinitionError, full_name
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.cdr.fields import NUMBERS

@@ -27,13 +27,14 @@ from perf_inference.building.trial import Trial, try_out
 from perf_inference.engines import AUTO, find_model
 from perf_inference.engines.beside import loading_beside
 from perf_inference.engines.runtimes import is_remote, runtime_of
-from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError, shown
+from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.parameters import EngineParameters
 from perf_inference.nodes.waiting import TOO_MANY, Waiting
 from perf_inference.pipeline import Model, Pipeline
+from perf_inference.printable import shown
 
 STATE = "engine_state"
 _OF_A_FILE = ("allow_pickle", "architecture")  # said of the model that the node was started with, and of no other

@@ -19,7 +19,8 @@ from typing import Any
 
 from rclpy.type_support import check_for_type_support
 
-from perf_inference.errors import ConfigError, in_one_line, shown
+from perf_inference.errors import ConfigError, in_one_line
+from perf_inference.printable import shown
 
 _TYPE = re.compile(r"([a-zA-Z][a-zA-Z0-9_]*)/(?:(msg|srv|action)/)?([a-zA-Z][a-zA-Z0-9_]*)")
 _LONGEST_NAME = 255  # of a file, and so of a module

@@ -15,7 +15,8 @@ from perf_inference.engines.oip.transport import (
     Transport,
     UntrustedError,
 )
-from perf_inference.errors import ConfigError, EngineError, shown
+from perf_inference.errors import ConfigError, EngineError
+from perf_inference.printable import shown
 
 _PATIENCE = 10  # deadlines that a server may take to be there
 
