@@ -91,9 +91,7 @@ class Joint:
         assert sample is not None
         if before is None or sample.position_rad != before.position_rad:
             self._still_from_ns, self._stuck = sample.measured_ns, ""
-        elif not driving:
-            self._still_from_ns = sample.measured_ns
-        elif self._followed and self._tolerance_rad and not self._stuck:
+        elif driving and self._followed and self._tolerance_rad and not self._stuck:
             least_rad = max(-side.moved(self._still_from_ns, sample.measured_ns) for side in (self._up, self._down))
             if least_rad > _STILL_RAD:
                 self._stuck = (

@@ -14,6 +14,7 @@ from perf_inference.errors import InputError
 
 _AHEAD_NS = 100_000_000  # a stamp may lie so far in the future: clocks that differ a little, a coarse /clock
 _STILL_NS = 250_000_000  # a clock that has not moved for so long stands still
+_LEAD_NS = 1_000_000_000  # so far ahead is a wrong stamp and no other clock; and so long one is remembered
 
 
 class Instant(NamedTuple):
@@ -32,6 +33,7 @@ class RosClock:
         self._moved_ns = 0  # steady: when it was seen to move last
         self._ahead: deque[tuple[int, int]] = deque()  # (steady, ROS clock - steady), largest first
         self._distrust_until_ns = 0
+        self._leads: dict[str, tuple[int, int]] = {}  # input: (steady, how far a stamp lay ahead)
 
     def look(self, now: Instant) -> bool:
         """Watch; return whether the clock has stepped back: what was stamped before means nothing then.
@@ -74,8 +76,7 @@ class RosClock:
             raise InputError(f"{name} cannot be judged: the ROS clock stands still")
         behind_ns = now.ros_ns - stamp_ns
         most_ahead_ns = max(self._ahead[0][1] if self._ahead else 0, now.ros_ns - now.steady_ns)
-        # A stamp that lies ahead shows that the clocks differ by that much at least: the sample may be as old.
-        age_ns = max(now.steady_ns + most_ahead_ns - stamp_ns, -behind_ns)
+        age_ns = max(now.steady_ns + most_ahead_ns - stamp_ns + self._lead_ns(name, now, -behind_ns), -behind_ns)
         if age_ns > self._max_age_ns or -behind_ns > _AHEAD_NS:
             said_ns = age_ns if behind_ns >= 0 else behind_ns
             raise InputError(
@@ -83,3 +84,14 @@ class RosClock:
                 "are the clocks of both hosts synchronised?"
             )
         return age_ns
+
+    def _lead_ns(self, name: str, now: Instant, ahead_ns: int) -> int:
+        """Return how far the clock that stamps this input is ahead of this one [ns], as far as it can be seen.
+
+        A stamp that lies ahead shows that the clocks differ by so much at least: what comes late is older by that.
+        """
+        seen_ns, lead_ns = self._leads.get(name, (0, 0))
+        if now.steady_ns - seen_ns > _LEAD_NS or lead_ns <= ahead_ns <= _LEAD_NS:
+            lead_ns = max(ahead_ns, 0) if ahead_ns <= _LEAD_NS else 0
+            self._leads[name] = (now.steady_ns, lead_ns)
+        return lead_ns
