@@ -1,6 +1,6 @@
 """Random histories of the gate: a joint model, a policy that means no good, and faults of all kinds on a fake clock.
 
-Every history lasts 2 to 4 s, has one fault at least while the arm moves, and ends with nothing more accepted. At each
+Every history lasts 2 to 3 s, has one fault at least while the arm moves, and ends with nothing more accepted. At each
 send the worst that the *true* joint can get to, if nothing more is accepted, is computed from the model and not from
 the gate; it must lie within the limits.
 """
@@ -26,6 +26,7 @@ FAULTS = (
     "other_input_silent", "other_input_refused", "clock_still", "clock_back", "clock_forward", "engine_stalls",
     "action_nan", "disable", "narrow", "stuck_reading", "looks_late",
 )  # fmt: skip
+_CLOCKS = {"clock_still", "clock_back", "clock_forward"}
 LOOKS_LATE_S = 0.09  # the gate is promised a look every 0.1 s
 SLACK_RAD = 1e-6
 LAG_SLACK = 0.02  # a lag's rest after three time constants: exp(-3) / 3 of latency * velocity
@@ -70,7 +71,10 @@ class History:
         fastest = [chance.choice((0.3, 1.0, 2.5, 5.0)) for _ in self.names]
         braking = [chance.uniform(1, 20) for _ in self.names] if model == "brake" else []
         self.limits = JointLimits.of(self.names, lower, upper, fastest, braking)
-        self.rate_hz, self.joint_hz = math.exp(chance.uniform(0, math.log(100))), chance.choice((10, 50, 100, 200))
+        self.rate_hz, self.joint_hz = (
+            math.exp(chance.uniform(0, math.log(100))),
+            chance.choice((10, 20, 50, 50, 100, 100, 200)),
+        )
         self.max_age_s = chance.choice((0.1, 0.3, 0.3, 0.5, 1.0))
         settings = GateSettings(self.kind, 1 / self.rate_hz, self.max_age_s, self.latency_s, 0.2,
                                 chance.choice(("zero", "hold", "stop")))  # fmt: skip
@@ -78,8 +82,9 @@ class History:
         self.gate = Gate(self.limits, settings, topics, self._sent)
         self.joints = [self._joint(model, i) for i in range(count)]
         self.beyond = [not low <= j.position <= high for j, low, high in zip(self.joints, lower, upper, strict=True)]
-        self.end_s = START_S + chance.uniform(2.0, 4.0)
+        self.end_s = START_S + chance.uniform(2.0, 2.8)
         self.faults = self._faults()
+        self._kinds = {fault.kind for fault in self.faults}
         self.policy = chance.choice(("up", "down", "bang", "sine", "walk", "huge"))
         self.now_s, self.last_s, self._walk = START_S, START_S, [0.0] * count
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -102,7 +107,7 @@ class History:
     def _faults(self) -> list[Fault]:
         faults = []
         for _ in range(self.chance.choice((1, 1, 2, 3))):
-            from_s = self.chance.uniform(START_S + 0.3, self.end_s - 1.0)
+            from_s = self.chance.uniform(START_S + 0.3, self.end_s - 0.7)
             faults.append(Fault(self.chance.choice(FAULTS), from_s, from_s + self.chance.uniform(0.05, 1.5),
                                 self.chance.random()))  # fmt: skip
         return faults
@@ -114,6 +119,8 @@ class History:
 
     def ros_ns(self, at_s: float) -> int:
         ros_s = at_s
+        if not self._kinds & _CLOCKS:
+            return EPOCH_NS + round(ros_s * 1e9)
         for fault in self.faults:
             if fault.kind == "clock_still" and fault.from_s <= at_s:
                 ros_s -= (
@@ -134,7 +141,11 @@ class History:
         heapq.heappush(self._events, (when_s, self._order, what, arguments))
 
     def active(self, kind: str) -> Fault | None:
-        return next((f for f in self.faults if f.kind == kind and f.from_s <= self.now_s < f.to_s), None)
+        if kind in self._kinds:
+            for fault in self.faults:
+                if fault.kind == kind and fault.from_s <= self.now_s < fault.to_s:
+                    return fault
+        return None
 
     def run(self) -> Outcome:
         self.gate.enable(True, self.now())
@@ -144,7 +155,7 @@ class History:
         self.at(self.now_s + 0.02, self._tick)
         for fault in self.faults:
             self.at(fault.from_s, self._begin, fault)
-        last_words_s = self.end_s + self.max_age_s + 1.0
+        last_words_s = self.end_s + self.max_age_s + 0.4
         while self._events and self._events[0][0] < last_words_s:
             self.now_s, _, what, arguments = heapq.heappop(self._events)
             for joint in self.joints:

@@ -45,6 +45,8 @@ class JointModel:
 
     def advance(self, to_s: float) -> None:
         """Move on to a time."""
+        if to_s <= self._now_s and not self._queue:
+            return
         while self._queue and self._queue[0][0] <= to_s:
             from_s, value = self._queue.pop(0)
             self._move(from_s - self._now_s)
