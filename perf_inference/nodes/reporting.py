@@ -47,8 +47,13 @@ def with_faults(report: Report, faults: Faults) -> Report:
 class Heartbeat:
     """Publishes the state of a node twice a second, on the steady clock."""
 
-    def __init__(self, node: Node, report: Callable[[], Report]) -> None:
-        """Start; `report` is called on the ROS thread for each heartbeat."""
+    def __init__(self, node: Node, report: Callable[[], Report], quiet: bool = False) -> None:
+        """Start; `report` is called on the ROS thread for each heartbeat.
+
+        Args:
+            quiet: say nothing before there is a fault to tell of (a simulated robot is none of what is watched).
+        """
+        self._quiet = quiet
         self.name = node.get_fully_qualified_name().lstrip("/")
         self.hardware_id = f"{platform.node() or 'host'}/{time.time_ns()}"
         self._report, self._faults = report, faults_of(node)
@@ -65,6 +70,8 @@ class Heartbeat:
         report = Report(WARN, "its report failed", {})
         with self._faults.watching("the report"):
             report = self._report()
+        if self._quiet and not any(self._faults.values().values()):
+            return
         report = with_faults(report, self._faults)
         self.publisher.publish(
             DiagnosticStatus(
