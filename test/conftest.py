@@ -20,7 +20,7 @@ from perf_inference.domain import free_domain
 SHARED_DATA = Path(os.environ.get("PERF_INFERENCE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
 
-def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0) -> bool:
+def wait_until(predicate: Callable[[], Any], timeout_s: float = 30.0) -> bool:
     """Return whether the predicate became true within the time."""
     deadline = time.monotonic() + timeout_s
     while not (result := predicate()) and time.monotonic() < deadline:
@@ -76,7 +76,7 @@ class Process:
     def output(self) -> str:
         return "".join(self._lines)
 
-    def wait_for(self, text: str, timeout_s: float = 20.0) -> None:
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
         """Wait until the process has printed the text; fail with its output otherwise."""
         assert wait_until(lambda: text in self.output() or not self.alive, timeout_s), self.output()
         assert text in self.output(), self.output()
@@ -85,7 +85,7 @@ class Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def wait(self, timeout_s: float = 20.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         status = self._process.wait(timeout_s)
         self._reader.join(2.0)
         return status
@@ -93,7 +93,7 @@ class Process:
     def send(self, how: signal.Signals) -> None:
         self._process.send_signal(how)
 
-    def stop(self, how: signal.Signals = signal.SIGINT, timeout_s: float = 10.0) -> int:
+    def stop(self, how: signal.Signals = signal.SIGINT, timeout_s: float = 30.0) -> int:
         """Send the signal and return the exit status."""
         if self.alive:
             self._process.send_signal(how)
@@ -118,7 +118,7 @@ class Ros:
         self._executor.add_node(self.node)
         self._clients: dict[str, Any] = {}
 
-    def spin_until(self, predicate: Callable[[], Any], timeout_s: float = 10.0) -> bool:
+    def spin_until(self, predicate: Callable[[], Any], timeout_s: float = 30.0) -> bool:
         """Spin until the predicate is true; return whether it became so in time."""
         deadline = time.monotonic() + timeout_s
         while not (result := predicate()) and time.monotonic() < deadline:
@@ -131,7 +131,7 @@ class Ros:
         self.node.create_subscription(message_type, topic, messages.append, qos)
         return messages
 
-    def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 10.0) -> Any:
+    def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 30.0) -> Any:
         """Return the service's answer."""
         client = self._clients.get(name) or self.node.create_client(service_type, name)
         self._clients[name] = client  # each new one would cost the server memory for good

@@ -136,7 +136,7 @@ def test_a_recorder_and_a_doctor_import_nothing_that_a_topic_names(
     ros.node.create_subscription(Int32, "good", lambda message: None, 10)
     ros.node.create_timer(0.05, lambda: publisher.publish(Int32(data=7)))
     recorder = start_node("recorder_node", "-p", f"output_dir:={tmp_path / 'runs'}", "-p", "all_topics:=true")
-    assert ros.spin_until(lambda: all(f"not recorded: /{topic}" in recorder.output() for topic in types), 20), (
+    assert ros.spin_until(lambda: all(f"not recorded: /{topic}" in recorder.output() for topic in types), 60), (
         recorder.output()
     )
     assert "ending_msgs/msg/Thing cannot be imported (SystemExit: 3)" in recorder.output()

@@ -327,7 +327,7 @@ def test_a_pipe_is_no_parameters_file_and_a_session_no_path(config: Path, tmp_pa
         read_graph(tmp_path / "loop.yaml")
     out = tmp_path / "out"
     config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {out}, session: ../../evil}}\n")
-    with pytest.raises(ConfigError, match="session must be a name"):
+    with pytest.raises(ConfigError, match="must be a name of letters"):
         read_graph(config)
     config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {config}}}\n")
     with pytest.raises(ConfigError, match="output_dir must be a folder"):
