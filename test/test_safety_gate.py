@@ -385,6 +385,20 @@ def test_a_position_is_held_where_the_joint_is_and_led_back_no_faster_than_it_ma
     assert max(steps) <= 2.0 * 0.061
 
 
+def test_a_joint_that_is_led_back_does_not_make_up_for_a_silence() -> None:
+    play = Play("position", safe_action="hold", enabled=False)
+    for _ in range(5):
+        play.fresh(0.5, play.sent[-1][1] if play.sent else 4.0)
+        play.later(19)
+    play.later(3000)  # nothing comes
+    here = play.sent[-1][1]
+    play.fresh(0.5, here)
+    play.later(60)
+    steps = [abs(after[1] - before[1]) for before, after in zip(play.sent, play.sent[1:], strict=False)]
+    assert max(steps) <= 2.0 * 0.101
+    assert play.sent[-1][1] < here
+
+
 def test_a_joint_that_was_moved_by_hand_is_held_where_it_was_put() -> None:
     play = Play("position", safe_action="hold", enabled=False)
     for _ in range(10):
