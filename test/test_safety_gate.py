@@ -415,6 +415,23 @@ def test_a_joint_that_was_moved_by_hand_is_held_where_it_was_put() -> None:
     assert play.sent[-1][0] == -0.5
 
 
+@pytest.mark.parametrize("safe_action", ["hold", "stop"])
+def test_driving_begins_where_the_joint_is_and_not_where_it_was_sent_before(safe_action: str) -> None:
+    play = Play("position", safe_action=safe_action)
+    play.release(0.1, 0.0)
+    play.fresh(0.1)
+    play.gate.enable(False, play.now())
+    for _ in range(5):
+        play.fresh(-0.9)  # by hand
+        play.later(19)
+    play.gate.enable(True, play.now())
+    play.fresh(-0.9)
+    assert play.release(0.9, 0.0)[0] == pytest.approx(-0.7)
+    play.later(99)
+    play.fresh(-0.8)
+    assert play.release(0.9, 0.0)[0] == pytest.approx(-0.5)
+
+
 @pytest.mark.parametrize(("here", "wanted", "allowed"), [(0.95, 5.0, 1.0), (0.0, 5.0, 0.2), (1.5, 0.0, 1.3)])
 def test_positions_are_clamped_by_range_and_speed(here: float, wanted: float, allowed: float) -> None:
     play = Play("position")

@@ -206,6 +206,8 @@ class Gate:
                 raise InputError(f"the observation grew older than {self.settings.max_age_s:g} s: action not sent")
             if stale := self._not_fresh(now):
                 raise InputError(f"{stale}: action not sent")
+            if not self._driving:
+                self._joints.begin()
             until_ns = self._stopped_ns()
             allowed = [self._allowed(joint, value, now, until_ns)
                        for joint, value in zip(self._joints.each, values, strict=True)]  # fmt: skip

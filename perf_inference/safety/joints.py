@@ -106,6 +106,11 @@ class Joints:
         for joint in self.each:
             joint.restart()
 
+    def begin(self) -> None:
+        """Drive from where the joints are, wherever they were sent before."""
+        for joint in self.each:
+            joint.positions.clear()
+
     def forget(self) -> None:
         """Drop all samples."""
         for joint in self.each:

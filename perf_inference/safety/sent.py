@@ -126,6 +126,10 @@ class SentPositions:
         if len(self._sent) > _MANY:
             del self._sent[: -_MANY // 2]
 
+    def clear(self) -> None:
+        """Forget them all: a joint that was led or moved elsewhere since is not where they say."""
+        self._sent.clear()
+
     def since(self, from_ns: int) -> list[float]:
         """Return the positions that may have been in force since this time [rad]."""
         first = bisect_right(self._sent, (from_ns - self._latency_ns, float("inf"))) - 1
