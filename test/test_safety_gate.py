@@ -372,6 +372,33 @@ def test_a_reading_that_stops_dead_while_the_joint_is_driven_gives_the_safe_acti
     play.release(1.0, 0.0)
 
 
+def test_a_reading_that_stopped_dead_is_believed_again_when_somebody_enables_again() -> None:
+    play = Play()
+    play.release(1.0, 0.0)
+    for position in (0.0, 0.01, 0.02, 0.03, 0.04, 0.04, 0.04, 0.04, 0.04):
+        play.fresh(position)
+        play.later(9)
+    assert "still reads" in play.gate.reason
+    play.gate.enable(True, play.now())
+    play.fresh(0.04)
+    assert "still reads" in play.later(20)
+    play.gate.enable(False, play.now())
+    play.gate.enable(True, play.now())
+    play.fresh(0.04)
+    assert play.release(0.5, 0.0) == [0.5, 0.0]
+
+
+def test_enabling_again_and_again_does_not_keep_an_old_action_in_force() -> None:
+    free = JointLimits.of(("a", "b"), (-math.inf,) * 2, (math.inf,) * 2, (2, 2))
+    play = Play(limits=free)
+    play.release(1.0, 0.0)
+    for step in range(50):
+        play.fresh(0.02 * min(step, 20))
+        play.later(19)
+        play.gate.enable(True, play.now())
+    assert play.sent[-1] == [0.0, 0.0]
+
+
 def test_a_position_is_held_where_the_joint_is_and_led_back_no_faster_than_it_may_be() -> None:
     play = Play("position", safe_action="hold", enabled=False)
     play.fresh(0.5, 1.6)

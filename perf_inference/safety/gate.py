@@ -98,8 +98,9 @@ class Gate:
     def enable(self, on: bool, now: Instant) -> None:
         """Let the policy drive, or send the safe action at once."""
         with self._lock:
-            self._enabled, self._waiting_since_ns = on, now.steady_ns
-            self._joints.restart()
+            if on != self._enabled:  # said again and again it renews nothing
+                self._enabled, self._waiting_since_ns = on, now.steady_ns
+                self._joints.restart()
             self._judge(now)
 
     def stop(self, now: Instant) -> None:

@@ -56,7 +56,7 @@ class Joint:
 
     def restart(self) -> None:
         """Let bygones be bygones: the driving begins again."""
-        self._deviating, self._agreeing, self._lost = 0, _DEVIATIONS, ""
+        self._deviating, self._agreeing, self._lost, self._stuck = 0, _DEVIATIONS, "", ""
         self._still_from_ns = self.sample.measured_ns if self.sample else 0
         self._way_begin_rad = self.sample.position_rad if self.sample else 0.0
 
