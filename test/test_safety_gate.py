@@ -399,6 +399,21 @@ def test_enabling_again_and_again_does_not_keep_an_old_action_in_force() -> None
     assert play.sent[-1] == [0.0, 0.0]
 
 
+def test_a_gate_that_cannot_judge_sends_the_safe_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play()
+    play.release(0.5, 0.0)
+    monkeypatch.setattr(play.gate, "_expiry", lambda now: math.exp(1e9))
+    assert play.later(20) == "the gate cannot judge: OverflowError: math range error"
+    assert play.sent[-1] == [0.0, 0.0]
+
+
+def test_a_velocity_too_large_to_be_squared_lets_nothing_leave() -> None:
+    play = Play(limits=JointLimits.of(("a", "b"), (-1, -1), (1, 1), (math.inf, math.inf), (1, 1)))
+    play.ms += 10
+    play.joints(velocities=(1e300, 0.0))
+    assert play.release(1e300, 0.0)[0] == 0.0
+
+
 def test_a_position_is_held_where_the_joint_is_and_led_back_no_faster_than_it_may_be() -> None:
     play = Play("position", safe_action="hold", enabled=False)
     play.fresh(0.5, 1.6)

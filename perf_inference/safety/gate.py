@@ -231,7 +231,10 @@ class Gate:
             return self._reason
 
     def _judge(self, now: Instant) -> None:
-        self._reason = self._why_not(now)
+        try:
+            self._reason = self._why_not(now)
+        except Exception as error:  # whatever it is: who cannot judge may not let anybody drive
+            self._reason = f"the gate cannot judge: {type(error).__name__}: {error}"
         if self._reason:
             self._driving = False
             self._safe(now)
