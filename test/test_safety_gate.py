@@ -9,6 +9,7 @@ import pytest
 
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
+from perf_inference.safety.sent import SentVelocities
 
 MS = 1_000_000
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -412,6 +413,29 @@ def test_a_velocity_too_large_to_be_squared_lets_nothing_leave() -> None:
     play.ms += 10
     play.joints(velocities=(1e300, 0.0))
     assert play.release(1e300, 0.0)[0] == 0.0
+
+
+def test_a_joint_that_rests_while_a_policy_leans_a_little_may_be_driven_on() -> None:
+    play = Play()
+    play.release(0.5, 0.5)
+    for step in range(10):
+        play.fresh(0.005 * step, 0.005 * step)
+        play.later(9)
+    play.release(0.0, 0.0)
+    for step in range(6000):  # 2 minutes
+        play.fresh(0.045, 0.045)
+        play.ms += 19
+        play.gate.look(play.now())
+        play.release(0.0, 0.001 + 1e-6 * (step % 2))
+    assert play.gate.reason == ""
+
+
+def test_what_was_sent_long_ago_takes_no_memory() -> None:
+    sent = SentVelocities(50 * MS, 1000 * MS)
+    for step in range(30_000):
+        sent.add(step * MS, 1.0 + step % 2)
+    assert sent.moved(29_000 * MS, 29_999 * MS) == pytest.approx(2 * 0.999, abs=0.01)
+    assert len(sent._starts) < 10_000
 
 
 def test_a_position_is_held_where_the_joint_is_and_led_back_no_faster_than_it_may_be() -> None:

@@ -63,7 +63,7 @@ class Gate:
         self.limits, self.settings = limits, settings
         self._samples, self._send = Samples(inputs, settings.max_age_s), send
         self._lock = threading.RLock()
-        self._joints = Joints(limits, settings.latency_s, settings.tolerance_rad)
+        self._joints = Joints(limits, settings.latency_s, settings.tolerance_rad, settings.max_age_s)
         self._max_age_ns, self._period_ns = round(settings.max_age_s * 1e9), round(settings.period_s * 1e9)
         self._enabled = self._stopping = False
         self._driving = False  # a command of the policy is in force ...
