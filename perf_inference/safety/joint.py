@@ -10,7 +10,9 @@ from perf_inference.safety.sent import SentPositions, SentVelocities
 from perf_inference.safety.way import Way
 
 _STILL_RAD = 0.02  # a joint that has followed, and then not changed by a bit while so much was sent, is not measured
-_STILL_NS = 10_000_000_000  # within this time; a policy at its goal leans to one side for ever, and an arm may rest there
+_STILL_NS = (
+    10_000_000_000  # within this time; a policy at its goal leans to one side for ever, and an arm may rest there
+)
 _DEVIATIONS = 3  # samples in a row
 _HALVINGS = 18  # of the velocity asked for, in the search for the fastest that is allowed
 _FASTEST_READING = 10.0  # times its limit: a faster velocity is no reading of the joint
