@@ -250,6 +250,18 @@ def test_a_stamp_a_little_ahead_counts_as_so_much_old() -> None:
     assert play.ms * MS - play.gate.observed_ns() >= 50 * MS
 
 
+def test_a_clock_that_stamps_ahead_is_not_forgotten_while_all_comes_late() -> None:
+    play = Play(tolerance_rad=0)
+    play.ms += 100
+    play.joints(age_ms=-80)
+    for _ in range(30):  # 3 s
+        play.later(100)
+        play.joints(age_ms=150 - 80)
+    for name in ("image", "force"):
+        play.gate.accept(name, play.now(), play.stamp())
+    assert play.ms * MS - play.gate.observed_ns() >= 150 * MS
+
+
 def test_a_late_engine_gives_the_safe_action() -> None:
     play = Play()
     play.release(0.5, 0.0)
