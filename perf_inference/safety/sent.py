@@ -23,7 +23,8 @@ class SentVelocities:
     def __init__(self, latency_ns: int, keep_ns: int) -> None:
         """Begin at rest; nothing is asked of what is longer past than `keep_ns`."""
         self.newest = 0.0
-        self._latency_ns, self._keep_ns = latency_ns, keep_ns
+        self._latency_ns = latency_ns
+        self._keep_ns = keep_ns
         self._earlier: list[tuple[int, float]] = []  # (until when it may be in force, velocity), in this order
         # Pieces of constant velocity: start [ns], fastest [rad/s], the way up to the start [rad].
         self._starts, self._fastest, self._way = [0], [0.0], [0.0]
