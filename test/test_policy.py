@@ -46,6 +46,18 @@ def test_a_ring_keeps_the_newest_and_a_step_back_in_time_begins_anew() -> None:
     assert window.sample(3, 1, 2) == (pytest.approx(np.array([[30.0], [30.0]])), 1)
 
 
+def test_a_sample_a_little_older_than_the_newest_is_no_step_back() -> None:
+    window = Window(1)
+    for index in range(10):
+        window.add(index * 10, [index])
+        window.add(index * 10 - 3, [index + 0.5], disorder_ns=5)
+    values, filled = window.sample(90, 10, 10)
+    assert filled == 10
+    assert values[:, 0].tolist() == [index + 0.5 for index in range(10)]
+    window.add(50, [7.0], disorder_ns=5)
+    assert window.sample(90, 10, 10)[1] == 3  # a step back: what came before it is gone
+
+
 @pytest.mark.parametrize("sample", [[1.0], [1.0, float("nan")], [float("inf"), 0.0]])
 def test_a_bad_sample_is_refused(sample: list[float]) -> None:
     with pytest.raises(InputError, match="a sample must"):

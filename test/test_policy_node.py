@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from onnx_models import constant_policy
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
@@ -61,6 +63,9 @@ class Robot:
             if name in self.sends:
                 message.header.stamp = stamp
                 self._publishers[name].publish(message)
+
+    def publish(self, name: str, message: Any) -> None:
+        self._publishers[name].publish(message)
 
     def moving(self) -> bool:
         return bool(self.actions) and any(self.actions[-1])
@@ -127,6 +132,52 @@ def test_a_silent_input_gives_zero_and_a_warning_until_it_is_back(
     assert ros.spin_until(lambda: robot.says(f"safe action: nothing on /{silent} for"))
     robot.sends.add(silent)
     assert ros.spin_until(robot.moving)
+
+
+def _fill(robot: Robot) -> int:
+    """Return how much of its window of joint samples the newest action rests on."""
+    records = [timing_record(status) for message in robot.timings[-1:] for status in message.status]
+    return int(records[-1]["robot_fill"]) if records else 0
+
+
+def test_the_window_of_joints_that_are_sent_one_by_one_in_any_order_is_full(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    robot.sends.discard("joint_states")
+    states = ros.node.create_publisher(JointState, "joint_states", 10)
+
+    def publish() -> None:
+        now_ns = ros.node.get_clock().now().nanoseconds
+        for name, ns in (("shoulder", now_ns), ("elbow", now_ns - 5_000_000)):
+            message = JointState(name=[name], position=[0.0])
+            message.header.stamp.sec, message.header.stamp.nanosec = divmod(ns, 1_000_000_000)
+            states.publish(message)
+
+    ros.node.create_timer(0.01, publish)
+    start_policy((0.0, 0.1), "-p", "enabled:=true", "-p", "tracking_tolerance:=0.0")
+    assert ros.spin_until(lambda: _fill(robot) > 30)
+
+
+def test_the_window_of_joints_without_stamps_is_that_of_the_simulated_time(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    robot.sends.clear()
+    clocks = ros.node.create_publisher(Clock, "/clock", 10)
+    began_s = time.monotonic()
+
+    def publish() -> None:
+        clock = Clock()
+        since_ns = round((time.monotonic() - began_s) * 1e9) + 1
+        clock.clock.sec, clock.clock.nanosec = divmod(since_ns, 1_000_000_000)
+        clocks.publish(clock)
+        robot.image.header.stamp = clock.clock
+        robot.publish("image", robot.image)
+        robot.publish("joint_states", JointState(name=["shoulder", "elbow"], position=[0.0, 0.0]))
+        robot.publish("force", WrenchStamped())
+
+    ros.node.create_timer(0.01, publish)
+    start_policy((0.0, 0.1), "-p", "enabled:=true", "-p", "use_sim_time:=true", "-p", "tracking_tolerance:=0.0")
+    assert ros.spin_until(lambda: _fill(robot) > 30)
 
 
 def test_a_held_position_does_not_creep_and_comes_back_into_range_slowly(

@@ -9,6 +9,7 @@ import pytest
 
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
+from perf_inference.safety.sent import SentVelocities
 
 MS = 1_000_000
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -249,6 +250,18 @@ def test_a_stamp_a_little_ahead_counts_as_so_much_old() -> None:
     assert play.ms * MS - play.gate.observed_ns() >= 50 * MS
 
 
+def test_a_clock_that_stamps_ahead_is_not_forgotten_while_all_comes_late() -> None:
+    play = Play(tolerance_rad=0)
+    play.ms += 100
+    play.joints(age_ms=-80)
+    for _ in range(30):  # 3 s
+        play.later(100)
+        play.joints(age_ms=150 - 80)
+    for name in ("image", "force"):
+        play.gate.accept(name, play.now(), play.stamp())
+    assert play.ms * MS - play.gate.observed_ns() >= 150 * MS
+
+
 def test_a_late_engine_gives_the_safe_action() -> None:
     play = Play()
     play.release(0.5, 0.0)
@@ -372,6 +385,71 @@ def test_a_reading_that_stops_dead_while_the_joint_is_driven_gives_the_safe_acti
     play.release(1.0, 0.0)
 
 
+def test_a_reading_that_stopped_dead_is_believed_again_when_somebody_enables_again() -> None:
+    play = Play()
+    play.release(1.0, 0.0)
+    for position in (0.0, 0.01, 0.02, 0.03, 0.04, 0.04, 0.04, 0.04, 0.04):
+        play.fresh(position)
+        play.later(9)
+    assert "still reads" in play.gate.reason
+    play.gate.enable(True, play.now())
+    play.fresh(0.04)
+    assert "still reads" in play.later(20)
+    play.gate.enable(False, play.now())
+    play.gate.enable(True, play.now())
+    play.fresh(0.04)
+    assert play.release(0.5, 0.0) == [0.5, 0.0]
+
+
+def test_enabling_again_and_again_does_not_keep_an_old_action_in_force() -> None:
+    free = JointLimits.of(("a", "b"), (-math.inf,) * 2, (math.inf,) * 2, (2, 2))
+    play = Play(limits=free)
+    play.release(1.0, 0.0)
+    for step in range(50):
+        play.fresh(0.02 * min(step, 20))
+        play.later(19)
+        play.gate.enable(True, play.now())
+    assert play.sent[-1] == [0.0, 0.0]
+
+
+def test_a_gate_that_cannot_judge_sends_the_safe_action(monkeypatch: pytest.MonkeyPatch) -> None:
+    play = Play()
+    play.release(0.5, 0.0)
+    monkeypatch.setattr(play.gate, "_expiry", lambda now: math.exp(1e9))
+    assert play.later(20) == "the gate cannot judge: OverflowError: math range error"
+    assert play.sent[-1] == [0.0, 0.0]
+
+
+def test_a_velocity_too_large_to_be_squared_lets_nothing_leave() -> None:
+    play = Play(limits=JointLimits.of(("a", "b"), (-1, -1), (1, 1), (math.inf, math.inf), (1, 1)))
+    play.ms += 10
+    play.joints(velocities=(1e300, 0.0))
+    assert play.release(1e300, 0.0)[0] == 0.0
+
+
+def test_a_joint_that_rests_while_a_policy_leans_a_little_may_be_driven_on() -> None:
+    play = Play()
+    play.release(0.5, 0.5)
+    for step in range(10):
+        play.fresh(0.005 * step, 0.005 * step)
+        play.later(9)
+    play.release(0.0, 0.0)
+    for step in range(6000):  # 2 minutes
+        play.fresh(0.045, 0.045)
+        play.ms += 19
+        play.gate.look(play.now())
+        play.release(0.0, 0.001 + 1e-6 * (step % 2))
+    assert play.gate.reason == ""
+
+
+def test_what_was_sent_long_ago_takes_no_memory() -> None:
+    sent = SentVelocities(50 * MS, 1000 * MS)
+    for step in range(30_000):
+        sent.add(step * MS, 1.0 + step % 2)
+    assert sent.moved(29_000 * MS, 29_999 * MS) == pytest.approx(2 * 0.999, abs=0.01)
+    assert len(sent._starts) < 10_000
+
+
 def test_a_position_is_held_where_the_joint_is_and_led_back_no_faster_than_it_may_be() -> None:
     play = Play("position", safe_action="hold", enabled=False)
     play.fresh(0.5, 1.6)
@@ -383,6 +461,20 @@ def test_a_position_is_held_where_the_joint_is_and_led_back_no_faster_than_it_ma
     assert play.sent[-1] == pytest.approx([0.5, 1.0])
     steps = [abs(after[1] - before[1]) for before, after in zip(play.sent, play.sent[1:], strict=False)]
     assert max(steps) <= 2.0 * 0.061
+
+
+def test_a_joint_that_is_led_back_does_not_make_up_for_a_silence() -> None:
+    play = Play("position", safe_action="hold", enabled=False)
+    for _ in range(5):
+        play.fresh(0.5, play.sent[-1][1] if play.sent else 4.0)
+        play.later(19)
+    play.later(3000)  # nothing comes
+    here = play.sent[-1][1]
+    play.fresh(0.5, here)
+    play.later(60)
+    steps = [abs(after[1] - before[1]) for before, after in zip(play.sent, play.sent[1:], strict=False)]
+    assert max(steps) <= 2.0 * 0.101
+    assert play.sent[-1][1] < here
 
 
 def test_a_joint_that_was_moved_by_hand_is_held_where_it_was_put() -> None:
@@ -399,6 +491,23 @@ def test_a_joint_that_was_moved_by_hand_is_held_where_it_was_put() -> None:
         play.fresh(-0.5)
         play.later(19)
     assert play.sent[-1][0] == -0.5
+
+
+@pytest.mark.parametrize("safe_action", ["hold", "stop"])
+def test_driving_begins_where_the_joint_is_and_not_where_it_was_sent_before(safe_action: str) -> None:
+    play = Play("position", safe_action=safe_action)
+    play.release(0.1, 0.0)
+    play.fresh(0.1)
+    play.gate.enable(False, play.now())
+    for _ in range(5):
+        play.fresh(-0.9)  # by hand
+        play.later(19)
+    play.gate.enable(True, play.now())
+    play.fresh(-0.9)
+    assert play.release(0.9, 0.0)[0] == pytest.approx(-0.7)
+    play.later(99)
+    play.fresh(-0.8)
+    assert play.release(0.9, 0.0)[0] == pytest.approx(-0.5)
 
 
 @pytest.mark.parametrize(("here", "wanted", "allowed"), [(0.95, 5.0, 1.0), (0.0, 5.0, 0.2), (1.5, 0.0, 1.3)])

@@ -49,7 +49,7 @@ class PolicyNode(runner.RunnableNode):
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
         self._sent = 0
         self._said = ""  # why the safe action was sent at the last look
-        self._period_ns = round(1e9 / p.sample_rate)
+        self._period_ns, self._max_age_ns = round(1e9 / p.sample_rate), round(p.max_observation_age_s * 1e9)
         self._windows_lock = threading.Lock()
         self._force, self._joints = Window(6), Window(2 * len(p.joint_names))
         self._image = LatestImage(self, p.image_transport, self._on_image)
@@ -162,6 +162,10 @@ class PolicyNode(runner.RunnableNode):
         now = self._now()
         return now if arrival.stamp_ns else Instant(arrival.arrived_ns, now.ros_ns)
 
+    def _stamp(self, arrival: Arrival) -> int:
+        """Return a time for the windows, which are read by the ROS clock."""
+        return arrival.stamp_ns or self.get_clock().now().nanoseconds
+
     def _on_image(self, arrival: Arrival) -> None:
         """Accept an image as soon as it comes, where the one before could be decoded."""
         if self._image_broken or isinstance(arrival.message, Exception):
@@ -178,7 +182,7 @@ class PolicyNode(runner.RunnableNode):
             sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
             self._gate.accept("force", self._when(arrival), arrival.stamp_ns)
             with self._windows_lock:
-                self._force.add(arrival.stamp_ns or arrival.received_ns, sample)
+                self._force.add(self._stamp(arrival), sample)
         except InputError as error:
             self._gate.refuse("force", str(error))
             self._reject(source, error)
@@ -195,7 +199,7 @@ class PolicyNode(runner.RunnableNode):
             row = self._gate.joint_row()
             if ours and row is not None:
                 with self._windows_lock:
-                    self._joints.add(arrival.stamp_ns or arrival.received_ns, [*row[0], *row[1]])
+                    self._joints.add(self._stamp(arrival), [*row[0], *row[1]], self._max_age_ns)
         except InputError as error:
             self._reject(source, error)
         else:  # of a gripper, say: other joints on the same topic

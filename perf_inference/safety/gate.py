@@ -63,7 +63,7 @@ class Gate:
         self.limits, self.settings = limits, settings
         self._samples, self._send = Samples(inputs, settings.max_age_s), send
         self._lock = threading.RLock()
-        self._joints = Joints(limits, settings.latency_s, settings.tolerance_rad)
+        self._joints = Joints(limits, settings.latency_s, settings.tolerance_rad, settings.max_age_s)
         self._max_age_ns, self._period_ns = round(settings.max_age_s * 1e9), round(settings.period_s * 1e9)
         self._enabled = self._stopping = False
         self._driving = False  # a command of the policy is in force ...
@@ -98,8 +98,9 @@ class Gate:
     def enable(self, on: bool, now: Instant) -> None:
         """Let the policy drive, or send the safe action at once."""
         with self._lock:
-            self._enabled, self._waiting_since_ns = on, now.steady_ns
-            self._joints.restart()
+            if on != self._enabled:  # said again and again it renews nothing
+                self._enabled, self._waiting_since_ns = on, now.steady_ns
+                self._joints.restart()
             self._judge(now)
 
     def stop(self, now: Instant) -> None:
@@ -206,6 +207,8 @@ class Gate:
                 raise InputError(f"the observation grew older than {self.settings.max_age_s:g} s: action not sent")
             if stale := self._not_fresh(now):
                 raise InputError(f"{stale}: action not sent")
+            if not self._driving:
+                self._joints.begin()
             until_ns = self._stopped_ns()
             allowed = [self._allowed(joint, value, now, until_ns)
                        for joint, value in zip(self._joints.each, values, strict=True)]  # fmt: skip
@@ -228,7 +231,10 @@ class Gate:
             return self._reason
 
     def _judge(self, now: Instant) -> None:
-        self._reason = self._why_not(now)
+        try:
+            self._reason = self._why_not(now)
+        except Exception as error:  # whatever it is: who cannot judge may not let anybody drive
+            self._reason = f"the gate cannot judge: {type(error).__name__}: {error}"
         if self._reason:
             self._driving = False
             self._safe(now)

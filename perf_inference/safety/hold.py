@@ -9,6 +9,7 @@ from perf_inference.safety.joint import Joint
 
 _MOVED_RAD = 0.25  # from where it is held or led; less is sagging
 _MOVED_SENDS = 3
+_LONGEST_S = 0.1  # that one step is for: after a silence the joint is led on, not made up for
 
 
 @dataclass
@@ -39,7 +40,7 @@ class Hold:
 
     def step(self, measured_rad: Sequence[float], now_ns: int) -> list[float]:
         """Return what is to be sent next, where the joints are measured here."""
-        period_s, self._sent_ns = (now_ns - self._sent_ns) / 1e9, now_ns
+        period_s, self._sent_ns = min((now_ns - self._sent_ns) / 1e9, _LONGEST_S), now_ns
         for held, joint, here in zip(self._held, self._joints, measured_rad, strict=True):
             off = max(min(held.began_rad, held.place_rad) - here, here - max(held.began_rad, held.place_rad))
             held.moved = held.moved + 1 if off > _MOVED_RAD else 0

@@ -10,6 +10,9 @@ from perf_inference.safety.sent import SentPositions, SentVelocities
 from perf_inference.safety.way import Way
 
 _STILL_RAD = 0.02  # a joint that has followed, and then not changed by a bit while so much was sent, is not measured
+_STILL_NS = (
+    10_000_000_000  # within this time; a policy at its goal leans to one side for ever, and an arm may rest there
+)
 _DEVIATIONS = 3  # samples in a row
 _HALVINGS = 18  # of the velocity asked for, in the search for the fastest that is allowed
 _FASTEST_READING = 10.0  # times its limit: a faster velocity is no reading of the joint
@@ -40,13 +43,15 @@ class Sample(NamedTuple):
 class Joint:
     """Follows one joint of a robot."""
 
-    def __init__(self, name: str, bounds: Bounds, latency_ns: int, tolerance_rad: float) -> None:
+    def __init__(self, name: str, bounds: Bounds, latency_ns: int, tolerance_rad: float, max_age_ns: int) -> None:
         """Begin without a sample; `tolerance_rad` of 0: what is measured is not compared with what was sent."""
         self.name, self.bounds = name, bounds
         self.sample: Sample | None = None
         self.positions = SentPositions(latency_ns)
         self._latency_ns, self._tolerance_rad = latency_ns, tolerance_rad
-        self._up, self._down = SentVelocities(latency_ns), SentVelocities(latency_ns)  # down: with their sign turned
+        keep_ns = max_age_ns + latency_ns + _STILL_NS
+        self._up = SentVelocities(latency_ns, keep_ns)
+        self._down = SentVelocities(latency_ns, keep_ns)  # with their sign turned
         self._deviating = self._agreeing = 0  # samples in a row
         self._lost = self._stuck = ""  # where it is, and where it should be
         self._followed = False  # it has been seen to go where it was sent
@@ -56,7 +61,7 @@ class Joint:
 
     def restart(self) -> None:
         """Let bygones be bygones: the driving begins again."""
-        self._deviating, self._agreeing, self._lost = 0, _DEVIATIONS, ""
+        self._deviating, self._agreeing, self._lost, self._stuck = 0, _DEVIATIONS, "", ""
         self._still_from_ns = self.sample.measured_ns if self.sample else 0
         self._way_begin_rad = self.sample.position_rad if self.sample else 0.0
 
@@ -92,7 +97,8 @@ class Joint:
         if before is None or sample.position_rad != before.position_rad:
             self._still_from_ns, self._stuck = sample.measured_ns, ""
         elif driving and self._followed and self._tolerance_rad and not self._stuck:
-            least_rad = max(-side.moved(self._still_from_ns, sample.measured_ns) for side in (self._up, self._down))
+            from_ns = max(self._still_from_ns, sample.measured_ns - _STILL_NS)
+            least_rad = max(-side.moved(from_ns, sample.measured_ns) for side in (self._up, self._down))
             if least_rad > _STILL_RAD:
                 self._stuck = (
                     f"{self.name} still reads {sample.position_rad:.4g} rad where the commands must have moved it by "

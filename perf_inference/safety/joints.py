@@ -16,12 +16,12 @@ JOINT_STATES = "joint_states"
 class Joints:
     """All joints that the policy drives, in its order; messages may have them in any order, or some of them."""
 
-    def __init__(self, limits: JointLimits, latency_s: float, tolerance_rad: float) -> None:
+    def __init__(self, limits: JointLimits, latency_s: float, tolerance_rad: float, max_age_s: float) -> None:
         self._limits = limits
         self._index = {name: index for index, name in enumerate(limits.names)}
         bounds = _bounds(limits)
         self.each = tuple(
-            Joint(name, bound, round(latency_s * 1e9), tolerance_rad)
+            Joint(name, bound, round(latency_s * 1e9), tolerance_rad, round(max_age_s * 1e9))
             for name, bound in zip(limits.names, bounds, strict=True)
         )
 
@@ -105,6 +105,11 @@ class Joints:
         """Begin again to compare what is measured with what is sent."""
         for joint in self.each:
             joint.restart()
+
+    def begin(self) -> None:
+        """Drive from where the joints are, wherever they were sent before."""
+        for joint in self.each:
+            joint.positions.clear()
 
     def forget(self) -> None:
         """Drop all samples."""

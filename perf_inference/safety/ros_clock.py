@@ -14,7 +14,8 @@ from perf_inference.errors import InputError
 
 _AHEAD_NS = 100_000_000  # a stamp may lie so far in the future: clocks that differ a little, a coarse /clock
 _STILL_NS = 250_000_000  # a clock that has not moved for so long stands still
-_LEAD_NS = 1_000_000_000  # so far ahead is a wrong stamp and no other clock; and so long one is remembered
+_LEAD_NS = 1_000_000_000  # so far ahead is a wrong stamp and no other clock
+_WRONG_NS, _LED_NS = 1_000_000_000, 60_000_000_000  # so long a lead is remembered: of refused stamps, of accepted ones
 
 
 class Instant(NamedTuple):
@@ -91,7 +92,8 @@ class RosClock:
         A stamp that lies ahead shows that the clocks differ by so much at least: what comes late is older by that.
         """
         seen_ns, lead_ns = self._leads.get(name, (0, 0))
-        if now.steady_ns - seen_ns > _LEAD_NS or lead_ns <= ahead_ns <= _LEAD_NS:
+        kept_ns = _LED_NS if lead_ns <= _AHEAD_NS else _WRONG_NS
+        if now.steady_ns - seen_ns > kept_ns or lead_ns <= ahead_ns <= _LEAD_NS:
             lead_ns = max(ahead_ns, 0) if ahead_ns <= _LEAD_NS else 0
             self._leads[name] = (now.steady_ns, lead_ns)
         return lead_ns

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-_KEEP_NS = 120_000_000_000  # older ones are forgotten; an input may be 60 s old at most
-_MANY = 4096  # pieces, before the old ones are looked for
+_MANY = 4096  # pieces too old to be asked for, before they are forgotten: all at once, for moving a list up costs time
 
 
 class SentVelocities:
     """The velocities sent to one joint [rad/s], and the fastest that may be in force at each time."""
 
-    def __init__(self, latency_ns: int) -> None:
+    def __init__(self, latency_ns: int, keep_ns: int) -> None:
+        """Begin at rest; nothing is asked of what is longer past than `keep_ns`."""
         self.newest = 0.0
         self._latency_ns = latency_ns
+        self._keep_ns = keep_ns
         self._earlier: list[tuple[int, float]] = []  # (until when it may be in force, velocity), in this order
         # Pieces of constant velocity: start [ns], fastest [rad/s], the way up to the start [rad].
         self._starts, self._fastest, self._way = [0], [0.0], [0.0]
@@ -95,10 +96,9 @@ class SentVelocities:
         first = bisect_right(self._starts, now_ns - 1)
         for pieces in (self._starts, self._fastest, self._way):
             del pieces[max(first, 1) :]
-        if len(self._starts) > _MANY:
-            old = bisect_right(self._starts, now_ns - _KEEP_NS) - 1
+        if len(self._starts) > _MANY and self._starts[_MANY] <= now_ns - self._keep_ns:
             for pieces in (self._starts, self._fastest, self._way):
-                del pieces[: max(old, 0)]
+                del pieces[:_MANY]
 
     def _append(self, start_ns: int, fastest: float) -> None:
         way = self._way_until(start_ns)
@@ -125,6 +125,10 @@ class SentPositions:
             self._sent.append((now_ns, position))
         if len(self._sent) > _MANY:
             del self._sent[: -_MANY // 2]
+
+    def clear(self) -> None:
+        """Forget them all: a joint that was led or moved elsewhere since is not where they say."""
+        self._sent.clear()
 
     def since(self, from_ns: int) -> list[float]:
         """Return the positions that may have been in force since this time [rad]."""

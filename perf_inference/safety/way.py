@@ -49,4 +49,4 @@ class Way:
         for duration_s, before in ahead:
             rest.go(duration_s, max(before, velocity_rad_s))
         rest.go(max(driven_s, 0.0), velocity_rad_s)
-        return way + rest.rad + rest._velocity**2 / (2 * self._braking)
+        return way + rest.rad + rest._velocity * rest._velocity / (2 * self._braking)

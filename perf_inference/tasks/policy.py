@@ -33,8 +33,12 @@ class Window:
         """Stamp of the newest sample [ns]; None: none yet."""
         return int(self._stamps[(self._count - 1) % len(self._stamps)]) if self._count else None
 
-    def add(self, stamp_ns: int, values: Sequence[float] | NDArray[Any]) -> None:
+    def add(self, stamp_ns: int, values: Sequence[float] | NDArray[Any], disorder_ns: int = 0) -> None:
         """Add a sample; after a step back in time (a restarted or replayed source) the older ones go.
+
+        Args:
+            disorder_ns: a stamp that is older than the newest by no more is no such step, and counts as the newest:
+                parts of a robot that are sent one by one come in any order.
 
         Raises:
             InputError: wrong number of values, or one that is not finite.
@@ -45,7 +49,9 @@ class Window:
         if not np.isfinite(array).all():
             raise InputError(f"a sample must be finite, got {array.tolist()}")
         newest = self.newest_ns
-        if newest is not None and stamp_ns < newest:
+        if newest is not None and stamp_ns < newest <= stamp_ns + disorder_ns:
+            stamp_ns = newest
+        elif newest is not None and stamp_ns < newest:
             self._count = 0
         slot = self._count % len(self._stamps)
         self._stamps[slot], self._values[slot] = stamp_ns, array
