@@ -294,4 +294,6 @@ class HotSwap:
 
 
 def _said(wanted: EngineParameters) -> str:
-    return f"{shown(wanted.model)} (runtime {wanted.runtime}, precision {wanted.precision}, device {wanted.device})"
+    return (
+        f"{shown(wanted.model)} (runtime {wanted.runtime}, precision {wanted.precision}, device {shown(wanted.device)})"
+    )
