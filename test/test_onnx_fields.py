@@ -30,10 +30,10 @@ def varint(value: int) -> bytes:
     return bytes([*made, value])
 
 
-def elsewhere() -> TensorProto:
+def elsewhere(location: str = "../secret.bin") -> TensorProto:
     """Return weights that lie in another folder."""
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", "../secret.bin"), ("offset", "0"), ("length", "16")):
+    for key, value in (("location", location), ("offset", "0"), ("length", "16")):
         tensor.external_data.add(key=key, value=value)
     return tensor
 
@@ -49,7 +49,7 @@ def under_a_long_tag(made: ModelProto, tag: int) -> bytes:
     """Return the model with its graph under a number that Google's parser cuts to 32 bits."""
     graph = made.graph.SerializeToString()
     made.ClearField("graph")
-    return made.SerializeToString() + varint(tag) + varint(len(graph)) + graph
+    return bytes(made.SerializeToString()) + varint(tag) + varint(len(graph)) + graph
 
 
 @pytest.mark.parametrize("tag", [_GRAPH | 1 << 32, _GRAPH | 7 << 32])
@@ -80,3 +80,17 @@ def test_weights_in_a_function_s_default_are_seen(tmp_path: Path) -> None:
     assert read_onnx_file(path, follow=False).external == {"../secret.bin"}
     with pytest.raises(ConfigError, match="not in its own folder"):
         read_onnx_file(path)
+
+
+@pytest.mark.parametrize("location", ["*/_ORT_MEM_ADDR_/*", "*/_ORT_MEM_LE_ADDR_/*"])
+def test_weights_at_an_address_in_memory_are_refused(tmp_path: Path, location: str) -> None:
+    path, beside = tmp_path / "a.onnx", tmp_path / location
+    beside.parent.mkdir(parents=True)
+    beside.write_bytes(bytes(16))
+    made = model([helper.make_node("Add", ["x", "w"], ["y"])], [elsewhere(location)], [])
+    path.write_bytes(made.SerializeToString())
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="address in the memory"):
+        read_onnx_file(path)
+    with pytest.raises(ConfigError, match="memory"), private_copy(str(path), AllowedModels.of(str(path), ())):
+        pass
