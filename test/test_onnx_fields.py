@@ -49,7 +49,7 @@ def under_a_long_tag(made: ModelProto, tag: int) -> bytes:
     """Return the model with its graph under a number that Google's parser cuts to 32 bits."""
     graph = made.graph.SerializeToString()
     made.ClearField("graph")
-    return bytes(made.SerializeToString()) + varint(tag) + varint(len(graph)) + graph
+    return bytes(made.SerializeToString()) + varint(tag) + varint(len(graph)) + bytes(graph)
 
 
 @pytest.mark.parametrize("tag", [_GRAPH | 1 << 32, _GRAPH | 7 << 32])
