@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -26,6 +27,9 @@ COMMANDS = {
     "run": "start the nodes of a ROS parameters file and keep them running",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
 }
+
+
+_EX_PIPE = 128 + signal.SIGPIPE
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,8 +69,13 @@ def entry() -> None:
     """Run one command and exit with its status, without the 0.3 s that the interpreter takes to tear down rclpy."""
     guard_this_process()
     leave_working_directory()
-    status = main()
-    sys.stdout.flush()
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        print("perf-inference: stopped: nobody reads what it prints any more", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_EX_PIPE)
     sys.stderr.flush()
     os._exit(status)
 

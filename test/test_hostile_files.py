@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sqlite3
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.names import natural_key
 from perf_inference.graph import read_graph
+from perf_inference.recording.analysis.run_reader import RunReader, read_json
 from perf_inference.recording.analysis.tracks import read_tracks
 from perf_inference.recording.bags.convert import convert
 from perf_inference.recording.bags.metadata import read_metadata
@@ -28,6 +32,7 @@ from perf_inference.recording.jsonl.line import sealed
 from perf_inference.recording.jsonl.pieces import pieces
 from perf_inference.recording.jsonl.text_file import CutError, stretches
 from perf_inference.recording.qos import parse_qos
+from perf_inference.recording.recovery import recovery
 from perf_inference.tasks.caption import CaptionTask
 
 KEY = "rosbag2_bagfile_information"
@@ -215,3 +220,36 @@ def test_a_captioner_with_another_vocabulary_is_refused(tmp_path: Path, text: st
     engine = load(str(tmp_path / "c.onnx"), "onnx", Options(threads=1, device="cpu"))
     with closing(engine), pytest.raises(ConfigError, match="the metadata 'vocabulary' of 'c' must be a list of words"):
         CaptionTask(engine)
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """Fail where something waits for ever."""
+    before = signal.signal(signal.SIGALRM, lambda number, frame: pytest.fail("it waits for what never comes"))
+    signal.alarm(10)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.usefixtures("in_time")
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_what_is_no_file_within_a_recording_is_neither_waited_for_nor_read(
+    tmp_path: Path, plant: Callable[[Path], object]
+) -> None:
+    for name in ("metadata.yaml", "session.json", "performance_timings_1.jsonl", "topics_1.jsonl"):
+        plant(tmp_path / name)
+    metadata = read_metadata(tmp_path)
+    assert metadata is not None
+    assert "no regular file" in metadata.problem
+    assert read_json(tmp_path / "session.json") == {}
+    with pytest.raises(RecordingError, match="no regular file"):
+        RunReader(tmp_path).poll()
+    with pytest.raises(RecordingError, match="no regular file"):
+        recovery.read(tmp_path)
+    for name in ("performance_timings_1.jsonl", "topics_1.jsonl"):
+        (tmp_path / name).unlink()
+    (tmp_path / "performance_timings_1.jsonl").write_text('{"node":"a","seq":1}\n')
+    with pytest.raises(RecordingError, match="no regular file"):
+        recovery.read(tmp_path).write(tmp_path.with_name("out"))
+    assert not tmp_path.with_name("out").exists()

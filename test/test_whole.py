@@ -21,6 +21,7 @@ import pytest
 
 from perf_inference.commands.build_model import _copied
 from perf_inference.errors import ConfigError, PerfInferenceError, RecordingError
+from perf_inference.files.private import real_path
 from perf_inference.files.whole import claimed, whole_file, write_whole
 from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.bag_writer import open_writer
@@ -262,3 +263,34 @@ def test_a_killed_recovery_can_be_run_again(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["out", "run", "source.mcap"]
     assert os.listdir(tmp_path / "out") == ["topics_1.jsonl"]
     assert (tmp_path / "out" / "topics_1.jsonl").read_bytes() == (tmp_path / "run" / "topics_1.jsonl").read_bytes()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link of another user")
+def test_another_user_s_link_in_a_folder_of_everybody_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "everybody").mkdir()
+    os.chmod(tmp_path / "everybody", 0o1777)
+    (tmp_path / "home").mkdir()
+    precious = tmp_path / "home" / ".profile"
+    for name, target in (("report.html", precious), ("folder", tmp_path / "home")):
+        (tmp_path / "everybody" / name).symlink_to(target)
+        os.chown(tmp_path / "everybody" / name, 12345, 12345, follow_symlinks=False)
+    (tmp_path / "mine.html").symlink_to(tmp_path / "everybody" / "report.html")
+    for path in ("everybody/report.html", "everybody/folder/.profile", "mine.html"):
+        with pytest.raises(PerfInferenceError, match="a link of another user"):
+            write_whole(tmp_path / path, b"new")
+    assert not precious.exists()
+    os.chown(tmp_path / "everybody" / "report.html", 0, 0, follow_symlinks=False)
+    write_whole(tmp_path / "mine.html", b"new")
+    assert precious.read_bytes() == b"new"
+    assert (tmp_path / "mine.html").is_symlink()
+
+
+def test_a_path_leads_where_the_system_says(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for link, target in (("c", "a/b"), ("a/d", "../c/.."), ("e", tmp_path / "a"), ("f", "nowhere/../x"), ("g", "/")):
+        (tmp_path / link).symlink_to(target)
+    for path in ("c/../x", "a/d/x", "e/b/../d/y", "f", "g/tmp/x", "./c//z", "nothing/x"):
+        assert str(real_path(tmp_path / path)) == os.path.realpath(tmp_path / path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="circle"):
+        real_path(tmp_path / "loop")

@@ -7,6 +7,7 @@ memory, in a folder that was left open to all. What is not ours is refused, and 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import stat
@@ -14,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 PRIVATE = 0o700
+_MOST_LINKS = 40  # one after the other, as the kernel has it
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -105,6 +107,32 @@ def replace_file(path: Path, data: bytes) -> None:
         raise
 
 
+def real_path(path: Path) -> Path:
+    """Return where a path leads, by no link that another user has put where everybody can (/tmp).
+
+    The kernel refuses to follow such a link when a file is opened, but not when the path is looked up beforehand.
+
+    Raises:
+        OSError: it leads by such a link, or in a circle.
+    """
+    whole = Path.cwd() / path
+    at, left, links = Path(whole.anchor), list(whole.parts[:0:-1]), 0
+    while left:
+        part = left.pop()
+        place = at.parent if part == ".." else at / part
+        if not place.is_symlink():
+            at = place
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, "its links lead in a circle", str(path))
+        _check_link(place)
+        target = Path(os.readlink(place))
+        at = at if not target.is_absolute() else Path(target.anchor)
+        left += [part for part in reversed(target.parts) if part != target.anchor]
+    return at
+
+
 def share_no_more_than(source: Path) -> None:
     """Let what this process makes from now on be readable by nobody who cannot read the source."""
     with contextlib.suppress(OSError):
@@ -135,6 +163,12 @@ def _behind_own_links(path: Path) -> os.stat_result:
     if found.st_uid not in (os.geteuid(), 0):
         raise PermissionError(13, f"it is a link of another user (uid {found.st_uid})", str(path))
     return os.stat(path)
+
+
+def _check_link(link: Path) -> None:
+    folder, uid = os.stat(link.parent), os.lstat(link).st_uid
+    if folder.st_mode & stat.S_IWOTH and uid not in (os.geteuid(), folder.st_uid):
+        raise PermissionError(errno.EACCES, f"a link of another user (uid {uid}) leads to it", str(link))
 
 
 def _owns_what_we_make(folder: Path, uid: int) -> bool:

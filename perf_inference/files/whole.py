@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.files.private import real_path
 
 _MOST_LETTERS = 80  # of the name, as part of another
 _NEW = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,7 +56,7 @@ def whole_file(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
     Raises:
         OSError: it cannot be written.
     """
-    path = Path(os.path.realpath(path))
+    path = real_path(path)
     if path.exists() and not path.is_file():
         with path.open("wb") as file:
             yield file

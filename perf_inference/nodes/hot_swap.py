@@ -32,7 +32,7 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.parameters import EngineParameters
-from perf_inference.nodes.waiting import TOO_MANY, Waiting
+from perf_inference.nodes.waiting import TOO_MANY, Allowance, Waiting
 from perf_inference.pipeline import Model, Pipeline
 from perf_inference.printable import shown
 
@@ -74,7 +74,7 @@ class HotSwap:
         self._failure: tuple[int, str] | None = None  # when (monotonic), what
         self._trial: Trial | None = None  # of what runs
         self._outcome = (True, "")  # of the last swap, for who waits
-        self._waiting = Waiting()
+        self._waiting, self._allowance = Waiting(), Allowance()
         self._state = self._runs()
         read_only = "set by the node alone: what runs, what is being loaded, or why the last swap failed"
         node.declare_parameter(STATE, self._state, ParameterDescriptor(description=read_only))
@@ -134,6 +134,7 @@ class HotSwap:
             if any(p.name == STATE for p in parameters):
                 raise ConfigError(f"{STATE} is set by the node alone; set model, runtime, precision or device")
             if given:
+                self._allowance.check()
                 self._want(given)
         except Exception as error:  # whatever a text of somebody's leads to: it must not end the node
             return SetParametersResult(successful=False, reason=shown(error, _SENTENCE))
@@ -294,4 +295,6 @@ class HotSwap:
 
 
 def _said(wanted: EngineParameters) -> str:
-    return f"{shown(wanted.model)} (runtime {wanted.runtime}, precision {wanted.precision}, device {wanted.device})"
+    return (
+        f"{shown(wanted.model)} (runtime {wanted.runtime}, precision {wanted.precision}, device {shown(wanted.device)})"
+    )

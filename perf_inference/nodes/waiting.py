@@ -1,14 +1,32 @@
-"""Callers of a service who wait for something, as many as there is room for: anybody in the domain may call."""
+"""Bounds on what is asked of a node: anybody in the domain may ask, and as often as he likes."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any
 
 from rclpy.task import Future
 
+from perf_inference.errors import ConfigError
+from perf_inference.measure.clocks import CLOCKS
+
 MOST = 16
 TOO_MANY = f"{MOST} callers wait already; ask again when they have been answered"
+
+
+class Allowance:
+    """So many wishes a second: each is looked at in the ROS thread, where what a node is for waits meanwhile."""
+
+    def __init__(self, most: int = 20) -> None:
+        self._times_ns: deque[int] = deque(maxlen=most)  # monotonic, of the newest ones
+
+    def check(self) -> None:
+        """Take a wish; raise ConfigError where it is one too many."""
+        now_ns, most = CLOCKS.monotonic_ns(), self._times_ns.maxlen
+        if len(self._times_ns) == most and now_ns - self._times_ns[0] < 1_000_000_000:
+            raise ConfigError(f"{most} times within a second is too often; set it again later")
+        self._times_ns.append(now_ns)
 
 
 class Waiting:

@@ -18,7 +18,7 @@ from perf_inference.errors import ConfigError
 _INNER = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
-    "function": {7: "node"},
+    "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
@@ -27,6 +27,7 @@ _INNER = {
 _DIMS, _DATA_TYPE, _EXTERNAL = 1, 2, 13  # of a tensor
 _OPERATOR, _BUILT = 4, b"EPContext"  # of a node; https://onnxruntime.ai/docs/execution-providers/EP-Context-Design.html
 _KEY, _VALUE = 1, 2  # of an entry of its external data
+_IN_MEMORY = "/_ORT_MEM_"  # a part of the name with which ONNX Runtime takes what an address holds
 _PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 16: "bf16"}  # by data type; others are no weights
 _MOST = 1 << 63
 
@@ -103,7 +104,10 @@ def _take(tensor: memoryview, weights: Counter[str], external: set[str]) -> None
         elif number == _EXTERNAL and not isinstance(value, int):
             entry = {n: bytes(v) for n, v in fields(value) if not isinstance(v, int)}
             if entry.get(_KEY) == b"location":
-                external.add(entry.get(_VALUE, b"").decode())
+                name = entry.get(_VALUE, b"").decode()
+                if _IN_MEMORY in name:
+                    raise ValueError("it takes weights from an address in the memory of who loads it")
+                external.add(name)
     if data_type in _PRECISIONS:
         weights[_PRECISIONS[data_type]] += elements
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from perf_inference.engines.onnx_format.protobuf import LARGEST_TAG, TAG_TOO_LARGE
 from perf_inference.errors import ConfigError
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
@@ -39,6 +40,8 @@ def _fields(file: BinaryIO, size: int, wanted: int) -> Iterator[bytes]:
     """Yield the bytes of each field of this number; the others are skipped."""
     while file.tell() < size:
         tag = _varint(file)
+        if tag > LARGEST_TAG:
+            raise ValueError(TAG_TOO_LARGE)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             _varint(file)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
+# Google's parser drops what is above it, so that a field would be another one there than here.
+LARGEST_TAG = (1 << 32) - 1
+TAG_TOO_LARGE = "the number of a field has more than 32 bits"
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
@@ -16,6 +19,8 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at, end = 0, len(message)
     while at < end:
         tag, at = _varint(message, at)
+        if tag > LARGEST_TAG:
+            raise ValueError(TAG_TOO_LARGE)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, at = _varint(message, at)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from perf_inference.files.regular import open_regular
+
 _BLOCK = 1 << 20
 _MAX_LINE_BYTES = 256 << 20  # what has no line end for so long is no text file
 
@@ -31,7 +33,7 @@ class GrowingFile:
             OSError: it is there, and cannot be read.
         """
         try:
-            file = open(self.path, "rb", buffering=0)  # noqa: SIM115 - closed below
+            file = open_regular(self.path, buffering=0)
         except FileNotFoundError:
             return
         with file:

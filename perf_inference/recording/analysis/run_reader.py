@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from perf_inference.errors import InputError, RecordingError
+from perf_inference.files.regular import open_regular
 from perf_inference.measure.stamps import STAGES
 from perf_inference.recording.analysis.analysis import LineCounts, NodeAnalysis, RunAnalysis, as_mapping
 from perf_inference.recording.analysis.figures import Figures
@@ -20,6 +21,7 @@ from perf_inference.recording.analysis.timing_columns import TimingColumns, Timi
 TIMINGS = "performance_timings_*.jsonl"
 _WHOLE = ("latency", "due_latency", "dropped_age")  # figures of a node that are not stages
 _MAX_NODES = 1000
+_MOST_JSON_BYTES = 1 << 26
 _NOTHING = Figures.of(np.empty(0, np.int64))
 
 
@@ -117,7 +119,8 @@ class RunReader:
 def read_json(path: Path) -> Mapping[str, Any]:
     """Return the object in this file; empty: there is none."""
     try:
-        return as_mapping(orjson.loads(path.read_bytes()))
+        with open_regular(path) as file:
+            return as_mapping(orjson.loads(file.read(_MOST_JSON_BYTES)))
     except (OSError, orjson.JSONDecodeError):
         return {}
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import IO, Any
 
 import zstandard
@@ -12,6 +14,9 @@ from mcap.records import Chunk, ChunkIndex
 from mcap.stream_reader import StreamReader, breakup_chunk
 
 MOST_BYTES = 1 << 28  # of a chunk, unpacked; writers close theirs after some MiB, or one message
+_MOST_RECORDS = 1 << 20  # of a chunk; each becomes an object
+_HEAD_BYTES = 9  # of a record: its kind, and its length
+_LEAST_BYTES = _HEAD_BYTES + 22  # of a message
 
 
 def records_of(chunk: Chunk) -> list[Any]:
@@ -25,6 +30,8 @@ def records_of(chunk: Chunk) -> list[Any]:
     if chunk.compression in ("zstd", "lz4"):
         data = (_from_zstd if chunk.compression == "zstd" else _from_lz4)(chunk.data, chunk.uncompressed_size)
         chunk = replace(chunk, compression="", data=data)
+    if len(chunk.data) > _MOST_RECORDS * _LEAST_BYTES:
+        _check_count(chunk.data)
     records: list[Any] = breakup_chunk(chunk, validate_crc=True)
     return records
 
@@ -41,6 +48,21 @@ def chunk_at(stream: IO[bytes], index: ChunkIndex) -> list[Any]:
     if not isinstance(chunk, Chunk):
         raise McapError("the index leads to what is no chunk")
     return records_of(chunk)
+
+
+def do_overlap(chunks: Sequence[ChunkIndex]) -> bool:
+    """Return whether an index leads to the same bytes twice: each time they would be unpacked anew."""
+    spans = sorted((chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length) for chunk in chunks)
+    return any(begin < end for (_, end), (begin, _) in pairwise(spans))
+
+
+def _check_count(data: bytes) -> None:
+    at = count = 0
+    while at < len(data):
+        at += _HEAD_BYTES + int.from_bytes(data[at + 1 : at + _HEAD_BYTES], "little")
+        count += 1
+        if count > _MOST_RECORDS:
+            raise McapError(f"a chunk must have {_MOST_RECORDS} records at most")
 
 
 def _from_zstd(data: bytes, size: int) -> bytes:

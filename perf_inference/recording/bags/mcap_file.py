@@ -16,13 +16,15 @@ from mcap.stream_reader import StreamReader
 from perf_inference.errors import RecordingError
 from perf_inference.recording.bag_file import BagMessage, Topic, merged
 from perf_inference.recording.bags.damage import Damage
-from perf_inference.recording.bags.mcap_chunks import chunk_at, records_of
+from perf_inference.recording.bags.mcap_chunks import chunk_at, do_overlap, records_of
 from perf_inference.recording.bags.message_packing import unpacked
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.qos import parse_qos
 
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER_BYTES = 9 + 20 + len(_MAGIC)  # its record, and the magic after it
+_MOST_HELD_BYTES = 1 << 30  # of messages that wait until their time has come
+_OBJECT_BYTES = 300  # of a message besides its data
 # Whatever damaged bytes make of the parser and the decompressors: struct.error, ZstdError, MemoryError, ...
 _DAMAGE = Exception
 
@@ -101,7 +103,7 @@ class McapFile:
             self._chunks, key=lambda chunk: (chunk.message_start_time, chunk.chunk_start_offset), reverse=True
         )
         heap: list[tuple[int, int, Any]] = []
-        number = 0
+        number = held = 0
         try:
             with open(self._data, "rb") as stream:
                 while waiting or heap:
@@ -109,9 +111,12 @@ class McapFile:
                         for record in chunk_at(stream, waiting.pop()):
                             if isinstance(record, Message):
                                 heapq.heappush(heap, (record.log_time, number, record))
-                                number += 1
+                                number, held = number + 1, held + _size_of(record)
+                        if held > _MOST_HELD_BYTES:
+                            raise McapError(f"its chunks begin at one time, and have over {_MOST_HELD_BYTES >> 20} MiB")
                     if heap:
                         message = heapq.heappop(heap)[2]
+                        held -= _size_of(message)
                         yield self._message(self._channels.known[message.channel_id], message)
         except _DAMAGE as error:
             raise RecordingError(f"{self.path} is damaged or was cut off: {_text(error)}") from error
@@ -135,7 +140,12 @@ class McapFile:
                 found.add(record)
         except _DAMAGE:  # the end is missing
             return False
-        if statistics is None or len(found.known) < statistics.channel_count or not found.complete:
+        if (
+            statistics is None
+            or len(found.known) < statistics.channel_count
+            or not found.complete
+            or do_overlap(chunks)
+        ):
             return False
         found.counted = statistics.channel_message_counts
         self._channels = found
@@ -219,6 +229,10 @@ def _definition(schema: Any) -> Definition | None:
         return Definition(schema.name, schema.encoding, schema.data.decode())
     except UnicodeDecodeError:  # not a text: protobuf
         return None
+
+
+def _size_of(message: Message) -> int:
+    return len(message.data) + _OBJECT_BYTES
 
 
 def _size(stream: IO[bytes]) -> int:

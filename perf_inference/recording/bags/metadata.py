@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from perf_inference.files.bounded_yaml import MOST_BYTES, read_yaml
+from perf_inference.files.regular import open_regular
 from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.qos import Qos, format_qos, parse_qos, qos_profiles
 
@@ -39,7 +40,7 @@ def read_metadata(folder: Path) -> Metadata | None:
     """Return what the folder's `metadata.yaml` says, or why it cannot be used; None: there is none."""
     path = folder / FILE_NAME
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             text = file.read(MOST_BYTES + 1).decode(errors="replace")
         return _metadata(read_yaml(text))
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from typing import IO, NamedTuple
 import zstandard
 
 from perf_inference.errors import RecordingError
+from perf_inference.files.regular import open_regular
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 10  # 1 KiB of zstd comes to 32 MiB at most
@@ -36,7 +37,7 @@ class CutError(ValueError):
 
 def is_packed(path: Path) -> bool:
     """Return whether a file is within zstd, by its beginning or its name."""
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         return stream.read(4) == _MAGIC or path.suffix == ".zst"
 
 
@@ -48,7 +49,7 @@ def stretches(path: Path) -> Iterator[Stretch]:
         RecordingError: the file cannot be read.
     """
     try:
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             yield from _split(_unpacked(stream) if is_packed(path) else _chunks(stream, _CHUNK))
     except OSError as error:
         raise RecordingError(f"{path} must be a file that can be read: {error.strerror}") from error

@@ -15,6 +15,7 @@ import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.names import NaturalKey, natural_key
+from perf_inference.files.regular import open_regular
 from perf_inference.files.whole import claimed, sync_folder, whole_file
 from perf_inference.recording.recovery.loss import Start, starts
 from perf_inference.recording.recovery.repair import Repair
@@ -123,7 +124,7 @@ class Recovery:
 
     def _lines(self, each: Survey | TimingsSurvey | Path) -> Iterator[bytes]:
         if isinstance(each, Path):
-            with open(each, "rb") as stream:
+            with open_regular(each) as stream:
                 yield from iter(lambda: stream.read(1 << 20), b"")
         elif isinstance(each, TimingsSurvey):
             yield from (piece.line for piece, record in timing_pieces(each.path) if record is not None)
