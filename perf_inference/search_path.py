@@ -35,13 +35,16 @@ def leave_working_directory() -> None:
 def of_children(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what to add to a child's environment so that it looks where this process does, not where it was started.
 
-    Where this package is only on the path and not installed, its folder is named in full.
+    An entry of PYTHONPATH that is empty or relative would be the working directory again, and is left out. Where this
+    package is only on the path and not installed, its folder is named in full.
     """
     root = Path(perf_inference.__file__).resolve().parents[1]
-    added = {_SAFE_PATH: "1"}
+    named = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry)]
     if root.name not in ("site-packages", "dist-packages"):
-        before = [entry for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        added["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(root), *before]))
+        named = list(dict.fromkeys([str(root), *named]))
+    added = {_SAFE_PATH: "1"}
+    if named or environment.get("PYTHONPATH"):
+        added["PYTHONPATH"] = os.pathsep.join(named)
     return added
 
 

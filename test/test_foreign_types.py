@@ -181,7 +181,7 @@ def path_after(folder: Path, *, python_path: str | None, flags: list[str]) -> li
     code = "import sys\nfrom perf_inference.search_path import leave_working_directory\nleave_working_directory()\n"
     code += "import perf_inference.domain\nprint(*sys.path, sep='\\n')\n"
     (folder / "program.py").write_text(code)
-    environment = {name: value for name, value in inherited().items() if name != "PYTHONPATH"}
+    environment = {name: value for name, value in inherited().items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     if python_path is not None:
         environment["PYTHONPATH"] = python_path
     command = [sys.executable, *(part.replace("CODE", code) for part in flags)]
@@ -215,4 +215,4 @@ def test_children_do_not_look_where_they_are_started(trap: Path, ran: Path) -> N
     root = str(Path(search_path.__file__).resolve().parents[1])
     added = search_path.of_children({"PYTHONPATH": ":/opt/a:"})
     assert added["PYTHONSAFEPATH"] == "1"
-    assert added.get("PYTHONPATH", f"{root}:/opt/a") == f"{root}:/opt/a"  # an installed one needs none
+    assert added["PYTHONPATH"] in (f"{root}:/opt/a", "/opt/a")  # an installed one needs no root

@@ -84,6 +84,8 @@ def test_safety_in_a_hundred_thousand_histories() -> None:
     with ProcessPoolExecutor() as pool:
         for batch in pool.map(play, batches):
             outcomes += batch
+            for problem in (problem for outcome in batch for problem in outcome.problems):
+                print(problem, flush=True)
             if len(outcomes) % 10_000 == 0:
                 print(summary(outcomes, began_s), flush=True)
     problems = [problem for outcome in outcomes for problem in outcome.problems]

@@ -49,6 +49,7 @@ while not tie.ended(): time.sleep(0.01)
 def start() -> Iterator[Callable[..., Process]]:
     """Start a command as a process in a session of its own; whatever is left of the session is killed at the end."""
     started: list[Process] = []
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 
     def starts(*command: str, env: dict[str, str] | None = None) -> Process:
         own = {"PYTHONPATH": ROOT, "PYTHONUNBUFFERED": "1", "STARTED_BY_TEST": str(os.getpid())}
@@ -56,6 +57,7 @@ def start() -> Iterator[Callable[..., Process]]:
         return started[-1]
 
     yield starts
+    signal.signal(signal.SIGHUP, before)
     for process in started:
         process.stop(signal.SIGKILL)
     for pid in left_of(os.getpid()):
@@ -217,7 +219,7 @@ def test_a_policy_whose_starter_is_gone_sends_what_is_safe_and_ends(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process], wrapper: str, how: signal.Signals
 ) -> None:
     starter = start(*python(STARTER), *WRAPPERS[wrapper], *nodes_of("process"))
-    assert ros.spin_until(lambda: moving(actions), 30), starter.output()
+    assert ros.spin_until(lambda: moving(actions), 60), starter.output()
     starter.send(how)
     assert ros.spin_until(lambda: not left_of(os.getpid()))
     assert rests_for_good(ros, actions)
@@ -225,7 +227,7 @@ def test_a_policy_whose_starter_is_gone_sends_what_is_safe_and_ends(
 
 def test_a_container_does_so_too(ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process]) -> None:
     starter = start(*python(STARTER), *nodes_of("container"))
-    assert ros.spin_until(lambda: moving(actions), 30), starter.output()
+    assert ros.spin_until(lambda: moving(actions), 60), starter.output()
     starter.send(signal.SIGKILL)
     assert ros.spin_until(lambda: not left_of(os.getpid()))
     assert rests_for_good(ros, actions)
@@ -237,7 +239,7 @@ def test_a_closed_terminal_is_no_reason_to_move_on(
     ours, theirs = os.openpty()
     # The first terminal that the leader of a session opens becomes that session's.
     starter = start("sh", "-c", f'exec "$@" <{os.ttyname(theirs)}', "sh", *python(STARTER), *nodes_of("process"))
-    assert ros.spin_until(lambda: moving(actions), 30), starter.output()
+    assert ros.spin_until(lambda: moving(actions), 60), starter.output()
     os.close(theirs)
     os.close(ours)
     assert ros.spin_until(lambda: not left_of(os.getpid()))
@@ -250,7 +252,7 @@ def test_what_a_terminal_sends_ends_a_policy_in_order(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process], how: signal.Signals
 ) -> None:
     policy = start(*nodes_of("process"))
-    assert ros.spin_until(lambda: moving(actions), 30), policy.output()
+    assert ros.spin_until(lambda: moving(actions), 60), policy.output()
     policy.send(how)
     assert ros.spin_until(lambda: not policy.alive)
     assert policy.wait() == 0, policy.output()
@@ -261,7 +263,7 @@ def test_under_nohup_a_policy_drives_on(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process]
 ) -> None:
     policy = start("nohup", *nodes_of("process"))
-    assert ros.spin_until(lambda: moving(actions), 30), policy.output()
+    assert ros.spin_until(lambda: moving(actions), 60), policy.output()
     policy.send(signal.SIGHUP)
     before = len(actions)
     assert ros.spin_until(lambda: len(actions) > before + 10)
