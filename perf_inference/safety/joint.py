@@ -14,6 +14,7 @@ _STILL_NS = (
     10_000_000_000  # within this time; a policy at its goal leans to one side for ever, and an arm may rest there
 )
 _DEVIATIONS = 3  # samples in a row
+_FOLLOWING = 3  # samples
 _HALVINGS = 18  # of the velocity asked for, in the search for the fastest that is allowed
 _FASTEST_READING = 10.0  # times its limit: a faster velocity is no reading of the joint
 
@@ -63,7 +64,7 @@ class Joint:
         """Let bygones be bygones: the driving begins again."""
         self._deviating, self._agreeing, self._lost, self._stuck = 0, _DEVIATIONS, "", ""
         self._still_from_ns = self.sample.measured_ns if self.sample else 0
-        self._way_begin_rad = self.sample.position_rad if self.sample else 0.0
+        self._steps = 0
 
     def forget(self) -> None:
         """Drop the sample: its time means nothing any more."""
@@ -113,7 +114,7 @@ class Joint:
             self._deviating, self._agreeing = 0, self._agreeing + 1
             if self._agreeing >= _DEVIATIONS:
                 self._lost = ""
-            self._follow(position_rad, driving)
+            self._follow(position_rad - before.position_rad, driving)
             return True
         self._deviating, self._agreeing = self._deviating + 1, 0
         if self._deviating < _DEVIATIONS:
@@ -122,12 +123,13 @@ class Joint:
         self._deviating = 0
         return True
 
-    def _follow(self, position_rad: float, driving: bool) -> None:
-        """Note whether the joint has been seen to go where it was sent."""
+    def _follow(self, step_rad: float, driving: bool) -> None:
+        """Note whether the joint has been seen to go where it was sent: in three samples of one drive."""
         if not driving:
-            self._way_begin_rad = position_rad
-        elif (position_rad - self._way_begin_rad) * math.copysign(1.0, self._up.newest) > _STILL_RAD:
-            self._followed = True
+            self._steps = 0
+        elif step_rad * self._up.newest > 0:
+            self._steps += 1
+            self._followed = self._followed or self._steps >= _FOLLOWING
 
     def _expected(self, before: Sample, at_ns: int) -> tuple[float, float]:
         """Return between which positions [rad] the joint must be, from where it was measured before."""
