@@ -238,15 +238,19 @@ class History:
             stamp_ns -= round(fault.size * 1.0e9)
         if fault := self.active("stamps_ahead"):
             stamp_ns += round((0.11 + fault.size) * 1e9)
-        if self.active("stamps_ahead"):
-            pass  # what is stamped ahead and comes late says that it is newer than it is: docs/safety.md, "assumed"
-        elif fault := self.active("late"):
-            delay_s += fault.size * 0.45
-        elif fault := self.active("disorder"):
-            delay_s += self.chance.random() * fault.size * 0.4
+        delay_s += self._lateness_s()
         self.at(self.now_s + delay_s, self._deliver, self.now_s, stamp_ns, names, positions, velocities)
         if self.active("same_again"):
             self.at(self.now_s + delay_s + 0.004, self._deliver, self.now_s, stamp_ns, names, positions, velocities)
+
+    def _lateness_s(self) -> float:
+        if self.active("stamps_ahead"):
+            return 0.0  # late as well it would say that it is newer than it is (docs/safety.md, what is assumed)
+        if fault := self.active("late"):
+            return fault.size * 0.45
+        if fault := self.active("disorder"):
+            return self.chance.random() * fault.size * 0.4
+        return 0.0
 
     def _deliver(
         self, taken_s: float, stamp_ns: int, names: list[str], positions: list[float], velocities: list[float]
