@@ -228,7 +228,7 @@ def test_after_a_clock_that_steps_back_nothing_is_believed_until_all_old_samples
     assert play.gate.reason.startswith("nothing has come on")
     with pytest.raises(InputError, match="the ROS clock has stepped back"):
         play.joints()
-    play.later(300)
+    play.later(500)  # 0.3 s and the step
     play.fresh()
     assert play.release(0.5, 0.5) == [0.5, 0.5]
 

@@ -14,6 +14,7 @@ from perf_inference.errors import InputError
 
 _AHEAD_NS = 100_000_000  # a stamp may lie so far in the future: clocks that differ a little, a coarse /clock
 _STILL_NS = 250_000_000  # a clock that has not moved for so long stands still
+_LONGEST_STEP_NS = 2_000_000_000  # of a clock back; nothing is on its way for longer than that and may be
 _LEAD_NS = 1_000_000_000  # so far ahead is a wrong stamp and no other clock
 _WRONG_NS, _LED_NS = 1_000_000_000, 60_000_000_000  # so long a lead is remembered: of refused stamps, of accepted ones
 
@@ -46,8 +47,10 @@ class RosClock:
             self._moved_ns = now.steady_ns
         stepped_back = before is not None and now.ros_ns < before.ros_ns
         if stepped_back:
+            # What was stamped before the step looks younger by the step for as long as it may still be on its way.
+            step_ns = before.ros_ns - before.steady_ns - (now.ros_ns - now.steady_ns) if before is not None else 0
             self._ahead.clear()
-            self._distrust_until_ns = now.steady_ns + self._max_age_ns
+            self._distrust_until_ns = now.steady_ns + self._max_age_ns + min(step_ns, _LONGEST_STEP_NS)
         ahead_ns = now.ros_ns - now.steady_ns
         while self._ahead and self._ahead[-1][1] <= ahead_ns:
             self._ahead.pop()
@@ -63,8 +66,8 @@ class RosClock:
             InputError: it is too old, its stamp lies ahead, or the clock cannot tell.
         """
         if now.steady_ns < self._distrust_until_ns:
-            age_s = self._max_age_ns / 1e9
-            raise InputError(f"the ROS clock has stepped back: no sample of {name} is used for {age_s:g} s")
+            left_s = (self._distrust_until_ns - now.steady_ns) / 1e9
+            raise InputError(f"the ROS clock has stepped back: no sample of {name} is used for another {left_s:.1f} s")
         if stamp_ns is None:
             return 0
         if now.ros_ns == 0:
