@@ -27,15 +27,22 @@ class Tuner:
         request = SetParameters.Request(
             parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
         )
-        answer = self.ros.call(SetParameters, f"/{self.node}/set_parameters", request)
-        return ["" if r.successful else r.reason for r in answer.results]
+        while True:
+            answer = self.ros.call(SetParameters, f"/{self.node}/set_parameters", request)
+            reasons = ["" if r.successful else r.reason for r in answer.results]
+            if not any("is too often" in reason for reason in reasons):
+                return reasons
+            self.ros.spin_until(lambda: False, 0.3)
 
     def set_together(self, **values: Any) -> str:
         request = SetParametersAtomically.Request(
             parameters=[Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
         )
-        result = self.ros.call(SetParametersAtomically, f"/{self.node}/set_parameters_atomically", request).result
-        return "" if result.successful else result.reason
+        while True:
+            result = self.ros.call(SetParametersAtomically, f"/{self.node}/set_parameters_atomically", request).result
+            if "is too often" not in result.reason:
+                return "" if result.successful else result.reason
+            self.ros.spin_until(lambda: False, 0.3)
 
     def get(self, *names: str) -> list[Any]:
         answer = self.ros.call(GetParameters, f"/{self.node}/get_parameters", GetParameters.Request(names=names))

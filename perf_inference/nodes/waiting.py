@@ -18,7 +18,7 @@ TOO_MANY = f"{MOST} callers wait already; ask again when they have been answered
 class Allowance:
     """So many wishes a second: each is looked at in the ROS thread, where what a node is for waits meanwhile."""
 
-    def __init__(self, most: int = 20) -> None:
+    def __init__(self, most: int = 50) -> None:
         self._times_ns: deque[int] = deque(maxlen=most)  # monotonic, of the newest ones
 
     def check(self) -> None:
