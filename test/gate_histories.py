@@ -29,6 +29,7 @@ FAULTS = (
 _CLOCKS = {"clock_still", "clock_back", "clock_forward"}
 LOOKS_LATE_S = 0.09  # the gate is promised a look every 0.1 s
 SLACK_RAD = 1e-6
+TRANSIT_S = 0.003  # of a message: while /clock stands still nobody can tell
 LAG_SLACK = 0.02  # a lag's rest after three time constants: exp(-3) / 3 of latency * velocity
 BLIND_SLACK_S = 0.15  # a look that is late, and a ROS clock that is
 START_S, EPOCH_NS = 10.0, 1_700_000_000_000_000_000
@@ -211,7 +212,7 @@ class History:
     def _measure(self) -> None:
         stamp_ns, names = self.ros_ns(self.now_s), list(self.names)
         positions, velocities = [j.position for j in self.joints], [j.velocity for j in self.joints]
-        delay_s = self.chance.uniform(0.0005, 0.003)
+        delay_s = self.chance.uniform(0.0005, TRANSIT_S)
         one = self.chance.randrange(len(names))
         if self.active("nan"):
             positions[one] = self.chance.choice((math.nan, math.inf, -math.inf))
@@ -317,6 +318,8 @@ class History:
         if self.beyond[index] or any(fault.kind == "stuck_reading" for fault in self.faults):
             return  # a reading that hangs breaks what is assumed; that it is noticed is shown by the rig
         slack = SLACK_RAD
+        if self._kinds & _CLOCKS:
+            slack += TRANSIT_S * self.limits.velocity_rad_s[index]
         if self.joints[index].kind == "lag":
             slack += LAG_SLACK * self.latency_s * 2 * self.limits.velocity_rad_s[index]
         lower, upper = self.limits.lower_rad[index], self.limits.upper_rad[index]

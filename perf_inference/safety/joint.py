@@ -34,6 +34,7 @@ class Sample(NamedTuple):
     taken: Taken
     position_rad: float
     velocity_rad_s: float
+    derived_from_ns: int | None = None  # the velocity is the mean since this sample [steady]; None: it was measured
 
     @property
     def measured_ns(self) -> int:
@@ -77,13 +78,14 @@ class Joint:
             velocity_rad_s: None: not measured; the way since the sample before stands in for it.
             driving: a command of the policy is in force, so that the joint must be where it leads.
         """
-        before, measured_ns = self.sample, taken.measured_ns
+        before, measured_ns, derived_from_ns = self.sample, taken.measured_ns, None
         if velocity_rad_s is None or not abs(velocity_rad_s) <= _FASTEST_READING * self.bounds.velocity_rad_s:
             gap_s = (measured_ns - before.measured_ns) / 1e9 if before else math.inf
             velocity_rad_s = (position_rad - before.position_rad) / gap_s if before else 0.0
+            derived_from_ns = before.measured_ns if before else None
         if before is not None and self._tolerance_rad and not self._agrees(before, measured_ns, position_rad, driving):
             return False
-        self.sample = Sample(taken, position_rad, velocity_rad_s)
+        self.sample = Sample(taken, position_rad, velocity_rad_s, derived_from_ns)
         self._watch_for_standstill(before, driving)
         return True
 
@@ -187,20 +189,24 @@ class Joint:
         """Return the way in one direction from the sample until now.
 
         The sample may have been measured at any time between what its stamp says and when it was accepted, so a move
-        back within that time does not count: it may have been before.
+        back within that time does not count, nor does slowing down: it may have been before.
         """
         sample = self.sample
         assert sample is not None
         way = self._way_from(sample, side, sign)
         for duration_s, fastest in side.pieces(sample.measured_ns, sample.taken.accepted_ns):
-            way.go(duration_s, max(fastest, 0.0))
+            way.go(duration_s, max(fastest, sign * sample.velocity_rad_s, 0.0))
         for piece in side.pieces(sample.taken.accepted_ns, now_ns):
             way.go(*piece)
         return way
 
     def _way_from(self, sample: Sample, side: SentVelocities, sign: int) -> Way:
-        return Way(sign * sample.velocity_rad_s, self.bounds.acceleration_rad_s2, side.fastest(sample.measured_ns),
-                   self._latency_ns / 1e9)  # fmt: skip
+        """Begin a way with the velocity of the sample; of a mean it is not known what came last, but what was sent."""
+        velocity = sign * sample.velocity_rad_s
+        if sample.derived_from_ns is not None:
+            sent = side.pieces(sample.derived_from_ns, sample.measured_ns)
+            velocity = max([velocity, *(fastest for _, fastest in sent)])
+        return Way(velocity, self.bounds.acceleration_rad_s2, side.fastest(sample.measured_ns), self._latency_ns / 1e9)
 
     # positions -------------------------------------------------------------------------------------------------------
 
