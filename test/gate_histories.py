@@ -290,6 +290,8 @@ class History:
 
     def _sent(self, values: list[float]) -> None:
         self.outcome.sends += 1
+        if self.kind == "velocity" and any(values) and not self.gate.enabled:
+            self._problem(f"{values} was sent while it was disabled")
         for index, (joint, value) in enumerate(zip(self.joints, values, strict=True)):
             if not math.isfinite(value):
                 self._problem(f"{value} was sent")

@@ -48,7 +48,7 @@ MUTATIONS = (
              'return "" if now.steady_ns < self._until_ns else', 'return "" if True else'),
     Mutation("disabled, but what is in the engine leaves", "gate.py",
              "if self._stopping or not self._enabled:\n                raise", "if False:\n                raise"),
-    Mutation("one direction only", "joint.py", "upwards = velocity_rad_s > 0", "upwards = True"),
+    Mutation("the lower limit is left out", "joint.py", "else here - self.bounds.lower_rad", "else 1e9"),
     Mutation("a ROS clock that steps back is believed", "ros_clock.py",
              "stepped_back = before is not None and now.ros_ns < before.ros_ns", "stepped_back = False"),
     Mutation("the newest joint stands for all", "joints.py", "oldest = min(samples", "oldest = max(samples"),
