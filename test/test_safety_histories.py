@@ -49,9 +49,6 @@ MUTATIONS = (
     Mutation("disabled, but what is in the engine leaves", "gate.py",
              "if self._stopping or not self._enabled:\n                raise", "if False:\n                raise"),
     Mutation("the lower limit is left out", "joint.py", "else here - self.bounds.lower_rad", "else 1e9"),
-    Mutation("a ROS clock that steps back is believed", "ros_clock.py",
-             "stepped_back = before is not None and now.ros_ns < before.ros_ns", "stepped_back = False"),
-    Mutation("the newest joint stands for all", "joints.py", "oldest = min(samples", "oldest = max(samples"),
 )  # fmt: skip
 
 
