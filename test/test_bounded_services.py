@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
@@ -267,8 +270,23 @@ def test_no_more_than_some_wait(domain: int) -> None:
 def test_callers_who_wait_for_a_swap_are_bounded(peer: Peer, start_node: Start) -> None:
     node = start_node("caption_node", "-p", "rate:=0.0")
     node.wait_for("describes")
-    wish = Parameter(name="model", value=ParameterValue(type=4, string_value="pruned"))
-    peer.ros.call(SetParameters, "caption_node/set_parameters", SetParameters.Request(parameters=[wish]))
+    models = itertools.cycle(("pruned", "captioner"))
+    stopped: list[psutil.Process] = []
+
+    def trial_stopped() -> bool:
+        """Stop the swap's trial, so that the swap lasts until it goes on; return whether one was there to be stopped."""
+        for child in psutil.Process(node.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.suspend()
+                stopped.append(child)
+        return bool(stopped)
+
+    def swap_lasts() -> bool:
+        wish = Parameter(name="model", value=ParameterValue(type=4, string_value=next(models)))
+        peer.ros.call(SetParameters, "caption_node/set_parameters", SetParameters.Request(parameters=[wish]))
+        return peer.ros.spin_until(trial_stopped, 2)
+
+    assert peer.ros.spin_until(swap_lasts, 60), node.output()
     client = peer.ros.node.create_client(Trigger, "caption_node/swap_wait")
     assert peer.ros.spin_until(client.service_is_ready, 20)
     futures = []
@@ -279,6 +297,9 @@ def test_callers_who_wait_for_a_swap_are_bounded(peer: Peer, start_node: Start) 
         return any("wait already" in future.result().message for future in futures if future.done())
 
     assert peer.ros.spin_until(refused, 30), node.output()
+    for child in stopped:
+        with contextlib.suppress(psutil.Error):
+            child.resume()
     waited = [future for future in futures if not future.done() or future.result().success]
 
     def answered() -> bool:

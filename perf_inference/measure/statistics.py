@@ -16,6 +16,7 @@ MIN_SAMPLES = {50.0: 11, 90.0: 64, 95.0: 130, 99.0: 662, 99.9: 6636}
 
 _BUCKET = math.log(1.002)
 _MOST_NS = 2**63 - 1
+_FEW = 1000  # samples; with more, the memory of all that may come is taken at once, so that a long run does not grow
 _MOST_STAGES = 50  # of a node: its names come with its records
 
 
@@ -27,7 +28,7 @@ class Distribution:
         self.n = 0
         self.total_ns = 0
         self.max_ns = 0
-        self._values: array[int] | None = array("q")  # a fifth of a list's memory
+        self._values: array[int] | None = array("q")  # a fifth of a list's memory; the first n are the samples
         self._buckets: dict[int, int] = {}
 
     @classmethod
@@ -44,14 +45,20 @@ class Distribution:
         self.n += 1
         self.total_ns += value_ns
         self.max_ns = max(self.max_ns, value_ns)
+        if self._values is not None and self.n > self.exact_limit:
+            for value in self._values[: self.n - 1]:
+                self._to_bucket(value)
+            self._values = None
         if self._values is None:
             self._to_bucket(value_ns)
             return
-        self._values.append(min(max(value_ns, -_MOST_NS), _MOST_NS))
-        if len(self._values) > self.exact_limit:
-            for value in self._values:
-                self._to_bucket(value)
-            self._values = None
+        if self.n == _FEW < self.exact_limit:
+            self._values.extend(array("q", bytes(8 * (self.exact_limit - len(self._values)))))
+        kept_ns = min(max(value_ns, -_MOST_NS), _MOST_NS)
+        if self.n <= len(self._values):
+            self._values[self.n - 1] = kept_ns
+        else:
+            self._values.append(kept_ns)
 
     def _to_bucket(self, value_ns: int) -> None:
         index = int(math.log(max(1, value_ns)) / _BUCKET)
@@ -63,7 +70,7 @@ class Distribution:
             return None
         rank = max(1, math.ceil(self.n * percent / 100))
         if self._values is not None:
-            self._values = array("q", sorted(self._values))  # the next time it is nearly sorted already
+            self._values[: self.n] = array("q", sorted(self._values[: self.n]))  # nearly sorted the next time
             return float(self._values[rank - 1])
         seen = 0
         for index in sorted(self._buckets):
