@@ -274,7 +274,7 @@ def test_callers_who_wait_for_a_swap_are_bounded(peer: Peer, start_node: Start) 
     stopped: list[psutil.Process] = []
 
     def trial_stopped() -> bool:
-        """Stop the swap's trial, so that the swap lasts until it goes on; return whether one was there to be stopped."""
+        """Stop the swap's trial, so that the swap lasts until it goes on; return whether there was one."""
         for child in psutil.Process(node.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 child.suspend()
