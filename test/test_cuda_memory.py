@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perf_inference.devices import cuda_runtime
+from perf_inference.devices.cuda_runtime import CudaDevice, CudaRuntime
+from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.nvidia.cuda_memory import CudaArray, CudaGraph
 from perf_inference.errors import EngineError
-from perf_inference.measure import cuda_runtime
-from perf_inference.measure.cuda_runtime import CudaDevice, CudaRuntime
-from perf_inference.measure.device import DeviceSplit
 
 F32 = np.dtype(np.float32)
 MS = 1_000_000

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from perf_inference import PerformanceMonitor
+from perf_inference.devices import cuda_runtime, device, gpu, torch_device
+from perf_inference.devices.cuda_runtime import CudaDevice, CudaRuntime, NoCudaError
+from perf_inference.devices.device import CpuDevice, DeviceSplit, open_device
 from perf_inference.errors import ConfigError, EngineError
-from perf_inference.measure import cuda_runtime, device, gpu, selftest, torch_device
-from perf_inference.measure.cuda_runtime import CudaDevice, CudaRuntime, NoCudaError
-from perf_inference.measure.device import CpuDevice, DeviceSplit, open_device
+from perf_inference.measure import selftest
 from perf_inference.measure.selftest import SelfTest, self_test
 
 MS = 1_000_000

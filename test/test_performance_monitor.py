@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from perf_inference import PerformanceMonitor
+from perf_inference.devices.device import CpuDevice
+from perf_inference.devices.process_memory import HighWaterMark, resident_bytes
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.clocks import Clocks
-from perf_inference.measure.device import CpuDevice
-from perf_inference.measure.memory import HighWaterMark, resident_bytes
 from perf_inference.measure.performance_monitor import Metrics
 
 MB = 1_000_000
@@ -243,7 +243,7 @@ def test_a_child_of_fork_measures_itself() -> None:
     script = (
         "import os\n"
         "from perf_inference import PerformanceMonitor\n"
-        "from perf_inference.measure.memory import PROCESS_MEMORY\n"
+        "from perf_inference.devices.process_memory import PROCESS_MEMORY\n"
         "monitor = PerformanceMonitor('cpu')\n"
         "with monitor.measure() as outer, PROCESS_MEMORY._lock:\n"  # as if another thread were measuring
         "    child = os.fork()\n"

@@ -24,6 +24,7 @@ torch = pytest.importorskip("torch")
 import torch_models  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from perf_inference.devices.device import CpuDevice  # noqa: E402
 from perf_inference.engines import AS_IT_IS, Engine, Options, load  # noqa: E402
 from perf_inference.engines.architectures import Architecture, register  # noqa: E402
 from perf_inference.engines.engine import ArraySpec  # noqa: E402
@@ -31,7 +32,6 @@ from perf_inference.engines.pytorch import engine as torch_engine  # noqa: E402
 from perf_inference.engines.pytorch.call import StagedCall  # noqa: E402
 from perf_inference.engines.pytorch.checkpoint import save_checkpoint  # noqa: E402
 from perf_inference.errors import ConfigError, EngineError, InputError  # noqa: E402
-from perf_inference.measure.device import CpuDevice  # noqa: E402
 from perf_inference.testing.engine_contract import CHECKS, Check, Subject  # noqa: E402
 
 pytestmark = pytest.mark.torch

@@ -6,8 +6,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.errors import ConfigError, EngineError
-from perf_inference.measure.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 
 _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "asimddp", "fphp")
 

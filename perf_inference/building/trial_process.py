@@ -26,10 +26,10 @@ from perf_inference.building import content
 from perf_inference.building.difference import difference
 from perf_inference.building.preparing import prepare
 from perf_inference.building.trial import INPUTS, REQUEST, RESULT
+from perf_inference.devices.process_memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.engines import ArraySpec, Engine, Options
 from perf_inference.engines.runtimes import is_remote
 from perf_inference.errors import ConfigError, EngineError, PerfInferenceError
-from perf_inference.measure.memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.measure.warmup import WarmUp
 from perf_inference.search_path import leave_working_directory
 

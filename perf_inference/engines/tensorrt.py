@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.devices.cuda_runtime import CudaDevice
+from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.nvidia import tensorrt_library
 from perf_inference.engines.nvidia.cuda_memory import CudaArray, CudaGraph
 from perf_inference.engines.nvidia.plan_file import Built, PlanFile, read_plan
 from perf_inference.errors import ConfigError, EngineError, InputError
-from perf_inference.measure.cuda_runtime import CudaDevice
-from perf_inference.measure.device import DeviceSplit
 
 _DTYPES = {
     "FLOAT": np.float32,

@@ -24,12 +24,12 @@ from typing import Any
 import psutil
 
 from perf_inference import __version__
+from perf_inference.devices.cuda_runtime import NoCudaError, load_runtime
+from perf_inference.devices.device import Device, open_device
+from perf_inference.devices.gpu import GpuFigures, GpuSpan
+from perf_inference.devices.process_memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.errors import EngineError
 from perf_inference.measure.clocks import CLOCKS, Clocks
-from perf_inference.measure.cuda_runtime import NoCudaError, load_runtime
-from perf_inference.measure.device import Device, open_device
-from perf_inference.measure.gpu import GpuFigures, GpuSpan
-from perf_inference.measure.memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.measure.statistics import MIN_SAMPLES, Distribution
 
 _SCALE = 1e9  # of a value, whole billionths are kept: nanoseconds of a time

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from perf_inference.devices.device import Device, open_device
 from perf_inference.errors import PerfInferenceError
-from perf_inference.measure.device import Device, open_device
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ from std_srvs.srv import Trigger
 from perf_inference import building
 from perf_inference.building.private_copy import private_copy, remove_left_over
 from perf_inference.building.trial import Trial, try_out
+from perf_inference.devices.process_memory import give_back
 from perf_inference.engines import AUTO, find_model
 from perf_inference.engines.beside import loading_beside
 from perf_inference.engines.runtimes import is_remote, runtime_of
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
-from perf_inference.measure.memory import give_back
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.parameters import EngineParameters
 from perf_inference.nodes.waiting import TOO_MANY, Allowance, Waiting

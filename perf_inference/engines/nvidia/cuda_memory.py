@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.devices.cuda_runtime import CudaDevice, CudaStream
 from perf_inference.errors import EngineError
-from perf_inference.measure.cuda_runtime import CudaDevice, CudaStream
 
 _HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2  # cudaMemcpyKind
 _THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may allocate meanwhile

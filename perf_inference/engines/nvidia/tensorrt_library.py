@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.engines.nvidia.plan_file import Machine
 from perf_inference.errors import ConfigError
-from perf_inference.measure.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 
 BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 _INSTALL = "pip install tensorrt (on a Jetson it comes with JetPack)"

@@ -16,8 +16,8 @@ import torch
 from numpy import copyto
 from numpy.typing import NDArray
 
+from perf_inference.devices.device import Device, DeviceSplit
 from perf_inference.engines.engine import NO_PARTS
-from perf_inference.measure.device import Device, DeviceSplit
 
 Function = Callable[..., tuple[torch.Tensor, ...]]
 Arrays = Sequence[NDArray[Any]]

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perf_inference.devices.torch_device import TorchDevice
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.model_card import ModelCard
 from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
 from perf_inference.engines.pytorch.precision import WORKS
 from perf_inference.errors import ConfigError, EngineError, NoRoomError, PerfInferenceError, in_one_line
-from perf_inference.measure.torch_device import TorchDevice
 
 OutOfMemory = torch.cuda.OutOfMemoryError
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
+from perf_inference.devices import torch_device
+from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.errors import ConfigError
-from perf_inference.measure import torch_device
-from perf_inference.measure.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 
 PARTS = ("host_to_device", "compute", "device_to_host")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, TypedDict
 
-from perf_inference.measure import torch_device
-from perf_inference.measure.device import Device
+from perf_inference.devices import torch_device
+from perf_inference.devices.device import Device
 
 
 class GpuFigures(TypedDict, total=False):

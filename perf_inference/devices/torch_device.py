@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from perf_inference.devices.process_memory import HighWaterMark
 from perf_inference.errors import EngineError
-from perf_inference.measure.memory import HighWaterMark
 
 _WORK_SIDE, _WORK_TIMES = 2048, 100
 
