@@ -2,21 +2,12 @@
 
 import sys
 from glob import glob
+from runpy import run_path
 
 from setuptools import find_packages, setup
 
 NAME = "perf_inference"
-
-# The executables of the ROS package; each is a module of perf_inference.nodes with a main().
-NODES = (
-    "policy_node",
-    "yolo_node",
-    "caption_node",
-    "monitor_node",
-    "recorder_node",
-    "replay_node",
-    "sim_robot_node",
-)
+NODES = run_path(f"{NAME}/bringup/executables.py")["NODES"]
 
 DATA_FILES = [
     ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),

@@ -26,10 +26,10 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from perf_inference import child_process, environment, shared_memory
+from perf_inference.bringup import child_process, shared_memory, tuning
+from perf_inference.bringup.robot import Graph, NodeSpec, absolute, default_config, read_graph
+from perf_inference.bringup.supervisor import BACK_OFF_S, HEALTHY_S
 from perf_inference.errors import EX_CONFIG, ConfigError
-from perf_inference.graph import Graph, NodeSpec, absolute, default_config, read_graph
-from perf_inference.supervisor import BACK_OFF_S, HEALTHY_S
 
 _BOOLEAN = ["true", "false"]
 
@@ -63,13 +63,13 @@ def _start(context: LaunchContext) -> list[Any]:
         raise RuntimeError(f"bad configuration: {error}") from error
     namespace = argument("namespace")
     container = argument("container") == "true"
-    actions, tuning = _prepared(graph, container, argument("tuning") == "true")
+    actions, chosen = _prepared(graph, container, argument("tuning") == "true")
     if container:
-        more = tuning.of(images=bool(graph.image_publishers()))
+        more = chosen.of(images=bool(graph.image_publishers()))
         actions += Restarted("container", lambda again: _container(graph, namespace, {**more, **again})).actions()
     else:
         for node in graph.nodes:
-            more = tuning.of(node.images)
+            more = chosen.of(node.images)
             actions += Restarted(node.name, partial(_node, graph, node, namespace, more)).actions()
     if graph.run_directory is not None:
         where = LogInfo(msg=f"recorded in {graph.run_directory}")
@@ -77,17 +77,17 @@ def _start(context: LaunchContext) -> list[Any]:
     return actions
 
 
-def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], environment.Tuning]:
+def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], tuning.Tuning]:
     """Return what is said of transport and allocator, and what the processes get."""
     values = dict(os.environ)
     if not wanted:
-        environment.switch_off(values)
-    removed = "" if environment.is_off(values) else shared_memory.describe(shared_memory.clean())
-    tuning = environment.tuning(values, graph.image_publishers(container))
-    actions: list[Any] = [LogInfo(msg=line) for line in (removed, tuning.line) if line]
+        tuning.switch_off(values)
+    removed = "" if tuning.is_off(values) else shared_memory.describe(shared_memory.clean())
+    chosen = tuning.choose(values, graph.image_publishers(container))
+    actions: list[Any] = [LogInfo(msg=line) for line in (removed, chosen.line) if line]
     if not wanted:
-        actions.append(SetEnvironmentVariable(environment.TUNING, values[environment.TUNING]))
-    return actions, tuning
+        actions.append(SetEnvironmentVariable(tuning.TUNING, values[tuning.TUNING]))
+    return actions, chosen
 
 
 def _node(graph: Graph, node: NodeSpec, namespace: str, own: dict[str, str], again: dict[str, str]) -> Node:
@@ -129,7 +129,7 @@ class Restarted:
     def actions(self) -> list[Any]:
         """Return the process and what watches it."""
         self._started_s = time.monotonic()
-        process = self._make({environment.RESTARTED: "1"} if self._restarts else {})
+        process = self._make({tuning.RESTARTED: "1"} if self._restarts else {})
         return [RegisterEventHandler(OnProcessExit(target_action=process, on_exit=self._on_exit)), process]
 
     def _on_exit(self, event: Any, context: LaunchContext) -> list[Any]:

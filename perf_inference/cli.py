@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from perf_inference import __version__
+from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 from perf_inference.printable import guard_this_process, printable
-from perf_inference.search_path import leave_working_directory
 
 COMMANDS = {
     "analyze": "the figures of a recorded run, also while it is written, and a report as one HTML file",

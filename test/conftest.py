@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from perf_inference import environment
-from perf_inference.domain import free_domain
+from perf_inference.bringup import tuning
+from perf_inference.bringup.domain import free_domain
 
 SHARED_DATA = Path(os.environ.get("PERF_INFERENCE_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -50,7 +50,7 @@ _SET_BY_THE_USER = frozenset(os.environ)
 
 def inherited() -> dict[str, str]:
     """Return this process' environment without what importing the package's nodes has set in it."""
-    ours = {*environment.ALLOCATOR, environment.TUNING, *_TRANSPORT} - _SET_BY_THE_USER
+    ours = {*tuning.ALLOCATOR, tuning.TUNING, *_TRANSPORT} - _SET_BY_THE_USER
     return {name: value for name, value in os.environ.items() if name not in ours}
 
 

@@ -15,7 +15,7 @@ from mcap.writer import CompressionType, Writer
 from rosbags.typesys import Stores, get_typestore
 
 import perf_inference
-from perf_inference.graph import default_config
+from perf_inference.bringup.robot import default_config
 from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata, file_text

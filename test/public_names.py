@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from perf_inference.bringup.executables import NODES
+
 AGREED = Path(__file__).with_name("public_names.json")
-NODES = (
-    "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
-)  # fmt: skip
 
 OF_RCLPY = ("parameter", "type_description", "start_type_description_service", "/rosout")  # differ from ROS to ROS
 

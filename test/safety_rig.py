@@ -32,7 +32,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
 
-from perf_inference.domain import free_domain
+from perf_inference.bringup.domain import free_domain
 
 NAMES = ("shoulder", "elbow")
 LOWER_RAD, UPPER_RAD, FASTEST_RAD_S = (-1.5, -1.5), (1.5, 1.5), 2.5

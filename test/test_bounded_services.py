@@ -30,7 +30,7 @@ from rcl_interfaces.srv import (
 from std_msgs.msg import Int32
 from std_srvs.srv import SetBool, Trigger
 
-from perf_inference.graph import EXECUTABLES
+from perf_inference.bringup.executables import NODES
 from perf_inference.measure.clocks import Clocks
 from perf_inference.nodes.reporting import STATUS_QOS
 from perf_inference.recording.bag_file import BagMessage, Topic
@@ -106,7 +106,7 @@ def peer(ros: Ros) -> Peer:
 def all_nodes(domain: int, tmp_path: Path) -> Iterator[Process]:
     """All nodes of the package in one process: whichever ends, ends it."""
     cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
-    command = [sys.executable, "-m", "perf_inference.nodes.container", *EXECUTABLES, "--ros-args"]
+    command = [sys.executable, "-m", "perf_inference.nodes.container", *NODES, "--ros-args"]
     for setting in (f"recorder_node:output_dir:={tmp_path}", f"replay_node:source:={tmp_path}",
                     "replay_node:loop:=true", "recorder_node:topics:=['joint_states']"):  # fmt: skip
         command += ["-p", setting]
@@ -124,7 +124,7 @@ BEATING = (*ENGINES, "recorder_node", "replay_node")
 def test_no_parameter_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     all_nodes.wait_for("publishing /diagnostics", 60)
     assert peer.beats(*BEATING), all_nodes.output()
-    for node in EXECUTABLES:
+    for node in NODES:
         before = peer.parameters(node)
         names = (*before, *NAMES)
         for value in HOSTILE:
@@ -158,7 +158,7 @@ def test_no_peer_stops_the_clock_of_a_node(peer: Peer, start_node: Start) -> Non
 def test_no_service_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     all_nodes.wait_for("publishing /diagnostics", 60)
     assert peer.beats(*BEATING), all_nodes.output()
-    for node in EXECUTABLES:
+    for node in NODES:
         send = lambda kind, name, *requests, node=node: peer.answers(peer.send(kind, f"{node}/{name}", *requests), 1.0)  # noqa: E731
         send(DescribeParameters, "describe_parameters", *(DescribeParameters.Request(names=[n] * 99) for n in NAMES))
         send(GetParameters, "get_parameters", *(GetParameters.Request(names=[name]) for name in NAMES))

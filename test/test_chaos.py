@@ -40,7 +40,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
-from perf_inference import shared_memory
+from perf_inference.bringup import shared_memory
 from perf_inference.nodes.messages import from_key_values, timing_record
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
 from perf_inference.recording.jsonl.line import LineError, unsealed

@@ -18,7 +18,7 @@ import pytest
 from conftest import Process, Ros, _end, wait_until
 from onnx_models import slow_detector
 
-from perf_inference import environment, shared_memory
+from perf_inference.bringup import shared_memory, tuning
 from perf_inference.doctor.finding import CHECKS
 from perf_inference.doctor.processes import participants
 
@@ -27,9 +27,9 @@ GRAPH = ("transport", "allocator", "qos", "topics", "inputs", "clocks")
 SET_BY_US = (
     "FASTDDS_BUILTIN_TRANSPORTS",
     "FASTDDS_DEFAULT_PROFILES_FILE",
-    environment.TUNING,
-    *environment.ALLOCATOR,
-    *environment.PAGES,
+    tuning.TUNING,
+    *tuning.ALLOCATOR,
+    *tuning.PAGES,
 )
 
 
@@ -67,7 +67,7 @@ def start_peer(domain: int) -> Iterator[Callable[..., Process]]:
 
     def start(*arguments: object, tuned: bool) -> Process:
         stock = {name: value for name, value in os.environ.items() if name not in SET_BY_US}
-        env = environment.tuned(stock) if tuned else stock
+        env = tuning.tuned(stock) if tuned else stock
         process = Process([sys.executable, PEER, *map(str, arguments)], {**env, "PYTHONUNBUFFERED": "1"})
         started.append(process)
         return process
@@ -323,7 +323,7 @@ def test_gaps_rates_and_delays_of_two_publishers() -> None:
 
 
 def test_a_healthy_graph_gives_0(start_node: Callable[..., Process], start_peer: Callable[..., Process]) -> None:
-    ours = environment.tuned({name: value for name, value in os.environ.items() if name not in SET_BY_US})
+    ours = tuning.tuned({name: value for name, value in os.environ.items() if name not in SET_BY_US})
     start_node("sim_robot_node", "-p", "camera_rate:=5.0", "-r", "camera/image_raw:=image", env=ours)
     detector = start_node("yolo_node", "-p", "model:=detector", "-p", "threads:=1", env=ours)
     camera = start_peer("publish", "camera", 1280, 960, 5, "BEST_EFFORT", tuned=True)

@@ -16,7 +16,7 @@ from conftest import Process, Ros, inherited
 from rosbags.rosbag2 import Writer
 from std_msgs.msg import Int32
 
-from perf_inference import search_path
+from perf_inference.bringup import search_path
 from perf_inference.errors import ConfigError
 from perf_inference.nodes.message_types import message_class
 
@@ -178,8 +178,8 @@ def test_a_replay_imports_nothing_that_a_recording_names(
 
 def path_after(folder: Path, *, python_path: str | None, flags: list[str]) -> list[str]:
     """Return what `sys.path` is in a process of this folder that has left the working directory."""
-    code = "import sys\nfrom perf_inference.search_path import leave_working_directory\nleave_working_directory()\n"
-    code += "import perf_inference.domain\nprint(*sys.path, sep='\\n')\n"
+    code = "import sys\nfrom perf_inference.bringup.search_path import leave_working_directory\n"
+    code += "leave_working_directory()\nimport perf_inference.bringup.domain\nprint(*sys.path, sep='\\n')\n"
     (folder / "program.py").write_text(code)
     environment = {name: value for name, value in inherited().items() if name not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     if python_path is not None:
@@ -208,7 +208,7 @@ def test_a_working_directory_that_the_user_has_named_stays(tmp_path: Path) -> No
 def test_children_do_not_look_where_they_are_started(trap: Path, ran: Path) -> None:
     (trap / "json.py").write_text(RUN.format(ran=ran))
     environment = {**inherited(), **search_path.of_children({})}
-    code = "import sys, perf_inference.domain; print('' in sys.path)"
+    code = "import sys, perf_inference.bringup.domain; print('' in sys.path)"
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     if sys.version_info >= (3, 11):
         assert done.stdout == "False\n"

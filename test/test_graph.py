@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.errors import ConfigError
-from perf_inference.graph import default_config, read_graph
 
 
 def test_the_default_file_starts_a_robot_and_with_sim_its_simulation(

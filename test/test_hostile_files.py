@@ -16,11 +16,11 @@ import orjson
 import pytest
 import yaml
 
+from perf_inference.bringup.robot import read_graph
 from perf_inference.engines import Options, load
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.names import natural_key
-from perf_inference.graph import read_graph
 from perf_inference.recording.analysis.run_reader import RunReader, read_json
 from perf_inference.recording.analysis.tracks import read_tracks
 from perf_inference.recording.bags.convert import convert

@@ -20,7 +20,7 @@ from conftest import Process, Ros, inherited, wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float64MultiArray
 
-from perf_inference.graph import default_config
+from perf_inference.bringup.robot import default_config
 
 LAUNCH_FILE = Path(__file__).resolve().parents[1] / "launch" / "robot.launch.py"
 

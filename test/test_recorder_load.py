@@ -18,7 +18,7 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from perf_inference import environment
+from perf_inference.bringup import tuning
 from perf_inference.nodes.messages import from_key_values
 from perf_inference.nodes.reporting import STATUS_QOS
 from perf_inference.recording.jsonl.line import unsealed
@@ -88,7 +88,7 @@ class Script:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment.tuned(os.environ),
+            env=tuning.tuned(os.environ),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from conftest import Process, wait_until
 
-from perf_inference.shared_memory import clean, describe, is_cut_off, leftovers, mapped_segments, own_segments
+from perf_inference.bringup.shared_memory import clean, describe, is_cut_off, leftovers, mapped_segments, own_segments
 
 SEGMENT = "fastdds_0123456789abcdef"
 

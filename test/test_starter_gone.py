@@ -17,16 +17,16 @@ from conftest import Process, Ros, inherited, wait_until
 from std_msgs.msg import Float64MultiArray
 
 import perf_inference
-from perf_inference import child_process
-from perf_inference.child_process import SUPERVISED
+from perf_inference.bringup import child_process
+from perf_inference.bringup.child_process import SUPERVISED
+from perf_inference.bringup.robot import default_config
 from perf_inference.errors import EX_CONFIG
-from perf_inference.graph import default_config
 
 ROOT = str(Path(perf_inference.__file__).parents[1])
 # Starts the rest of its command line with itself named as the starter, and passes on what that prints.
 STARTER = """
 import os, subprocess, sys, time
-from perf_inference import child_process
+from perf_inference.bringup import child_process
 name = {} if os.path.basename(sys.argv[0]) == "ros2" else child_process.named()
 command = sys.argv[1 if name else 2:]
 child = subprocess.Popen(command, env={**os.environ, **name}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -38,7 +38,7 @@ time.sleep(60)
 # What a node does about its starter, and nothing else: `follow`, then wait for SIGTERM.
 FOLLOWER = """
 import os, sys, time
-from perf_inference import child_process
+from perf_inference.bringup import child_process
 tie = child_process.follow()
 print("ended:", tie.ended() or "-", "said:", tie.said, flush=True)
 while not tie.ended(): time.sleep(0.01)

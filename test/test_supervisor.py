@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from conftest import wait_until
 
-from perf_inference import supervisor as module
+from perf_inference.bringup import supervisor as module
+from perf_inference.bringup.supervisor import Supervisor
 from perf_inference.errors import EX_CONFIG
-from perf_inference.supervisor import Supervisor
 
 
 @pytest.fixture(autouse=True)

@@ -17,11 +17,11 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from conftest import Process, inherited, wait_until
 
-from perf_inference import environment
 from perf_inference.bench import transport as bench
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
+from perf_inference.bringup import tuning
+from perf_inference.bringup.shared_memory import own_segments
 from perf_inference.errors import ConfigError
-from perf_inference.shared_memory import own_segments
 
 FRAMES = 40
 PICTURES = Traffic(Size.of("640x480"), "reliable", 15.0, FRAMES)  # stock, on a busy machine, cannot keep up with 30
@@ -30,12 +30,12 @@ LARGE, STOCK = 16_000_000, 600_000  # segments [bytes]: at least, at most
 
 def environments(publisher: str, subscriber: str, **own: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the environments of a publisher and a subscriber that are each stock or tuned."""
-    ours = {environment.TUNING, "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE"}
-    ours |= {*environment.ALLOCATOR, *environment.PAGES}
+    ours = {tuning.TUNING, "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE"}
+    ours |= {*tuning.ALLOCATOR, *tuning.PAGES}
     user = {**{name: value for name, value in os.environ.items() if name not in ours}, **own}
 
     def made(setup: str, images: bool) -> dict[str, str]:
-        return environment.tuned(user, images) if setup == "tuned" else {**user, environment.TUNING: "off"}
+        return tuning.tuned(user, images) if setup == "tuned" else {**user, tuning.TUNING: "off"}
 
     return made(publisher, True), made(subscriber, False)
 

@@ -21,22 +21,22 @@ from typing import Any
 
 import numpy as np
 
-from perf_inference import environment
-from perf_inference.child_process import tied
+from perf_inference.bringup import tuning
+from perf_inference.bringup.child_process import tied
+from perf_inference.bringup.domain import free_domain
 from perf_inference.demo.scenes import Item, Scene, render
-from perf_inference.domain import free_domain
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 
 LIMIT_MS = 3.0  # of the tuned node's share at p50
 WARM_UP = 30  # frames of each round that count only as received or lost
-_HERE = Path(environment.__file__).parent
+_HERE = Path(tuning.__file__).parent
 _PEERS = _HERE / "nodes" / "bench"
 _READY_S, _SETTLE_S, _STOP_S = 20.0, 3.0, 5.0
 _PARTS = ("transport", "queue", "decode", "preprocess", "infer", "postprocess", "publish")
 _SETTINGS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE",
-             *environment.ALLOCATOR, *environment.PAGES, environment.TUNING)  # fmt: skip
+             *tuning.ALLOCATOR, *tuning.PAGES, tuning.TUNING)  # fmt: skip
 SCENE = Scene(
     (
         Item("circle", "red", 200, 240, 48.0),
@@ -175,8 +175,8 @@ def settings(tuned: bool) -> dict[str, str]:
     """Return this process' environment with the stock transport and allocator, or with the package's."""
     stock = {name: value for name, value in os.environ.items() if name not in _SETTINGS}
     if tuned:
-        return environment.tuned(stock)
-    environment.switch_off(stock)
+        return tuning.tuned(stock)
+    tuning.switch_off(stock)
     return stock
 
 

@@ -23,9 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from perf_inference import environment, shared_memory
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
-from perf_inference.domain import free_domain
+from perf_inference.bringup import shared_memory, tuning
+from perf_inference.bringup.domain import free_domain
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     print(
         f"{machine['cores']} cores, load {machine['load_before']:.2f}; {options.rounds} rounds of {frames} frames a row"
     )
-    print(f"tuned: {environment.describe(_user_environment())}", flush=True)
+    print(f"tuned: {tuning.describe(_user_environment())}", flush=True)
     bench = Bench(traffics)
     bench.run(options.rounds, options.at_most)
     rows = bench.rows()
@@ -108,8 +108,8 @@ class Bench:
         self._outcomes: dict[tuple[Traffic, str], list[Outcome]] = {}
         self._floors_ns: dict[Size, list[int]] = {}
         own = {**_user_environment(), "ROS_DOMAIN_ID": str(free_domain())}
-        off = {**own, environment.TUNING: "off"}
-        tuned = (environment.tuned(own, images=True), environment.tuned(own, images=False))
+        off = {**own, tuning.TUNING: "off"}
+        tuned = (tuning.tuned(own, images=True), tuning.tuned(own, images=False))
         self._environments = {"stock": (off, off), "tuned": tuned}  # publisher's, subscriber's
 
     def run(self, rounds: int, at_most_s: float) -> None:
@@ -155,7 +155,7 @@ def copies_ns(size_bytes: int, rate_hz: float, count: int = 20) -> list[int]:
 
 
 def _user_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != environment.TUNING}
+    return {name: value for name, value in os.environ.items() if name != tuning.TUNING}
 
 
 def _row(traffic: Traffic, setup: str, outcomes: Sequence[Outcome], floors_ns: Sequence[int]) -> Row:

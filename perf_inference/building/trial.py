@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference import search_path
+from perf_inference.bringup import search_path
 from perf_inference.building.difference import Difference
 from perf_inference.engines import AS_IT_IS, AUTO, ArraySpec, EngineInfo, Options
 from perf_inference.errors import ConfigError, EngineError, InputError

@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference import child_process, engines
+from perf_inference import engines
+from perf_inference.bringup import child_process
+from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.building import content
 from perf_inference.building.difference import difference
 from perf_inference.building.preparing import prepare
@@ -31,7 +33,6 @@ from perf_inference.engines import ArraySpec, Engine, Options
 from perf_inference.engines.runtimes import is_remote
 from perf_inference.errors import ConfigError, EngineError, PerfInferenceError
 from perf_inference.measure.warmup import WarmUp
-from perf_inference.search_path import leave_working_directory
 
 PREPARED = "prepared.json"
 _ENOUGH_S = 5.0  # of timed runs

@@ -11,7 +11,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from perf_inference.commands.stopping import StopFlag, Stopped
+from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
 from perf_inference.recording.bags.convert import Conversion, convert

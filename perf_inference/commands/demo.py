@@ -10,24 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perf_inference.commands.run import (
-    NO_TUNING,
-    MemoryWatch,
-    add_set_argument,
-    child_environment,
-    commands,
-    prepare,
-    say,
-    tidy,
-)
-from perf_inference.commands.stopping import StopFlag, Stopped
+from perf_inference.bringup.domain import free_domain
+from perf_inference.bringup.robot import Graph, default_config, read_graph
+from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
+from perf_inference.bringup.stop_signal import StopFlag, Stopped
+from perf_inference.bringup.supervisor import Supervisor
+from perf_inference.commands.run import NO_TUNING, add_set_argument
 from perf_inference.commands.view import LiveView, PlainView, View, show_summary
-from perf_inference.domain import free_domain
 from perf_inference.errors import EX_CONFIG
 from perf_inference.files.private import open_own, own_folder
-from perf_inference.graph import Graph, default_config, read_graph
 from perf_inference.printable import printable, without_colours
-from perf_inference.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from perf_inference.nodes.observer import Observer

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import orjson
 
-from perf_inference import environment, shared_memory
+from perf_inference.bringup import shared_memory, tuning
 from perf_inference.doctor import (
     accelerator,
     allocator,
@@ -99,7 +99,7 @@ def observe(wanted: Collection[str], seconds: float) -> Seen:
         why = "rclpy is not installed or sourced: the graph cannot be looked at"
         return Seen(found, _watch(found, lambda: time.sleep(seconds)), None, no_graph=why)
     print(f"perf-inference doctor: observing ROS domain {found.domain} for {seconds:g} s", file=sys.stderr, flush=True)
-    environment.tune_this_process()
+    tuning.tune_this_process()
     if not software.rclpy_loads():
         why = f"ROS does not start here: no RMW is installed as {os.environ.get('RMW_IMPLEMENTATION', '')}"
         return Seen(found, _watch(found, lambda: time.sleep(seconds)), None, no_graph=why, broken=True)

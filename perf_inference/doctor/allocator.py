@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perf_inference import environment
+from perf_inference.bringup import tuning
 from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.graph import Flow
 from perf_inference.doctor.processes import Participant, Participants
@@ -67,7 +67,7 @@ def _cold(one: Participant, per_mb: float, per_s: float) -> Finding:
         "glibc maps and unmaps each large buffer anew, and the page faults cost more than the copies: five times the "
         "processor time for a 1080p picture"
     )
-    words = " ".join(f"{name}={value}" for name, value in environment.ALLOCATOR.items())
+    words = " ".join(f"{name}={value}" for name, value in tuning.ALLOCATOR.items())
     return Finding("allocator", "warning", value, why, f"start {printable(one.name, OUTSIDE)} with:\n$ export {words}")
 
 

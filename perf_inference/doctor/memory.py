@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from perf_inference import shared_memory
+from perf_inference.bringup import shared_memory
 from perf_inference.doctor.finding import Finding, word
 
 SEGMENT_BYTES = 16_750_544  # the least that our settings give a publisher of pictures

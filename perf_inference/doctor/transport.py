@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from perf_inference import environment
+from perf_inference.bringup import tuning
 from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Flow, GraphFacts
 from perf_inference.doctor.processes import Participant, Participants
@@ -45,10 +45,10 @@ def transport(found: Participants, facts: GraphFacts | None) -> list[Finding]:
 
 def missing(one: Participant) -> dict[str, str]:
     """Return the transport that this package's starters give a publisher of pictures, and this process lacks."""
-    own = {name: value for name, value in (one.environment or {}).items() if name not in (_BUILTIN, environment.TUNING)}
+    own = {name: value for name, value in (one.environment or {}).items() if name not in (_BUILTIN, tuning.TUNING)}
     own = {name: value for name, value in own.items() if not (name in _PROFILES and _OURS in value)}
     own |= {"RMW_IMPLEMENTATION": one.rmw, "HOME": os.path.expanduser("~")}
-    added = {name: value for name, value in environment.tuned(own).items() if own.get(name) != value}
+    added = {name: value for name, value in tuning.tuned(own).items() if own.get(name) != value}
     return {
         name: value for name, value in added.items() if not name.startswith(("MALLOC_", "GLIBC_", "PERF_INFERENCE"))
     }

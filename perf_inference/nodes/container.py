@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+from perf_inference.bringup.executables import NODES
 from perf_inference.errors import EX_CONFIG
-from perf_inference.graph import EXECUTABLES
 from perf_inference.nodes import runner
 from perf_inference.printable import guard_this_process, printable
 
-_CLASSES = {name: "".join(part.capitalize() for part in name.split("_")) for name in EXECUTABLES}
+_CLASSES = {name: "".join(part.capitalize() for part in name.split("_")) for name in NODES}
 
 
 def factory(argument: str) -> Callable[[], runner.RunnableNode]:
@@ -23,7 +23,7 @@ def factory(argument: str) -> Callable[[], runner.RunnableNode]:
     """
     executable, _, name = argument.partition("=")
     if executable not in _CLASSES:
-        raise ValueError(f"a container takes {', '.join(EXECUTABLES)}, got '{executable}'")
+        raise ValueError(f"a container takes {', '.join(NODES)}, got '{executable}'")
     module = importlib.import_module(f"perf_inference.nodes.{executable}")
     return partial(getattr(module, _CLASSES[executable]), name or executable)
 

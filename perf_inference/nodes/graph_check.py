@@ -17,6 +17,7 @@ from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
+from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.doctor.graph import Beat, Beats, Endpoint, Flow, GraphFacts, Mismatch
 from perf_inference.errors import ConfigError
 from perf_inference.nodes.heard import check_heartbeat
@@ -26,7 +27,6 @@ from perf_inference.nodes.qos_check import compare
 from perf_inference.nodes.raw_input import RawInput, adapted_qos
 from perf_inference.nodes.reporting import STATUS_QOS
 from perf_inference.nodes.topic_probe import TopicProbe
-from perf_inference.search_path import leave_working_directory
 
 _NAME = "perf_inference_doctor"
 _MACHINERY = ("/rosout", "/parameter_events")

@@ -11,8 +11,8 @@ from geometry_msgs.msg import WrenchStamped
 from sensor_msgs.msg import JointState
 from std_srvs.srv import SetBool
 
+from perf_inference.bringup.tuning import RESTARTED
 from perf_inference.engines import Engine
-from perf_inference.environment import RESTARTED
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger

@@ -26,13 +26,14 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from perf_inference import child_process, environment, shared_memory
+from perf_inference.bringup import child_process, shared_memory, tuning
+from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
+from perf_inference.nodes import TUNING_LINE
 from perf_inference.nodes.faults import faults_of
 from perf_inference.nodes.guarded_executor import GuardedExecutor
 from perf_inference.nodes.log import PrintableLogger
 from perf_inference.printable import guard_this_process, printable
-from perf_inference.search_path import leave_working_directory
 
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -136,7 +137,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             nodes.append(factory())
             executor.add_node(nodes[-1])
         shared_memory.keep_to_this_user()
-        for said in filter(None, (environment.said, tie.said)):
+        for said in filter(None, (TUNING_LINE, tie.said)):
             PrintableLogger("perf_inference").info(said)
         threading.excepthook = functools.partial(_thread_failed, nodes)
         stop.wakes(executor)
@@ -225,7 +226,7 @@ class _Stop:
 
         0; under a supervisor it names the signal, as a shell does: sent by somebody else it is no end of the work.
         """
-        return 128 + self._number if self._number and environment.SIGNAL_STATUS in os.environ else 0
+        return 128 + self._number if self._number and tuning.SIGNAL_STATUS in os.environ else 0
 
     def _wait(self) -> None:
         while read := os.read(self._reading, 1):

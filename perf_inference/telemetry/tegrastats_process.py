@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from perf_inference import child_process
+from perf_inference.bringup import child_process
 from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.telemetry.tegrastats import parse

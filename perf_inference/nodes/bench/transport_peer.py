@@ -27,9 +27,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from perf_inference import child_process
+from perf_inference.bringup import child_process
+from perf_inference.bringup.shared_memory import own_segments
 from perf_inference.nodes import runner
-from perf_inference.shared_memory import own_segments
 
 TOPIC = "bench_transport"
 QOS = {

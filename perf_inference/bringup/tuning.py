@@ -15,7 +15,8 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import NamedTuple
 
-from perf_inference import middleware
+from perf_inference.bringup import middleware
+from perf_inference.bringup.executables import COMMAND, CONTAINER, NODES
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 PAGES = {
@@ -26,15 +27,11 @@ RESTARTED = "PERF_INFERENCE_RESTARTED"  # set for a process that is started agai
 SIGNAL_STATUS = (
     "PERF_INFERENCE_SIGNAL_STATUS"  # set for a process whose exit status shall name the signal that ended it
 )
-IMAGE_PUBLISHERS = ("camera_node", "replay_node", "sim_robot_node", "yolo_node")
-_OTHER_EXECUTABLES = ("caption_node", "monitor_node", "policy_node", "recorder_node", "perf-inference")
 _STARTED = re.compile(r"(?:.*/|perf_inference\.nodes\.)?(\w+_node|container|perf-inference)(?:=.*)?")
 _NODE = re.compile(r"(?:.*/|perf_inference\.nodes\.)(\w+_node|container)(?:\.py)?")
 _OFF = ("off", "0", "false", "no")
 _BY_STARTER = "by_starter"
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
-
-said = ""  # what `tune_this_process` has set, for a node to say
 
 
 class Tuning(NamedTuple):
@@ -60,7 +57,7 @@ def switch_off(environment: MutableMapping[str, str]) -> None:
     environment[TUNING] = _OFF[0]
 
 
-def tuning(
+def choose(
     environment: Mapping[str, str],
     image_publishers: Sequence[str] = (),
     limits: middleware.Limits | None = None,
@@ -79,7 +76,7 @@ def tuning(
     allocator = {} if own else {**ALLOCATOR, **pages}
     named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of pictures"
     parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
-    if setting.others not in ({}, setting.variables) and list(image_publishers) != ["container"]:
+    if setting.others not in ({}, setting.variables) and list(image_publishers) != [CONTAINER]:
         parts.append(f"{_assignments(setting.others)} for the others")
     parts = [*(parts if setting.variables else []), *([setting.remark] if setting.remark else [])]
     parts.append(_assignments(allocator) or "allocator as you have set it")
@@ -93,28 +90,27 @@ def tuned(environment: Mapping[str, str], images: bool = True) -> dict[str, str]
     Args:
         images: for a process that publishes pictures.
     """
-    return {**environment, **tuning(environment).of(images)}
+    return {**environment, **choose(environment).of(images)}
 
 
 def describe(environment: Mapping[str, str], image_publishers: Sequence[str] = ()) -> str:
     """Return one line on what `tuned` adds."""
-    return tuning(environment, image_publishers).line
+    return choose(environment, image_publishers).line
 
 
-def tune_this_process() -> None:
-    """Set the same for the process itself; call it before rclpy is imported."""
-    global said
+def tune_this_process() -> str:
+    """Set the same for the process itself; call it before rclpy is imported. Return a line on what was set."""
     if is_off(os.environ) or os.environ.get(TUNING) == _BY_STARTER:
-        return
+        return ""
     images = may_publish_images(sys.orig_argv)
-    chosen = tuning(os.environ, started=False)
+    chosen = choose(os.environ, started=False)
     added = chosen.of(images)
     os.environ.update({name: value for name, value in added.items() if name not in {*ALLOCATOR, TUNING}})
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" in added:
         mallopt(_M_MMAP_THRESHOLD, int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]))
         mallopt(_M_TRIM_THRESHOLD, int(ALLOCATOR["MALLOC_TRIM_THRESHOLD_"]))
-    said = chosen.line
+    return chosen.line
 
 
 def is_node(command: Sequence[str]) -> bool:
@@ -126,9 +122,9 @@ def may_publish_images(command: Sequence[str]) -> bool:
     """Return whether a process with this command line may publish pictures; a program of others may."""
     names = {found[1] for found in map(_STARTED.fullmatch, command) if found}
     if "perf_inference.cli" in command:
-        names.add("perf-inference")
-    known = names & {*IMAGE_PUBLISHERS, *_OTHER_EXECUTABLES}
-    return not known or any(name in IMAGE_PUBLISHERS for name in names)
+        names.add(COMMAND)
+    known = names & {*NODES, COMMAND}
+    return not known or any(NODES.get(name, False) for name in names)
 
 
 def _assignments(variables: Mapping[str, str]) -> str:

@@ -9,9 +9,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from perf_inference import domain, environment
-from perf_inference.environment import ALLOCATOR, PAGES, describe, may_publish_images, tuned, tuning
-from perf_inference.middleware import CYCLONE, ZENOH, Limits, Setting, transport
+from perf_inference.bringup import domain, tuning
+from perf_inference.bringup.middleware import CYCLONE, ZENOH, Limits, Setting, transport
+from perf_inference.bringup.tuning import ALLOCATOR, PAGES, choose, describe, may_publish_images, tuned
 
 MB = 1 << 20
 ROOMY = Limits(1000 * MB, 4 * MB)
@@ -23,7 +23,7 @@ def variables(environment: dict[str, str], publishers: int = 1, limits: Limits =
 
 
 def test_publishers_of_pictures_get_shared_memory_the_others_larger_sockets(tmp_path: Path) -> None:
-    chosen = tuning({"XDG_CACHE_HOME": str(tmp_path)}, ["camera", "yolo_node"], ROOMY)
+    chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["camera", "yolo_node"], ROOMY)
     assert chosen.of(images=True) == {
         FAST_DDS: "DEFAULT?sockets_size=16MB", **ALLOCATOR, **PAGES, "PERF_INFERENCE_TUNING": "by_starter"
     }  # fmt: skip
@@ -131,13 +131,13 @@ def test_a_profile_that_cannot_be_cached_goes_to_the_temporary_folder(
 
 def test_tunables_of_the_user_stay() -> None:
     own = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1"}
-    assert tuning(own, limits=ROOMY).of(images=True).keys() & {*ALLOCATOR, *PAGES} == {*ALLOCATOR}
+    assert choose(own, limits=ROOMY).of(images=True).keys() & {*ALLOCATOR, *PAGES} == {*ALLOCATOR}
 
 
 def test_other_middleware_is_served_from_its_documentation() -> None:
     cyclone, zenoh = ({"RMW_IMPLEMENTATION": f"rmw_{name}_cpp"} for name in ("cyclonedds", "zenoh"))
-    assert tuning(cyclone).of(images=False)["CYCLONEDDS_URI"] == CYCLONE
-    assert tuning(zenoh).of(images=False)["ZENOH_CONFIG_OVERRIDE"] == ZENOH
+    assert choose(cyclone).of(images=False)["CYCLONEDDS_URI"] == CYCLONE
+    assert choose(zenoh).of(images=False)["ZENOH_CONFIG_OVERRIDE"] == ZENOH
     assert "not measured" in describe(cyclone)
     assert transport({"RMW_IMPLEMENTATION": "rmw_connextdds"}).variables == {}
 
@@ -162,7 +162,7 @@ def test_who_may_publish_pictures(command: str, images: bool) -> None:
 def test_a_process_that_a_starter_has_tuned_adds_nothing() -> None:
     pytest.importorskip("rclpy")
     code = f"import os, perf_inference.nodes; print(os.environ.get('{FAST_DDS}'))"
-    for own, transport_in_force in (({}, "DEFAULT?sockets_size="), ({environment.TUNING: "by_starter"}, "None")):
+    for own, transport_in_force in (({}, "DEFAULT?sockets_size="), ({tuning.TUNING: "by_starter"}, "None")):
         result = subprocess.run([sys.executable, "-c", code], env=_clean(own), capture_output=True, text=True)
         assert result.stdout.startswith(transport_in_force), result.stderr
 
@@ -170,13 +170,14 @@ def test_a_process_that_a_starter_has_tuned_adds_nothing() -> None:
 def _clean(own: dict[str, str]) -> dict[str, str]:
     import os
 
-    ours = {environment.TUNING, FAST_DDS, PROFILE, *ALLOCATOR, *PAGES}
+    ours = {tuning.TUNING, FAST_DDS, PROFILE, *ALLOCATOR, *PAGES}
     return {**{name: value for name, value in os.environ.items() if name not in ours}, **own}
 
 
 def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(domain, "_HIGHEST", 2)
-    script = "from perf_inference import domain; domain._HIGHEST = 2; print(domain.free_domain(), flush=True); input()"
+    script = "from perf_inference.bringup import domain; domain._HIGHEST = 2; "
+    script += "print(domain.free_domain(), flush=True); input()"
     process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     theirs = int(process.stdout.readline())

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-from perf_inference.environment import RESTARTED
+from perf_inference.bringup.tuning import RESTARTED
 from perf_inference.errors import EX_CONFIG
 
 BACK_OFF_S = (0.5, 1.0, 2.0)

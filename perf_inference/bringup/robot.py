@@ -15,15 +15,12 @@ from typing import Any
 
 import yaml
 
-from perf_inference.environment import IMAGE_PUBLISHERS
+from perf_inference.bringup.executables import CONTAINER, NODES
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
 from perf_inference.files.private import PRIVATE, open_to_everybody
 from perf_inference.files.whole import whole_file
 
-EXECUTABLES = (
-    "policy_node", "yolo_node", "caption_node", "monitor_node", "recorder_node", "replay_node", "sim_robot_node",
-)  # fmt: skip
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
 _SIMULATED = {"enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0}
@@ -83,7 +80,7 @@ class Graph:
     def image_publishers(self, container: bool = False) -> list[str]:
         """Return the names of the processes that publish pictures."""
         names = [node.name for node in self.nodes if node.images]
-        return ["container"] if container and names else names
+        return [CONTAINER] if container and names else names
 
     def _common(self, namespace: str) -> list[str]:
         arguments = []
@@ -122,10 +119,10 @@ def read_graph(
                 f"section {_short(key)} of {config} must end in the name of a node, such as /**/yolo_node"
             )
         executable = _start(parameters, key, config).get("executable", name)
-        if executable not in EXECUTABLES:
+        if executable not in NODES:
             raise ConfigError(
                 f"section '{key}' of {config} must be named after a node or have start.executable, one of "
-                f"{', '.join(EXECUTABLES)}; got {_short(executable)}"
+                f"{', '.join(NODES)}; got {_short(executable)}"
             )
         if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
             continue
@@ -149,7 +146,7 @@ def read_graph(
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
         enclave = _start(parameters, key, config).get("enclave") or for_all_nodes
-        images = executable in IMAGE_PUBLISHERS and {**parameters, **settings}.get("part") != "arm"
+        images = NODES[executable] and {**parameters, **settings}.get("part") != "arm"
         nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images, enclave))
     return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory, for_all_nodes)
 

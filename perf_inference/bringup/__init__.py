@@ -1,0 +1,1 @@
+"""Which nodes start, with what settings, and how they are kept alive and stopped."""
