@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from perf_inference import building
 from perf_inference.engines import AUTO, ArraySpec, Engine, Options
-from perf_inference.engines.oip.tensors import (
+from perf_inference.engines.remote.tensors import (
     PACKED,
     SERVER_NS,
     TIMEOUT,

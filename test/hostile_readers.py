@@ -19,8 +19,8 @@ import zstandard
 from perf_inference.bringup.robot import read_graph
 from perf_inference.commands.analysis_text import run_text, segment_text
 from perf_inference.commands.recover import report as recover_report
-from perf_inference.engines.onnx_format.file import read_onnx_file
-from perf_inference.engines.onnx_format.metadata import read_metadata as read_onnx_metadata
+from perf_inference.engines.onnx.file import read_onnx_file
+from perf_inference.engines.onnx.metadata import read_metadata as read_onnx_metadata
 from perf_inference.errors import InputError, PerfInferenceError
 from perf_inference.files.images import decode_image, read_image
 from perf_inference.recording.analysis.analysis import RunAnalysis

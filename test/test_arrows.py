@@ -50,12 +50,13 @@ WITHIN = {
         "recovery": {"", "cdr", "jsonl"},
         "analysis": {"", "cdr", "jsonl"},
     },
-    "engines": {  # one file per runtime beside them, each with a room for what it shares or needs
-        "": {"oip", "pytorch", "onnx_format", "nvidia"},
-        "oip": {""},
+    "engines": {  # a room a runtime; `engines.load` imports it by its name
+        "": set(),
+        "onnx": {""},
+        "openvino": {"", "onnx"},
         "pytorch": {""},
-        "onnx_format": set(),
-        "nvidia": {""},
+        "remote": {""},
+        "tensorrt": {""},
     },
 }
 TOP = {"cli", "commands", "bench"}  # these may import everything

@@ -15,7 +15,7 @@ import pytest
 from perf_inference.devices import cuda_runtime
 from perf_inference.devices.cuda_runtime import CudaDevice, CudaRuntime
 from perf_inference.devices.device import DeviceSplit
-from perf_inference.engines.nvidia.cuda_memory import CudaArray, CudaGraph
+from perf_inference.engines.tensorrt.cuda_memory import CudaArray, CudaGraph
 from perf_inference.errors import EngineError
 
 F32 = np.dtype(np.float32)

@@ -9,9 +9,9 @@ import orjson
 import pytest
 
 from perf_inference.engines import ArraySpec
-from perf_inference.engines.oip.backoff import Backoff
-from perf_inference.engines.oip.tensors import DATATYPES, Tensor, array_of, pack, spec_of, tensor_of
-from perf_inference.engines.oip.transport import Address
+from perf_inference.engines.remote.backoff import Backoff
+from perf_inference.engines.remote.tensors import DATATYPES, Tensor, array_of, pack, spec_of, tensor_of
+from perf_inference.engines.remote.transport import Address
 from perf_inference.errors import ConfigError, EngineError
 
 

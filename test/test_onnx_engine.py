@@ -15,10 +15,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from perf_inference.engines import MODELS, ArraySpec, Engine, Options, load
-from perf_inference.engines.onnx import OnnxEngine
-from perf_inference.engines.onnx_binding import Binding
-from perf_inference.engines.onnx_format.file import OnnxFile, read_onnx_file
-from perf_inference.engines.onnx_providers import CPU, CUDA, OPENVINO, TENSORRT, attempts, providers
+from perf_inference.engines.onnx.binding import Binding
+from perf_inference.engines.onnx.engine import OnnxEngine
+from perf_inference.engines.onnx.file import OnnxFile, read_onnx_file
+from perf_inference.engines.onnx.providers import CPU, CUDA, OPENVINO, TENSORRT, attempts, providers
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.testing.engine_contract import CHECKS, Check, Subject
 

@@ -21,8 +21,8 @@ from perf_inference import engines
 from perf_inference.building.openvino import convert
 from perf_inference.engines import Options
 from perf_inference.engines.engine import ArraySpec
-from perf_inference.engines.onnx_format.metadata import read_metadata
-from perf_inference.engines.openvino import _device, _precision
+from perf_inference.engines.onnx.metadata import read_metadata
+from perf_inference.engines.openvino.engine import _device, _precision
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.testing.engine_contract import CHECKS, Check, Subject
 

@@ -21,9 +21,9 @@ from perf_inference.building import tensorrt as builder
 from perf_inference.building.tensorrt import require_source
 from perf_inference.devices import cuda_runtime
 from perf_inference.devices.cuda_runtime import NoCudaError
-from perf_inference.engines import Options, tensorrt
-from perf_inference.engines.nvidia import tensorrt_library
-from perf_inference.engines.nvidia.plan_file import Built, Machine, read_plan, write_plan
+from perf_inference.engines import Options
+from perf_inference.engines.tensorrt import engine, library
+from perf_inference.engines.tensorrt.plan_file import Built, Machine, read_plan, write_plan
 from perf_inference.errors import ConfigError
 
 PLAN = b"ftrt" + bytes(range(200))
@@ -123,7 +123,7 @@ def test_a_plan_of_another_machine_is_refused_with_the_command_that_builds_it(he
 def test_a_plan_that_does_not_say_its_precision_must_be_told_it(tmp_path: Path) -> None:
     (tmp_path / "m.engine").write_bytes(PLAN)
     with pytest.raises(ConfigError, match=r"does not say in which precision it was built; set precision to it, or"):
-        tensorrt.open_engine(str(tmp_path / "m.engine"), Options())
+        engine.open_engine(str(tmp_path / "m.engine"), Options())
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Any:
         raise NoCudaError("no libcudart.so was found")
 
-    monkeypatch.setattr(tensorrt_library, "load_runtime", none)
+    monkeypatch.setattr(library, "load_runtime", none)
 
 
 def test_without_a_gpu_nothing_of_tensorrt_is_touched(
@@ -142,31 +142,31 @@ def test_without_a_gpu_nothing_of_tensorrt_is_touched(
     def touched() -> Any:
         raise AssertionError("TensorRT ends the process where there is no GPU")
 
-    monkeypatch.setattr(tensorrt_library, "running", touched)
-    monkeypatch.setattr(tensorrt_library, "building", touched)
+    monkeypatch.setattr(library, "running", touched)
+    monkeypatch.setattr(library, "building", touched)
     write_plan(tmp_path / "m.engine", PLAN, {}, BUILT)
     with pytest.raises(
         ConfigError, match=r"needs an NVIDIA GPU with its driver, and there is none: no libcudart.so was "
     ):
-        tensorrt.open_engine(str(tmp_path / "m.engine"), Options())
+        engine.open_engine(str(tmp_path / "m.engine"), Options())
     with pytest.raises(
         ConfigError, match=r"needs an NVIDIA GPU .*; take runtime onnx or openvino with the model's .onnx"
     ):
         builder.build(engines.MODELS / "policy.onnx", tmp_path / "m.engine", Options())
     for device in ("cpu", "cuda:x", "gpu:0"):
         with pytest.raises(ConfigError, match=rf"runs on a GPU: device must be auto, cuda or cuda:N, got '{device}'"):
-            tensorrt.open_engine(str(tmp_path / "m.engine"), Options(device=device))
+            engine.open_engine(str(tmp_path / "m.engine"), Options(device=device))
 
 
 def test_missing_bindings_are_named_with_what_installs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorrt_library, "BINDINGS", ("no_tensorrt", "no_tensorrt_lean"))
+    monkeypatch.setattr(library, "BINDINGS", ("no_tensorrt", "no_tensorrt_lean"))
     with pytest.raises(
         ConfigError, match=r"needs no_tensorrt or no_tensorrt_lean \(No module .*\): pip install tensorrt"
     ):
-        tensorrt_library.running()
+        library.running()
     if not engines.RUNTIMES["tensorrt"].installed:
         with pytest.raises(ConfigError, match="building for TensorRT needs all of it"):
-            tensorrt_library.building()
+            library.building()
         with pytest.raises(
             ConfigError, match="runtime 'tensorrt' needs tensorrt or tensorrt_lean, which is not installed"
         ):
@@ -205,7 +205,7 @@ def test_what_a_source_must_be_to_be_built(stored: str, precision: str, typed: b
 
 def bindings() -> Any:
     try:
-        return tensorrt_library.running()
+        return library.running()
     except ConfigError as error:
         pytest.skip(str(error))
 
@@ -223,13 +223,13 @@ def used(module: Any) -> dict[str, set[str]]:
 
 
 def test_the_real_bindings_have_every_name_that_running_uses() -> None:
-    trt, names = bindings(), used(tensorrt)
-    library = used(tensorrt_library)["trt"]
+    trt, names = bindings(), used(engine)
+    loading = used(library)["trt"]
     assert {"TensorIOMode.INPUT", "TensorLocation.DEVICE", "Runtime"} <= names["trt"]
     assert {"execute_async_v3", "set_input_shape", "set_tensor_address", "get_tensor_shape"} == names["context"]
     checked = 0
     for where, attributes in (
-        (trt, (names["trt"] | library) - {"get_tensor_shape"}),
+        (trt, (names["trt"] | loading) - {"get_tensor_shape"}),
         (trt.ICudaEngine, names["engine"]),
         (trt.IExecutionContext, names["context"]),
         (trt.Runtime, names["runtime"]),
@@ -242,12 +242,12 @@ def test_the_real_bindings_have_every_name_that_running_uses() -> None:
             checked += 1
     assert checked > 15
     kinds = set(trt.DataType.__members__)
-    assert set(tensorrt._DTYPES) <= kinds | {"INT64", "UINT8"}, "8.5 has not all of them"
+    assert set(engine._DTYPES) <= kinds | {"INT64", "UINT8"}, "8.5 has not all of them"
 
 
 def test_the_real_logger_keeps_errors() -> None:
     trt = bindings()
-    log = tensorrt_library.logger(trt)
+    log = library.logger(trt)
     assert log.said == "TensorRT does not say why"
     for severity, message in (
         (trt.ILogger.WARNING, "slow"),
@@ -278,11 +278,11 @@ def test_the_real_cuda_runtime_says_why_there_is_no_gpu() -> None:
         runtime = cuda_runtime.load_runtime()
     except NoCudaError:
         with pytest.raises(ConfigError, match="needs an NVIDIA GPU with its driver"):
-            tensorrt_library.gpu("auto")
+            library.gpu("auto")
     else:
-        assert tensorrt_library.gpu("auto").name == "cuda:0"
+        assert library.gpu("auto").name == "cuda:0"
         with pytest.raises(ConfigError, match=rf"finds {runtime.devices} device"):
-            tensorrt_library.gpu(f"cuda:{runtime.devices}")
+            library.gpu(f"cuda:{runtime.devices}")
 
 
 @pytest.mark.long

@@ -588,7 +588,7 @@ def test_a_program_that_is_none_is_refused(tmp_path: Path, files: dict[str, Path
 
 
 def test_inside_the_package_torch_is_pytorch() -> None:
-    from perf_inference.engines import torch as runtime
+    from perf_inference.engines.pytorch import torch as runtime
 
     assert runtime.torch is torch
-    assert runtime.__name__ == "perf_inference.engines.torch"
+    assert runtime.__name__ == "perf_inference.engines.pytorch.torch"

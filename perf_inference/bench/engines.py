@@ -56,7 +56,7 @@ def _onnx(folder: Path) -> Pair:
     """Return the embedded policy in ONNX Runtime."""
     import onnxruntime
 
-    from perf_inference.engines.onnx import session_options
+    from perf_inference.engines.onnx.engine import session_options
 
     session = onnxruntime.InferenceSession(
         find_model("policy", "onnx"), session_options(_OPTIONS), providers=["CPUExecutionProvider"]

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from perf_inference.building.ownership import who_can_change
 from perf_inference.engines.model_file import MODELS, embedded_models, find_model
-from perf_inference.engines.oip.transport import Address
+from perf_inference.engines.remote.transport import Address
 from perf_inference.engines.runtimes import RUNTIMES, SCHEMES, is_remote
 from perf_inference.errors import ConfigError
 from perf_inference.printable import shown

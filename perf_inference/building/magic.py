@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from perf_inference.engines.onnx_format.metadata import read_metadata
+from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.errors import ConfigError
 
 _LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file (its specification)

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from perf_inference.engines.onnx_format.metadata import read_metadata
-from perf_inference.engines.openvino import RT_INFO, last_line, stored_precision
-from perf_inference.engines.quiet_openvino import openvino
+from perf_inference.engines.onnx.metadata import read_metadata
+from perf_inference.engines.openvino.engine import RT_INFO, last_line, stored_precision
+from perf_inference.engines.openvino.library import openvino
 from perf_inference.errors import ConfigError
 
 NO_SHAPES: Mapping[str, Sequence[int]] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.engines.picture_front import PICTURE, PictureFit, PictureFront
+from perf_inference.engines.image_preprocessing import PICTURE, PictureFit, PictureFront
 from perf_inference.errors import ConfigError
 
 _LOWEST_OPSET = 11  # Resize with the centres of pixels as OpenCV has them, Pad with its pads as an input

@@ -19,7 +19,7 @@ from pathlib import Path
 from perf_inference.building import cache, content
 from perf_inference.building.allowed import AllowedModels, Permit
 from perf_inference.building.ownership import who_can_change
-from perf_inference.engines.onnx_format.file import read_onnx_file
+from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.runtimes import RUNTIMES
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.printable import shown

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from perf_inference.building import precision as precisions
 from perf_inference.engines import AUTO, Options, find_model
-from perf_inference.engines.onnx_format.file import read_onnx_file
-from perf_inference.engines.onnx_format.metadata import read_metadata
+from perf_inference.engines.onnx.file import read_onnx_file
+from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.runtimes import RUNTIMES, Runtime, is_remote, runtime_of
 from perf_inference.errors import ConfigError
 

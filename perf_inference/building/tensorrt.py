@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from perf_inference.engines.engine import Options
-from perf_inference.engines.nvidia import tensorrt_library
-from perf_inference.engines.nvidia.plan_file import Built, write_plan
-from perf_inference.engines.onnx_format.metadata import read_metadata
+from perf_inference.engines.onnx.metadata import read_metadata
+from perf_inference.engines.tensorrt import library
+from perf_inference.engines.tensorrt.plan_file import Built, write_plan
 from perf_inference.errors import ConfigError
 
 _FLAGS = {
@@ -56,10 +56,10 @@ def build(
     """
     precision = "fp32" if options.precision == "auto" else options.precision
     metadata = read_metadata(source)
-    device = tensorrt_library.gpu(options.device)  # before TensorRT, which crashes where there is none
-    trt = tensorrt_library.building()
+    device = library.gpu(options.device)  # before TensorRT, which crashes where there is none
+    trt = library.building()
     require_source(source, metadata.get("precision", "fp32"), precision, typed=_typed(trt))
-    here, log = tensorrt_library.machine(trt, device), tensorrt_library.logger(trt)
+    here, log = library.machine(trt, device), library.logger(trt)
     with device.runtime.selected(device.index):
         builder = trt.Builder(log)
         network = builder.create_network(_network_flags(trt))

@@ -1,4 +1,4 @@
-"""Run a model: arrays in, arrays out. One file per runtime; `load` picks it."""
+"""Run a model: arrays in, arrays out. A room per runtime; `load` picks it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
         raise ConfigError(f"runtime '{chosen.name}' needs {chosen.library}, which is not installed: {chosen.install}")
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from other engines and the camera.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    module = importlib.import_module(f"perf_inference.engines.{chosen.name}")  # its library loads only when it is used
+    module = importlib.import_module(chosen.module)  # its library loads only when it is used
     try:
         engine: Engine = module.open_engine(found, options)
     except NoRoomError as error:

@@ -12,9 +12,10 @@ from perf_inference.errors import ConfigError
 
 @dataclass(frozen=True)
 class Runtime:
-    """One file of this room; `perf_inference.engines.NAME` has `open_engine(model, options)`."""
+    """What runs models of some formats."""
 
     name: str
+    module: str  # has `open_engine(model, options)`
     suffixes: tuple[str, ...]  # of the files that it takes as they are
     library: str  # what it imports; `a or b`: one of them
     install: str  # the command that brings it
@@ -28,17 +29,36 @@ class Runtime:
             return False
 
 
-_TORCH = "pip install 'perf_inference[torch]'"
+_ENGINES = "perf_inference.engines"
+
+
+def _extra(name: str) -> str:
+    return f"pip install 'perf_inference[{name}]'"
+
+
+_TORCH = _extra("torch")
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (
-        Runtime("onnx", (".onnx",), "onnxruntime", "pip install onnxruntime"),
-        Runtime("torch", (".safetensors", ".pt", ".pth"), "torch", _TORCH),
-        Runtime("torchscript", (".torchscript", ".ts"), "torch", _TORCH),
-        Runtime("torch_export", (".pt2",), "torch", _TORCH),
-        Runtime("tensorrt", (".engine", ".plan", ".trt"), "tensorrt or tensorrt_lean", "pip install tensorrt"),
-        Runtime("openvino", (".xml", ".onnx"), "openvino", "pip install 'perf_inference[openvino]'"),
-        Runtime("remote", (), "tritonclient", "pip install 'perf_inference[remote]'"),
+        Runtime("onnx", f"{_ENGINES}.onnx.engine", (".onnx",), "onnxruntime", "pip install onnxruntime"),
+        Runtime("torch", f"{_ENGINES}.pytorch.torch", (".safetensors", ".pt", ".pth"), "torch", _TORCH),
+        Runtime("torchscript", f"{_ENGINES}.pytorch.torchscript", (".torchscript", ".ts"), "torch", _TORCH),
+        Runtime("torch_export", f"{_ENGINES}.pytorch.torch_export", (".pt2",), "torch", _TORCH),
+        Runtime(
+            "tensorrt",
+            f"{_ENGINES}.tensorrt.engine",
+            (".engine", ".plan", ".trt"),
+            "tensorrt or tensorrt_lean",
+            "pip install tensorrt",
+        ),
+        Runtime(
+            "openvino",
+            f"{_ENGINES}.openvino.engine",
+            (".xml", ".onnx"),
+            "openvino",
+            "pip install 'perf_inference[openvino]'",
+        ),
+        Runtime("remote", f"{_ENGINES}.remote.engine", (), "tritonclient", _extra("remote")),
     )
 }
 AUTO = "auto"

@@ -26,7 +26,7 @@ from perf_inference.building.private_copy import private_copy, remove_left_over
 from perf_inference.building.trial import Trial, try_out
 from perf_inference.devices.process_memory import give_back
 from perf_inference.engines import AUTO, find_model
-from perf_inference.engines.beside import loading_beside
+from perf_inference.engines.background_load import loading_beside
 from perf_inference.engines.runtimes import is_remote, runtime_of
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS

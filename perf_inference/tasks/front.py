@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from perf_inference.engines.engine import Engine
-from perf_inference.engines.picture_front import PictureFront
+from perf_inference.engines.image_preprocessing import PictureFront
 from perf_inference.tasks.yolo import YoloTask
 
 

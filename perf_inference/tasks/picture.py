@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec
-from perf_inference.engines.picture_front import PictureFit, fit_in_graph
+from perf_inference.engines.image_preprocessing import PictureFit, fit_in_graph
 from perf_inference.errors import ConfigError, InputError
 
 Image = NDArray[np.uint8]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import Engine
-from perf_inference.engines.picture_front import PictureFront
+from perf_inference.engines.image_preprocessing import PictureFront
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
 from perf_inference.tasks.picture import Image, ImageInput, Placement

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from perf_inference.engines.onnx_format.protobuf import LARGEST_TAG, TAG_TOO_LARGE
+from perf_inference.engines.onnx.protobuf import LARGEST_TAG, TAG_TOO_LARGE
 from perf_inference.errors import ConfigError
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2

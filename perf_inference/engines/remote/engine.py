@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
-from perf_inference.engines.oip.backoff import Backoff
-from perf_inference.engines.oip.opening import await_model, transport_of, words
-from perf_inference.engines.oip.tensors import PACKED, SERVER_NS, array_of, spec_of, tensor_of
-from perf_inference.engines.oip.transport import (
+from perf_inference.engines.remote.backoff import Backoff
+from perf_inference.engines.remote.opening import await_model, transport_of, words
+from perf_inference.engines.remote.tensors import PACKED, SERVER_NS, array_of, spec_of, tensor_of
+from perf_inference.engines.remote.transport import (
     Address,
     Answer,
     Deadline,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf_inference.engines.onnx_format.protobuf import fields, varints
+from perf_inference.engines.onnx.protobuf import fields, varints
 from perf_inference.errors import ConfigError
 
 # Message: {number of a field: the message in it}, as far as tensors lie below; https://github.com/onnx/onnx/blob/main/onnx/onnx.proto

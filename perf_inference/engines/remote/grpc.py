@@ -13,8 +13,8 @@ import grpc
 from tritonclient.grpc import service_pb2 as messages
 from tritonclient.grpc import service_pb2_grpc
 
-from perf_inference.engines.oip.tensors import BYTES, PACKED, TIMEOUT, Tensor, pack
-from perf_inference.engines.oip.transport import (
+from perf_inference.engines.remote.tensors import BYTES, PACKED, TIMEOUT, Tensor, pack
+from perf_inference.engines.remote.transport import (
     Address,
     Answer,
     Deadline,

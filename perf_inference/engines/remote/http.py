@@ -17,9 +17,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from perf_inference.engines.oip.http_connection import Connection
-from perf_inference.engines.oip.tensors import DATATYPES, PACKED, TIMEOUT, Tensor, pack
-from perf_inference.engines.oip.transport import Address, Answer, Deadline, Description, RefusedError
+from perf_inference.engines.remote.http_connection import Connection
+from perf_inference.engines.remote.tensors import DATATYPES, PACKED, TIMEOUT, Tensor, pack
+from perf_inference.engines.remote.transport import Address, Answer, Deadline, Description, RefusedError
 from perf_inference.errors import InputError
 
 _HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from perf_inference.engines.beside import loading_beside
+from perf_inference.engines.background_load import loading_beside
 from perf_inference.engines.runtimes import RUNTIMES
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from http.client import HTTPConnection, HTTPException, HTTPResponse, IncompleteRead, RemoteDisconnected
 from typing import Any
 
-from perf_inference.engines.oip.transport import Address, Deadline, UntrustedError
+from perf_inference.engines.remote.transport import Address, Deadline, UntrustedError
 
 LONGEST_BYTES = 1 << 30  # of an answer
 _PIECE_BYTES = 1 << 16

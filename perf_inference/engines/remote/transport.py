@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote, urlsplit
 
-from perf_inference.engines.oip.tensors import Tensor
+from perf_inference.engines.remote.tensors import Tensor
 from perf_inference.errors import ConfigError
 
 _EXAMPLE = "grpc://host:8081/MODEL, or with a version grpc://host:8081/MODEL/versions/2"

@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
-from perf_inference.engines.nvidia.plan_file import Machine
+from perf_inference.engines.tensorrt.plan_file import Machine
 from perf_inference.errors import ConfigError
 
 BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, PRECISIONS, ArraySpec, EngineInfo, Options, check_inputs
-from perf_inference.engines.onnx_format.metadata import read_metadata
-from perf_inference.engines.quiet_openvino import openvino
+from perf_inference.engines.onnx.metadata import read_metadata
+from perf_inference.engines.openvino.library import openvino
 from perf_inference.errors import ConfigError, EngineError
 
 RT_INFO = ("perf_inference", "metadata")  # where a converted model carries the metadata of its source, as JSON

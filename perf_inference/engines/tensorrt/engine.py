@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from perf_inference.devices.cuda_runtime import CudaDevice
 from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
-from perf_inference.engines.nvidia import tensorrt_library
-from perf_inference.engines.nvidia.cuda_memory import CudaArray, CudaGraph
-from perf_inference.engines.nvidia.plan_file import Built, PlanFile, read_plan
+from perf_inference.engines.tensorrt import library
+from perf_inference.engines.tensorrt.cuda_memory import CudaArray, CudaGraph
+from perf_inference.engines.tensorrt.plan_file import Built, PlanFile, read_plan
 from perf_inference.errors import ConfigError, EngineError, InputError
 
 _DTYPES = {
@@ -42,9 +42,9 @@ def open_engine(model: str, options: Options) -> TensorRtEngine:
             f"'{path}' does not say in which precision it was built; set precision to it, or build it with: "
             f"{Built('fp16').command}"
         )
-    device = tensorrt_library.gpu(options.device)  # before TensorRT, which crashes where there is none
-    trt = tensorrt_library.running()
-    built.require_fit(tensorrt_library.machine(trt, device), path)
+    device = library.gpu(options.device)  # before TensorRT, which crashes where there is none
+    trt = library.running()
+    built.require_fit(library.machine(trt, device), path)
     return TensorRtEngine(trt, device, path, file, built, options)
 
 
@@ -56,7 +56,7 @@ class TensorRtEngine:
     ) -> None:
         self.parts_ns: Mapping[str, int] = NO_PARTS
         self._name, self._trt, self._device = path.stem, trt, device
-        self._log = tensorrt_library.logger(trt)
+        self._log = library.logger(trt)
         with device.runtime.selected(device.index):
             runtime = trt.Runtime(self._log)
             if options.allow_pickle and hasattr(runtime, "engine_host_code_allowed"):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import onnxruntime
 
 from perf_inference.engines.engine import Options
-from perf_inference.engines.onnx_format.file import OnnxFile
+from perf_inference.engines.onnx.file import OnnxFile
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import own_folder
 

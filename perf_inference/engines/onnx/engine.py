@@ -18,9 +18,9 @@ from perf_inference.engines.engine import (
     Options,
     check_inputs,
 )
-from perf_inference.engines.onnx_binding import Binding
-from perf_inference.engines.onnx_format.file import OnnxFile, read_onnx_file
-from perf_inference.engines.onnx_providers import CPU, CUDA, TENSORRT, first_line, open_session
+from perf_inference.engines.onnx.binding import Binding
+from perf_inference.engines.onnx.file import OnnxFile, read_onnx_file
+from perf_inference.engines.onnx.providers import CPU, CUDA, TENSORRT, first_line, open_session
 from perf_inference.errors import ConfigError, EngineError, NoRoomError
 
 _DTYPES = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 import threading
 
-from perf_inference.engines.oip.backoff import Backoff
-from perf_inference.engines.oip.http import HttpTransport
-from perf_inference.engines.oip.transport import (
+from perf_inference.engines.remote.backoff import Backoff
+from perf_inference.engines.remote.http import HttpTransport
+from perf_inference.engines.remote.transport import (
     Address,
     Deadline,
     Description,
@@ -30,7 +30,7 @@ def transport_of(address: Address, certificates: str) -> Transport:
     trusted = _trusted(certificates) if address.secure else None
     if address.scheme.startswith("http"):
         return HttpTransport(address, trusted)
-    from perf_inference.engines.oip.grpc import GrpcTransport  # gRPC starts threads when it is imported
+    from perf_inference.engines.remote.grpc import GrpcTransport  # gRPC starts threads when it is imported
 
     pem = None
     if trusted is not None and certificates:

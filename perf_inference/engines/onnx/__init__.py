@@ -1,0 +1,1 @@
+"""ONNX Runtime, and what an .onnx file says without it."""

@@ -1,1 +1,0 @@
-"""What an .onnx file says, without ONNX Runtime or the `onnx` package."""

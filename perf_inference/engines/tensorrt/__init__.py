@@ -1,0 +1,1 @@
+"""TensorRT: its library, the plans that it runs, and the memory of the GPU."""
