@@ -26,7 +26,7 @@ from mlserver.types import (
 from mlserver.utils import to_absolute_path
 from numpy.typing import NDArray
 
-from perf_inference import building
+from perf_inference import model_build
 from perf_inference.engines import AUTO, ArraySpec, Engine, Options
 from perf_inference.engines.remote.tensors import (
     PACKED,
@@ -107,7 +107,7 @@ class EngineRuntime(MLModel):  # type: ignore[misc]
             known = ", ".join(("runtime", *Options.__dataclass_fields__))
             raise ConfigError(f"parameters.extra of '{self.name}' may have {known}: {error}") from error
         beside = to_absolute_path(self.settings, parameters.uri)
-        return building.load(beside if Path(beside).is_file() else parameters.uri, runtime, options)
+        return model_build.load(beside if Path(beside).is_file() else parameters.uri, runtime, options)
 
     def _loaded(self) -> Engine:
         if self._engine is None:

@@ -17,10 +17,10 @@ import yaml
 from onnx import TensorProto, helper
 
 from perf_inference import engines
-from perf_inference.building import AllowedModels, cache
-from perf_inference.building.private_copy import _copy, private_copy, remove_left_over
 from perf_inference.engines import MODELS
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import AllowedModels, cache
+from perf_inference.model_build.private_copy import _copy, private_copy, remove_left_over
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 

@@ -30,12 +30,12 @@ ALLOWED = {
     "demo": {"engines", "errors", "measure", "tasks"},
     "pipeline": {"engines", "errors", "measure"},
     "testing": {"engines", "errors", "measure"},
-    "building": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
-    "serving": {"errors", "measure", "engines", "building"},
+    "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
+    "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "bringup", "printable"},
     "nodes": {
-        "bringup", "building", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "pipeline",
+        "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build", "pipeline",
         "printable", "recording", "safety", "tasks", "telemetry",
     },
 }  # fmt: skip
@@ -57,6 +57,12 @@ WITHIN = {
         "pytorch": {""},
         "remote": {""},
         "tensorrt": {""},
+    },
+    "model_build": {
+        "machine": set(),
+        "converters": {"machine"},
+        "": {"converters", "machine", "trial"},
+        "trial": {"", "converters", "machine"},
     },
 }
 TOP = {"cli", "commands", "bench"}  # these may import everything

@@ -205,6 +205,8 @@ def _trials(folder: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "environ"]):
         cache = (process.info["environ"] or {}).get("PERF_INFERENCE_CACHE", "")
-        if cache.startswith(str(folder)) and "perf_inference.building.trial_process" in (process.info["cmdline"] or ()):
+        if cache.startswith(str(folder)) and "perf_inference.model_build.trial.child" in (
+            process.info["cmdline"] or ()
+        ):
             found.append(process)
     return found

@@ -17,11 +17,11 @@ from onnx import TensorProto, helper
 from onnx_models import save
 
 from perf_inference import cli, engines
-from perf_inference.building.openvino import convert
-from perf_inference.building.picture import area_means, fuse
 from perf_inference.demo.scenes import random_scene, render
 from perf_inference.engines.image_preprocessing import PICTURE, PictureFit, PictureFront, fit_in_graph
 from perf_inference.errors import ConfigError, InputError
+from perf_inference.model_build.converters.image_input import area_means, fuse
+from perf_inference.model_build.converters.openvino import convert
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
 from perf_inference.tasks.picture import ImageInput, Placement

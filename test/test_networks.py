@@ -89,7 +89,7 @@ def test_every_part_of_a_group_lies_in_its_weight(name: str) -> None:
 @pytest.mark.parametrize("name", list(NAMES))
 def test_a_unit_that_is_zero_everywhere_changes_nothing_when_it_goes(name: str) -> None:
     """A forgotten part, or one at a wrong place, would change the outputs or not load."""
-    from perf_inference.building.pruning import without_units
+    from perf_inference.model_build.converters.pruning import without_units
 
     network, found = built(name), checkpoint(name)
     weights = {key: value.clone() for key, value in found.weights.items()}

@@ -8,11 +8,11 @@ import onnx
 import pytest
 from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, helper
 
-from perf_inference.building import AllowedModels
-from perf_inference.building.private_copy import private_copy
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import AllowedModels
+from perf_inference.model_build.private_copy import private_copy
 
 _GRAPH = 7 << 3 | 2  # the tag of a model's graph
 

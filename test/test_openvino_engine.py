@@ -18,12 +18,12 @@ from onnx_models import save
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 
 from perf_inference import engines
-from perf_inference.building.openvino import convert
 from perf_inference.engines import Options
 from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.openvino.engine import _device, _precision
 from perf_inference.errors import ConfigError, EngineError, InputError
+from perf_inference.model_build.converters.openvino import convert
 from perf_inference.testing.engine_contract import CHECKS, Check, Subject
 
 CPU = ("BF16", "WINOGRAD", "FP32", "INT8")  # capabilities as OpenVINO tells them

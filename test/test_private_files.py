@@ -15,13 +15,13 @@ from conftest import Process, wait_until
 
 from perf_inference.bringup import middleware, shared_memory
 from perf_inference.bringup.robot import read_graph
-from perf_inference.building import cache, content
 from perf_inference.commands.demo import _Log
 from perf_inference.engines import find_model
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.providers import _tensorrt
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.private import is_own_file, is_trusted, open_own, own_folder, replace_file
+from perf_inference.model_build import cache, content
 from perf_inference.recording.recorder.line_file import LineFile
 from perf_inference.recording.recorder.session import Session
 

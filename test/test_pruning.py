@@ -19,8 +19,8 @@ from perf_inference.errors import EX_CONFIG, ConfigError
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from perf_inference.building import pruning  # noqa: E402  it is of no use without torch
 from perf_inference.engines.pytorch.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from perf_inference.model_build.converters import pruning  # noqa: E402  it is of no use without torch
 
 FLOATS = np.dtype(np.float32)
 INPUTS = (ArraySpec("x", (1, 2), FLOATS),)

@@ -23,9 +23,9 @@ from onnx_models import constant_policy
 from rcl_interfaces.srv import DescribeParameters
 from tuner import Tuner, allowed
 
-from perf_inference.building.trial import try_out
 from perf_inference.engines import MODELS, Options
 from perf_inference.errors import PerfInferenceError
+from perf_inference.model_build.trial.trial import try_out
 
 Start = Callable[..., Process]
 RUNNING = "running policy (onnx fp32 on cpu)"

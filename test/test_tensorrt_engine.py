@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 
 from perf_inference import engines
-from perf_inference.building import tensorrt as builder
-from perf_inference.building.tensorrt import require_source
 from perf_inference.devices import cuda_runtime
 from perf_inference.devices.cuda_runtime import NoCudaError
 from perf_inference.engines import Options
 from perf_inference.engines.tensorrt import engine, library
 from perf_inference.engines.tensorrt.plan_file import Built, Machine, read_plan, write_plan
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters import tensorrt as builder
+from perf_inference.model_build.converters.tensorrt import require_source
 
 PLAN = b"ftrt" + bytes(range(200))
 HERE = Machine("10.3.0.30", "Orin", "8.7")

@@ -7,18 +7,18 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from perf_inference import building
-from perf_inference.building import cache, content
-from perf_inference.building.calibration import NONE, Calibration, read_folder
-from perf_inference.building.making import Recipe
-from perf_inference.building.picture import Picture
-from perf_inference.building.preparing import Prepared, prepare
-from perf_inference.building.trial import Trial, try_out
+from perf_inference import model_build
 from perf_inference.commands import comparison
 from perf_inference.commands.demo_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import not_written, whole_file
+from perf_inference.model_build import cache, content
+from perf_inference.model_build.converters.calibration import NONE, Calibration, read_folder
+from perf_inference.model_build.converters.image_input import Picture
+from perf_inference.model_build.preparation import Prepared, prepare
+from perf_inference.model_build.recipe import Recipe
+from perf_inference.model_build.trial.trial import Trial, try_out
 from perf_inference.printable import printable
 from perf_inference.tasks.front import front_of
 
@@ -79,7 +79,7 @@ def _calibration(arguments: argparse.Namespace, options: Options) -> Calibration
     if arguments.calibration is None:
         return NONE
     plain = Options(architecture=options.architecture, allow_pickle=options.allow_pickle)
-    engine = building.load(arguments.model, AUTO, plain)
+    engine = model_build.load(arguments.model, AUTO, plain)
     try:
         if arguments.calibration != SCENES:
             return read_folder(Path(arguments.calibration), engine.inputs)
@@ -101,7 +101,7 @@ def _picture(arguments: argparse.Namespace, options: Options) -> Picture | None:
     if arguments.compare:
         raise ConfigError("--compare takes the pictures of the demo's scenes as they come; leave --picture out")
     plain = Options(architecture=options.architecture, allow_pickle=options.allow_pickle)
-    engine = building.load(arguments.model, AUTO, plain)
+    engine = model_build.load(arguments.model, AUTO, plain)
     try:
         width_px, height_px = arguments.picture
         return Picture(width_px, height_px, front_of(engine))

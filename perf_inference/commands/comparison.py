@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perf_inference import building, engines
-from perf_inference.building.calibration import NONE
-from perf_inference.building.making import Recipe
-from perf_inference.building.preparing import prepare
-from perf_inference.building.trial import Trial, try_out
+from perf_inference import engines, model_build
 from perf_inference.commands.demo_score import Inputs, Score, inputs_of, score_of
 from perf_inference.engines import Options
 from perf_inference.engines.engine import PRECISIONS
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.files.whole import write_whole
+from perf_inference.model_build.converters.calibration import NONE
+from perf_inference.model_build.preparation import prepare
+from perf_inference.model_build.recipe import Recipe
+from perf_inference.model_build.trial.trial import Trial, try_out
 from perf_inference.printable import printable
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.window import window_text
@@ -76,7 +76,7 @@ def compare(
 
 def _example(model: str, runtime: str, options: Options) -> Inputs | None:
     """Return one input as the model meets it in the demo; None where it is not of the demo."""
-    engine = building.load(model, runtime, replace(options, precision="auto"))
+    engine = model_build.load(model, runtime, replace(options, precision="auto"))
     try:
         return next(iter(inputs_of(engine, 1)), None)
     finally:

@@ -107,7 +107,7 @@ def prune(checkpoint: Checkpoint, stages: Stages, options: argparse.Namespace) -
     Raises:
         ConfigError: it cannot be built, pruned or fine-tuned as the options say.
     """
-    from perf_inference.building import pruning
+    from perf_inference.model_build.converters import pruning
 
     network = build(checkpoint.architecture, checkpoint.weights, checkpoint.metadata)
     go_on = _tuning(network) if options.fine_tune else None
@@ -146,7 +146,7 @@ class Stages:
 
     def add(self, stage: str, network: Architecture) -> None:
         """Score a network as it is now."""
-        from perf_inference.building import pruning
+        from perf_inference.model_build.converters import pruning
 
         path = self._directory / f"{stage}{self._suffix}"
         _save(path, self._checkpoint, network)

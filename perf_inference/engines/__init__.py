@@ -34,7 +34,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine:
     """Return an engine for `model` as it is: a path, the name of an embedded model or a remote model's address.
 
-    What must be built first (another format, another precision) is `perf_inference.building`'s.
+    What must be built first (another format, another precision) is `perf_inference.model_build`'s.
 
     Where the device is left open (`auto`) and the GPU has no room for the model, it runs on the CPU, with a warning.
 

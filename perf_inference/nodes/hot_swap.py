@@ -21,9 +21,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from perf_inference import building
-from perf_inference.building.private_copy import private_copy, remove_left_over
-from perf_inference.building.trial import Trial, try_out
+from perf_inference import model_build
 from perf_inference.devices.process_memory import give_back
 from perf_inference.engines import AUTO, find_model
 from perf_inference.engines.background_load import loading_beside
@@ -31,6 +29,8 @@ from perf_inference.engines.runtimes import is_remote, runtime_of
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
+from perf_inference.model_build.private_copy import private_copy, remove_left_over
+from perf_inference.model_build.trial.trial import Trial, try_out
 from perf_inference.nodes.parameters import EngineParameters
 from perf_inference.nodes.waiting import TOO_MANY, Allowance, Waiting
 from perf_inference.pipeline import Model, Pipeline
@@ -50,7 +50,7 @@ class HotSwap:
         self,
         node: Node,
         parameters: EngineParameters,
-        allowed: building.AllowedModels,
+        allowed: model_build.AllowedModels,
         load: Callable[[EngineParameters], Model],
         pipeline: Pipeline,
     ) -> None:
@@ -145,7 +145,7 @@ class HotSwap:
         of_the_file = self._configured if model == self._configured.model else EngineParameters()
         wanted = replace(self._wanted, **{name: getattr(of_the_file, name) for name in _OF_A_FILE}, **given)
         if wanted != self._wanted and not self._allowed.check(wanted.model).only_if_listed:
-            building.check(wanted.model, wanted.runtime, wanted.options())
+            model_build.check(wanted.model, wanted.runtime, wanted.options())
         self._shown = False
         with self._turn:
             if wanted != self._wanted:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from perf_inference import building
+from perf_inference import model_build
 from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
@@ -62,10 +62,10 @@ class Inference:
         """
 
         def load(wanted: EngineParameters) -> Model:
-            return _warmed_up(building.load(wanted.model, wanted.runtime, wanted.options()), task_of, blank)
+            return _warmed_up(model_build.load(wanted.model, wanted.runtime, wanted.options()), task_of, blank)
 
-        allowed = building.AllowedModels.of(parameters.model, parameters.allowed_models)
-        building.prove(parameters.model, parameters.runtime, parameters.options())
+        allowed = model_build.AllowedModels.of(parameters.model, parameters.allowed_models)
+        model_build.prove(parameters.model, parameters.runtime, parameters.options())
         self.inputs: dict[str, Input] = {}
         self._node, self._state, self._skipped = node, state, skipped
         self._rate_hz = rate_hz or None

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 
-from perf_inference.building import content, magic, precision
-from perf_inference.building.sources import Plan, plan
 from perf_inference.engines import AS_IT_IS, Options
 from perf_inference.engines.runtimes import AUTO, Runtime
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import content, file_check, precision
+from perf_inference.model_build.plan import Plan, plan
 from perf_inference.printable import shown
 
 _DEVICES = {
@@ -32,7 +32,7 @@ def check(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
     """
     made = plan(model, runtime, options)
     if made.source is not None:
-        magic.check_format(made.source)
+        file_check.check_format(made.source)
     wanted = made.runtime
     if not wanted.installed:
         raise ConfigError(f"runtime '{wanted.name}' needs {wanted.library}, which is not installed: {wanted.install}")

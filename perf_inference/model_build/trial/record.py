@@ -8,12 +8,12 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from perf_inference.building import cache, content
-from perf_inference.building.sources import plan
-from perf_inference.building.trial import try_out
 from perf_inference.engines import AS_IT_IS, AUTO, MODELS, Options
 from perf_inference.errors import EngineError, InputError
 from perf_inference.files.private import is_own_file
+from perf_inference.model_build import cache, content
+from perf_inference.model_build.plan import plan
+from perf_inference.model_build.trial.trial import try_out
 
 _PROVED = "proved"
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.building import device
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import machine
 
 _PRODUCTS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
 _DYNAMIC = ["Attention", "Gemm", "LSTM", "MatMul"]
@@ -135,7 +135,7 @@ class _Reader:
 
 def _sums_saturate() -> bool:
     """Return whether the processor adds products of uint8 and int8 in 16 bits: x86 with AVX2 and without VNNI."""
-    flags = device.processor_flags()
+    flags = machine.processor_flags()
     return "avx2" in flags and not flags & {"avx_vnni", "avx512_vnni"}
 
 

@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.bringup import search_path
-from perf_inference.building.difference import Difference
 from perf_inference.engines import AS_IT_IS, AUTO, ArraySpec, EngineInfo, Options
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.measure.statistics import Distribution
+from perf_inference.model_build.trial.difference import Difference
 
 REQUEST, INPUTS, RESULT = "request.json", "inputs.npz", "result.json"
-_CHILD = "perf_inference.building.trial_process"
+_CHILD = "perf_inference.model_build.trial.child"
 _ERRORS = {error.__name__: error for error in (ConfigError, InputError, EngineError)}
 _LOOK_S = 0.05
 _LAST_WORDS = 300  # characters of what a child that died had written

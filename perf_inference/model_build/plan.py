@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf_inference.building import precision as precisions
 from perf_inference.engines import AUTO, Options, find_model
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.runtimes import RUNTIMES, Runtime, is_remote, runtime_of
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import precision as precisions
 
 # what a file is for: what can be made of it, and the suffix of what is made
 MADE_OF: dict[str, dict[str, str]] = {

@@ -6,11 +6,11 @@ import shlex
 from dataclasses import dataclass
 
 from perf_inference import engines
-from perf_inference.building import cache, content, device
-from perf_inference.building.making import Recipe, make, version_of, written
-from perf_inference.building.sources import Plan, plan
 from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import cache, content, machine
+from perf_inference.model_build.plan import Plan, plan
+from perf_inference.model_build.recipe import Recipe, make, version_of, written
 
 _SLOW = ("tensorrt",)  # building takes minutes: the user says when
 _VERSIONS = {  # what a file depends on, by the runtime that it is made for
@@ -91,7 +91,7 @@ def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
         source_sha256=content.content_hash(content.files_of(made.source), cache.hashes()),
         runtime=made.runtime.name,
         precision=written(made, options),
-        device=device.identity(on),
+        device=machine.identity(on),
         versions={name: version_of(name) for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,

@@ -16,16 +16,16 @@ torch = pytest.importorskip("torch")
 
 from inference_server import MLServer  # noqa: E402
 
-from perf_inference import building, cli, engines  # noqa: E402
-from perf_inference.building.difference import difference  # noqa: E402
-from perf_inference.building.making import Recipe  # noqa: E402
-from perf_inference.building.precision import WAYS  # noqa: E402
-from perf_inference.building.preparing import prepare  # noqa: E402
-from perf_inference.building.trial import try_out  # noqa: E402
+from perf_inference import cli, engines, model_build  # noqa: E402
 from perf_inference.engines import MODELS, RUNTIMES, ArraySpec, Engine, Options, architectures  # noqa: E402
 from perf_inference.engines.architectures import Architecture  # noqa: E402
 from perf_inference.engines.pytorch.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from perf_inference.errors import ConfigError  # noqa: E402
+from perf_inference.model_build.precision import WAYS  # noqa: E402
+from perf_inference.model_build.preparation import prepare  # noqa: E402
+from perf_inference.model_build.recipe import Recipe  # noqa: E402
+from perf_inference.model_build.trial.difference import difference  # noqa: E402
+from perf_inference.model_build.trial.trial import try_out  # noqa: E402
 
 pytestmark = pytest.mark.torch
 LOCAL = [name for name in ("onnx", "torch", "torchscript", "torch_export", "openvino") if RUNTIMES[name].installed]
@@ -86,7 +86,7 @@ def opened() -> Iterator[list[Engine]]:
 
 @pytest.mark.parametrize("runtime", LOCAL)
 def test_every_format_gives_the_same_outputs(small: str, runtime: str, opened: list[Engine]) -> None:
-    engine = building.load(small, runtime, Options(precision="fp32"))
+    engine = model_build.load(small, runtime, Options(precision="fp32"))
     opened.append(engine)
     gives_what_the_network_gives(engine, small)
 
@@ -128,9 +128,9 @@ def test_every_precision_is_near_fp32_or_refused(small: str, runtime: str, preci
     options = Options(precision=precision)
     if precision not in WAYS[runtime]:
         with pytest.raises(ConfigError, match=f"runtime '{runtime}' cannot run in {precision}: .* use "):
-            building.load(small, runtime, options)
+            model_build.load(small, runtime, options)
         return
-    engine, original = building.load(small, runtime, options), building.load(small, runtime)
+    engine, original = model_build.load(small, runtime, options), model_build.load(small, runtime)
     assert (engine.info.name, engine.info.precision) == ("small", precision)
     found = difference(engine.infer(inputs(2)), original.infer(inputs(2)))
     assert 0 < found.relative < TOLERANCE[precision], found
@@ -154,19 +154,19 @@ def test_a_checkpoint_without_a_name_asks_for_it(small: str, tmp_path: Path) -> 
     bare = tmp_path / "bare.pt"
     torch.save(Small(16).state_dict(), bare)
     with pytest.raises(ConfigError, match="does not say which network its weights are for; give --architecture"):
-        building.prepare(str(bare), "onnx")
-    made = building.prepare(str(bare), "onnx", Options(architecture="small"))
+        model_build.prepare(str(bare), "onnx")
+    made = model_build.prepare(str(bare), "onnx", Options(architecture="small"))
     assert engines.load(made.model).info.metadata["architecture"] == "small"
 
 
 @pytest.mark.parametrize("name", ["detector", "captioner", "policy"])
 def test_the_embedded_checkpoints_are_the_embedded_models(name: str) -> None:
-    original = building.load(name, "onnx", Options(threads=1))
+    original = model_build.load(name, "onnx", Options(threads=1))
     example = {spec.name: np.ones([n or 1 for n in spec.shape], spec.dtype) for spec in original.inputs}
     wanted = original.infer(example)
     checkpoint = next(path for path in MODELS.glob(f"{name}.*") if path.suffix in (".safetensors", ".pt"))
     for runtime in LOCAL:
-        engine = building.load(str(checkpoint), runtime, Options(threads=1))
+        engine = model_build.load(str(checkpoint), runtime, Options(threads=1))
         found = difference(engine.infer(example), wanted)
         assert found.largest < 1e-4 * max(1.0, float(np.abs(wanted[original.outputs[0].name]).max())), (runtime, found)
         assert found.unequal == 0
@@ -187,7 +187,7 @@ def test_a_hostile_checkpoint_is_refused_in_the_trial(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     path = tmp_path / "evil.pt"
     torch.save({"state_dict": Evil(mark)}, path, pickle_module=pickle)
-    building.check(str(path), "torch")  # it is an archive as it should be
+    model_build.check(str(path), "torch")  # it is an archive as it should be
     for runtime in ("torch", "onnx"):
         with pytest.raises(ConfigError, match=r"evil\.pt' asks for"):
             try_out(str(path), runtime, Options(architecture="policy"))

@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from perf_inference import engines
 from perf_inference.bringup import child_process
 from perf_inference.bringup.search_path import leave_working_directory
-from perf_inference.building import content
-from perf_inference.building.difference import difference
-from perf_inference.building.preparing import prepare
-from perf_inference.building.trial import INPUTS, REQUEST, RESULT
 from perf_inference.devices.process_memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.engines import ArraySpec, Engine, Options
 from perf_inference.engines.runtimes import is_remote
 from perf_inference.errors import ConfigError, EngineError, PerfInferenceError
 from perf_inference.measure.warmup import WarmUp
+from perf_inference.model_build import content
+from perf_inference.model_build.preparation import prepare
+from perf_inference.model_build.trial.difference import difference
+from perf_inference.model_build.trial.trial import INPUTS, REQUEST, RESULT
 
 PREPARED = "prepared.json"
 _ENOUGH_S = 5.0  # of timed runs
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
         if not (folder / PREPARED).is_file():
             made = prepare(request["model"], request["runtime"], options)
             (folder / PREPARED).write_text(json.dumps([made.model, made.runtime]), encoding="utf-8")
-            os.execv(sys.executable, [sys.executable, "-m", "perf_inference.building.trial_process", str(folder)])
+            os.execv(sys.executable, [sys.executable, "-m", "perf_inference.model_build.trial.child", str(folder)])
         result = _try_out(folder, request, options)
     except PerfInferenceError as error:
         result = {"error": {"kind": type(error).__name__, "text": str(error)}}

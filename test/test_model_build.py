@@ -22,16 +22,17 @@ from conftest import wait_until
 from onnx import TensorProto, helper
 from onnx_models import save
 
-from perf_inference import building, cli, engines
-from perf_inference.building import cache, content, device, onnx_precision
-from perf_inference.building.calibration import Calibration, read_folder
-from perf_inference.building.difference import Difference, difference
-from perf_inference.building.making import Recipe
-from perf_inference.building.preparing import prepare
-from perf_inference.building.trial import try_out
+from perf_inference import cli, engines, model_build
 from perf_inference.commands.demo_score import inputs_of, score_of
 from perf_inference.engines import MODELS, ArraySpec, Options
 from perf_inference.errors import ConfigError, EngineError, InputError
+from perf_inference.model_build import cache, content, file_check, machine
+from perf_inference.model_build.converters import onnx_precision
+from perf_inference.model_build.converters.calibration import Calibration, read_folder
+from perf_inference.model_build.preparation import prepare
+from perf_inference.model_build.recipe import Recipe
+from perf_inference.model_build.trial.difference import Difference, difference
+from perf_inference.model_build.trial.trial import try_out
 
 INT8, FP16 = Options(precision="int8", threads=1), Options(precision="fp16", threads=1)
 POLICY = MODELS / "policy.onnx"
@@ -64,7 +65,7 @@ def spin(path: Path, rounds: int = 2**62) -> Path:
 
 @pytest.mark.parametrize("name", ["detector", "captioner", "policy"])
 def test_each_precision_keeps_the_embedded_models_scores(name: str) -> None:
-    original = building.load(name, options=Options(threads=1))
+    original = model_build.load(name, options=Options(threads=1))
     inputs = inputs_of(original, 16)
     calibration = Calibration.of(inputs)
     score = score_of(original, 10)
@@ -92,12 +93,12 @@ def test_each_precision_keeps_the_embedded_models_scores(name: str) -> None:
 
 
 def test_a_node_takes_the_calibrated_model_where_one_was_built() -> None:
-    plain = building.prepare("policy", options=INT8)
-    engine = building.load("policy")
+    plain = model_build.prepare("policy", options=INT8)
+    engine = model_build.load("policy")
     recipe = Recipe(Calibration.of(inputs_of(engine, 8)))
     calibrated = prepare("policy", "auto", INT8, recipe)
     assert calibrated.model != plain.model
-    assert building.prepare("policy", options=INT8) == calibrated
+    assert model_build.prepare("policy", options=INT8) == calibrated
     assert prepare("policy", "auto", INT8, Recipe()) == plain
 
 
@@ -108,9 +109,9 @@ def test_int8_keeps_to_seven_bits_where_sums_would_saturate(monkeypatch: pytest.
         arrays = [onnx.numpy_helper.to_array(tensor) for tensor in stored if tensor.name.endswith("_quantized")]
         return max(int(np.abs(array.astype(int)).max()) for array in arrays)
 
-    monkeypatch.setattr(device, "processor_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(machine, "processor_flags", lambda: frozenset({"avx2"}))
     assert largest_weight() <= 64
-    monkeypatch.setattr(device, "processor_flags", lambda: frozenset({"avx2", "avx512_vnni"}))
+    monkeypatch.setattr(machine, "processor_flags", lambda: frozenset({"avx2", "avx512_vnni"}))
     assert largest_weight() > 64
 
 
@@ -124,25 +125,25 @@ def test_int8_keeps_to_seven_bits_where_sums_would_saturate(monkeypatch: pytest.
     ],
 )
 def test_what_cannot_be_says_what_would_work(runtime: str, precision: str, instead: str) -> None:
-    for ask in (building.check, building.prepare):
+    for ask in (model_build.check, model_build.prepare):
         with pytest.raises(ConfigError, match=instead):
             ask("policy", runtime, Options(precision=precision))
 
 
 def test_a_remote_model_has_its_servers_precision() -> None:
     with pytest.raises(ConfigError, match="set precision: auto"):
-        building.prepare("grpc://localhost:1/policy", options=FP16)
-    assert building.prepare("grpc://localhost:1/policy").model == "grpc://localhost:1/policy"
+        model_build.prepare("grpc://localhost:1/policy", options=FP16)
+    assert model_build.prepare("grpc://localhost:1/policy").model == "grpc://localhost:1/policy"
 
 
 def test_a_file_in_half_precision_is_no_source_for_another(tmp_path: Path) -> None:
     half = tmp_path / "half.onnx"
     onnx_precision.convert(POLICY, half, "fp16")
-    assert building.prepare(str(half), options=FP16).model == str(half)
+    assert model_build.prepare(str(half), options=FP16).model == str(half)
     with pytest.raises(ConfigError, match="is fp16, and onnx in int8 is made from fp32"):
-        building.prepare(str(half), options=INT8)
+        model_build.prepare(str(half), options=INT8)
     with pytest.raises(ConfigError, match="cannot be made into one for 'torchscript'"):
-        building.prepare(str(half), "torchscript")
+        model_build.prepare(str(half), "torchscript")
 
 
 def test_free_axes_can_be_fixed(tmp_path: Path) -> None:
@@ -203,33 +204,33 @@ def test_calibration_that_does_not_fit_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_was_built_is_taken_again(cache_folder: Path) -> None:
-    made = building.prepare("policy", options=FP16)
+    made = model_build.prepare("policy", options=FP16)
     before = Path(made.model).stat()
-    assert building.prepare("policy", options=FP16) == made
-    assert building.prepare(str(POLICY), options=FP16) == made
+    assert model_build.prepare("policy", options=FP16) == made
+    assert model_build.prepare(str(POLICY), options=FP16) == made
     assert Path(made.model).stat() == before
     (what,) = entries(cache_folder)
     key = json.loads(what.read_text())["key"]
     assert (key["name"], key["runtime"], key["precision"]) == ("policy", "onnx", "fp16")
     assert key["source_sha256"] == content.content_hash([POLICY], cache_folder)
     assert key["versions"]["onnxruntime"]
-    building.prepare("policy", options=INT8)
+    model_build.prepare("policy", options=INT8)
     assert len(entries(cache_folder)) == 2
 
 
 def test_another_content_is_another_entry(cache_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(POLICY.read_bytes())
-    first = building.prepare(str(path), options=FP16)
+    first = model_build.prepare(str(path), options=FP16)
     model = onnx.load(path)
     model.graph.initializer[0].raw_data = bytes(len(model.graph.initializer[0].raw_data))
     onnx.save(model, path)
-    assert building.prepare(str(path), options=FP16).model != first.model
+    assert model_build.prepare(str(path), options=FP16).model != first.model
 
 
 @pytest.mark.parametrize("harm", ["flip", "cut", "remove", "torn note"])
 def test_a_damaged_entry_is_built_again(harm: str) -> None:
-    path = Path(building.prepare("policy", options=FP16).model)
+    path = Path(model_build.prepare("policy", options=FP16).model)
     whole = path.read_bytes()
     if harm == "flip":
         path.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
@@ -239,7 +240,7 @@ def test_a_damaged_entry_is_built_again(harm: str) -> None:
         path.unlink()
     else:
         (path.parent / cache.WHAT).write_text('{"files": {"policy.onnx"')
-    assert building.prepare("policy", options=FP16).model == str(path)
+    assert model_build.prepare("policy", options=FP16).model == str(path)
     assert path.read_bytes() == whole
 
 
@@ -247,13 +248,13 @@ def test_a_model_too_big_for_one_file_is_built_with_its_weights_beside_it(
     cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx.checker, "MAXIMUM_PROTOBUF", 10_000)
-    path = Path(building.prepare("policy", options=FP16).model)
+    path = Path(model_build.prepare("policy", options=FP16).model)
     files = json.loads((path.parent / cache.WHAT).read_text())["files"]
     assert sorted(files) == ["policy.onnx", "policy.onnx.data"]
     weights = path.with_name("policy.onnx.data")
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    engine = building.load("policy", options=FP16)
+    engine = model_build.load("policy", options=FP16)
     assert weights.read_bytes() == whole
     assert engine.info.precision == "fp16"
     engine.close()
@@ -299,7 +300,7 @@ def test_a_builder_that_takes_too_long_is_not_waited_for_forever() -> None:
 
 def test_what_a_killed_build_left_goes(cache_folder: Path) -> None:
     script = (
-        "import os, signal; from pathlib import Path; from perf_inference.building import cache\n"
+        "import os, signal; from pathlib import Path; from perf_inference.model_build import cache\n"
         "def build(target):\n"
         "    target.write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -326,7 +327,7 @@ def test_a_build_that_fails_leaves_nothing(cache_folder: Path) -> None:
 def test_a_cache_that_cannot_be_written_says_how_to_move_it(cache_folder: Path) -> None:
     cache_folder.write_text("a file")
     with pytest.raises(ConfigError, match="set PERF_INFERENCE_CACHE to a folder that can"):
-        building.prepare("policy", options=FP16)
+        model_build.prepare("policy", options=FP16)
 
 
 def test_a_big_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -360,9 +361,9 @@ def test_a_big_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch:
 
 def test_a_model_that_can_run_passes_without_any_library() -> None:
     script = (
-        "import sys; from perf_inference import building; from perf_inference.engines import Options\n"
+        "import sys; from perf_inference import model_build; from perf_inference.engines import Options\n"
         "for name in ('detector', 'captioner', 'policy'):\n"
-        "    building.check(name, 'auto', Options(precision='int8'))\n"
+        "    model_build.check(name, 'auto', Options(precision='int8'))\n"
         "print([name for name in ('onnx', 'onnxruntime', 'torch', 'openvino') if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -396,12 +397,12 @@ def _safetensors(path: Path, cut: int = 0) -> None:
 def test_what_is_no_model_is_refused(tmp_path: Path, name: str, write: Callable[[Path], None], message: str) -> None:
     write(tmp_path / name)
     with pytest.raises(ConfigError, match=message):
-        building.check(str(tmp_path / name))
+        model_build.check(str(tmp_path / name))
 
 
 def test_a_whole_checkpoint_passes(tmp_path: Path) -> None:
     _safetensors(tmp_path / "m.safetensors")
-    building.magic.check_format(tmp_path / "m.safetensors")
+    file_check.check_format(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -415,7 +416,7 @@ def test_a_whole_checkpoint_passes(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_refused(wanted: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "exists", lambda path: False)
     with pytest.raises(ConfigError, match=message):
-        building.check("policy", options=Options(device=wanted))
+        model_build.check("policy", options=Options(device=wanted))
 
 
 def test_memory_for_a_second_model_must_be_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,14 +425,14 @@ def test_memory_for_a_second_model_must_be_free(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Memory)
     with pytest.raises(ConfigError, match=r"needs about 69 MB beside .* but 1 MB are free"):
-        building.check("detector")
+        model_build.check("detector")
 
 
 # The trial
 
 
 def test_a_trial_tells_what_the_model_does() -> None:
-    engine = building.load("detector")
+    engine = model_build.load("detector")
     image = {"image": np.random.default_rng(1).integers(0, 256, (1, 192, 256, 3), np.uint8)}
     trial = try_out("detector", options=FP16, inputs=image, runs=12)
     assert (trial.inputs, trial.outputs) == (engine.inputs, engine.outputs)
@@ -441,7 +442,7 @@ def test_a_trial_tells_what_the_model_does() -> None:
     assert trial.peak_bytes >= trial.memory_bytes > trial.file_bytes
     assert trial.infer.n == 12
     assert min(trial.infer_ns) > 0 < trial.load_ns
-    half = building.load("detector", options=FP16)
+    half = model_build.load("detector", options=FP16)
     assert trial.difference == difference(half.infer(image), engine.infer(image))
 
 
@@ -503,7 +504,7 @@ def test_a_model_that_ends_its_process_is_an_error(tmp_path: Path, how: signal.S
 
 def test_the_trial_ends_with_its_parent(tmp_path: Path) -> None:
     path = spin(tmp_path / "m.onnx")
-    script = f"from perf_inference.building.trial import try_out; try_out({str(path)!r}, timeout_s=60)"
+    script = f"from perf_inference.model_build.trial.trial import try_out; try_out({str(path)!r}, timeout_s=60)"
     parent = subprocess.Popen([sys.executable, "-c", script])
     found: list[psutil.Process] = []
     assert wait_until(lambda: found.extend(psutil.Process(parent.pid).children()) or found)

@@ -26,10 +26,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from perf_inference.building.content import content_hash
 from perf_inference.errors import ConfigError
 from perf_inference.files import private
 from perf_inference.files.private import open_own, own_folder
+from perf_inference.model_build.content import content_hash
 
 WHAT = "what.json"
 _FORMAT = 1  # of an entry; part of the key

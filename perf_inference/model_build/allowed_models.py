@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf_inference.building.ownership import who_can_change
 from perf_inference.engines.model_file import MODELS, embedded_models, find_model
 from perf_inference.engines.remote.transport import Address
 from perf_inference.engines.runtimes import RUNTIMES, SCHEMES, is_remote
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.ownership import who_can_change
 from perf_inference.printable import shown
 
 _DATA = (".onnx", ".safetensors", ".xml")  # formats without code; pickles, plans and programs are not among them

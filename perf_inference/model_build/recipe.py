@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from perf_inference.building import cache, onnx_precision
-from perf_inference.building.calibration import NONE, Calibration
-from perf_inference.building.picture import Picture, fuse
-from perf_inference.building.sources import Plan
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
+from perf_inference.model_build import cache
+from perf_inference.model_build.converters import onnx_precision
+from perf_inference.model_build.converters.calibration import NONE, Calibration
+from perf_inference.model_build.converters.image_input import Picture, fuse
+from perf_inference.model_build.plan import Plan
 
 _GRAPHS = ("onnx", "openvino", "tensorrt")
 _TYPED_TENSORRT = 11  # from here on an engine computes in what the ONNX file says; before, the builder may choose fp16
@@ -59,11 +60,11 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
             source = converted
         source = _with_picture(source, recipe, folder)
         if runtime == "openvino":
-            from perf_inference.building import openvino
+            from perf_inference.model_build.converters import openvino
 
             openvino.convert(source, target, precision)
         else:
-            from perf_inference.building import tensorrt
+            from perf_inference.model_build.converters import tensorrt
 
             tensorrt.build(source, target, options, recipe.shapes, cache.folder("timings"), model=made.model)
 
@@ -83,10 +84,10 @@ def version_of(library: str) -> str:
 
 
 def _export(made: Plan, target: Path, options: Options, recipe: Recipe) -> None:
-    from perf_inference.building import export  # torch loads only when it is used
+    from perf_inference.model_build.converters import checkpoint  # torch loads only when it is used
 
     assert made.source is not None
-    export.write(made.source, target, options, recipe.shapes)
+    checkpoint.write(made.source, target, options, recipe.shapes)
 
 
 def _as_onnx(made: Plan, options: Options, recipe: Recipe, folder: Path) -> Path:

@@ -16,12 +16,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from perf_inference.building import cache, content
-from perf_inference.building.allowed import AllowedModels, Permit
-from perf_inference.building.ownership import who_can_change
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.runtimes import RUNTIMES
 from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.model_build import cache, content
+from perf_inference.model_build.allowed_models import AllowedModels, Permit
+from perf_inference.model_build.ownership import who_can_change
 from perf_inference.printable import shown
 
 _PIECE_BYTES = 1 << 20

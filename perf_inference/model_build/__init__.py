@@ -1,0 +1,10 @@
+"""From one file to another: export, precision, the cache of what was built, and the trial before it runs."""
+
+from __future__ import annotations
+
+from perf_inference.model_build.allowed_models import AllowedModels
+from perf_inference.model_build.preflight import check
+from perf_inference.model_build.preparation import Prepared, load, prepare
+from perf_inference.model_build.trial.record import prove
+
+__all__ = ["AllowedModels", "Prepared", "check", "load", "prepare", "prove"]

@@ -1,0 +1,1 @@
+"""A model is tried in a process of its own before it comes into this one."""
