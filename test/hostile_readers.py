@@ -24,17 +24,17 @@ from perf_inference.engines.onnx.metadata import read_metadata as read_onnx_meta
 from perf_inference.errors import InputError, PerfInferenceError
 from perf_inference.files.images import decode_image, read_image
 from perf_inference.recording.analysis.analysis import RunAnalysis
-from perf_inference.recording.analysis.report import report as html_report
-from perf_inference.recording.analysis.source import open_recording
-from perf_inference.recording.bag_file import Topic
-from perf_inference.recording.bags.convert import convert
+from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.bags.metadata import Contents, file_text, read_metadata
-from perf_inference.recording.bags.source import Bag, open_damaged, open_source
 from perf_inference.recording.bags.target import target_of
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition, builtin_definition
+from perf_inference.recording.convert import convert
+from perf_inference.recording.message import Topic
+from perf_inference.recording.open import Bag, open_damaged, open_source
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recovery.recovery import read as recovered
+from perf_inference.report.report import report as html_report
 from perf_inference.telemetry.tegrastats import parse
 
 MOST_MESSAGES = 20_000

@@ -16,10 +16,10 @@ from rosbags.typesys import Stores, get_typestore
 
 import perf_inference
 from perf_inference.bringup.robot import default_config
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata, file_text
 from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import Qos
 
 MODELS = Path(perf_inference.__file__).parent / "models"

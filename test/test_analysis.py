@@ -15,19 +15,19 @@ import zstandard
 
 from perf_inference.errors import RecordingError
 from perf_inference.recording.analysis.analysis import RunAnalysis
-from perf_inference.recording.analysis.chart import Scale, TimeAxis, gather, spread, value_scale
 from perf_inference.recording.analysis.figures import Figures
 from perf_inference.recording.analysis.growing_file import GrowingFile
+from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.analysis.run_reader import RunReader
 from perf_inference.recording.analysis.segment_reader import SegmentReader
-from perf_inference.recording.analysis.source import open_recording
 from perf_inference.recording.analysis.topics import SegmentAnalysis
 from perf_inference.recording.analysis.tracks import read_tracks
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import builtin_definition
 from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.recorder.summary import Summary
+from perf_inference.report.scales import Scale, TimeAxis, gather, spread, value_scale
 
 MS = 1_000_000
 T0 = 1_700_000_000_000_000_000

@@ -21,7 +21,7 @@ from test_analysis import NAME, append, assert_agrees, timing, write, write_diag
 
 from perf_inference import cli
 from perf_inference.errors import EX_CONFIG, RecordingError
-from perf_inference.recording.analysis.report import check_report
+from perf_inference.report.report import check_report
 
 Start = Callable[..., Process]
 VOID = {"meta", "path", "br"}

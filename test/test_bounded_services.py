@@ -33,8 +33,8 @@ from std_srvs.srv import SetBool, Trigger
 from perf_inference.bringup.executables import NODES
 from perf_inference.measure.clocks import Clocks
 from perf_inference.nodes.reporting import STATUS_QOS
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.jsonl.segment import Channel
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.recorder.segments import Segments
 from perf_inference.recording.recorder.writer import Writer
 

@@ -27,14 +27,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.bag_writer import open_writer
-from perf_inference.recording.bags.convert import Conversion, convert
 from perf_inference.recording.bags.metadata import Contents, Metadata
-from perf_inference.recording.bags.source import open_damaged
 from perf_inference.recording.bags.target import target_of
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition, builtin_definition
+from perf_inference.recording.convert import Conversion, convert
+from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.open import open_damaged
 from perf_inference.recording.qos import Qos, Span, qos_profiles
 
 BAGS = ("imu_battery_pose", "odometry_no_metadata", "split_strings_mcap", "talker_mcap")

@@ -23,14 +23,14 @@ from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.names import natural_key
 from perf_inference.recording.analysis.run_reader import RunReader, read_json
 from perf_inference.recording.analysis.tracks import read_tracks
-from perf_inference.recording.bags.convert import convert
 from perf_inference.recording.bags.metadata import read_metadata
-from perf_inference.recording.bags.source import open_damaged
 from perf_inference.recording.bags.target import target_of
+from perf_inference.recording.convert import convert
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.jsonl.line import sealed
 from perf_inference.recording.jsonl.pieces import pieces
 from perf_inference.recording.jsonl.text_file import CutError, stretches
+from perf_inference.recording.open import open_damaged
 from perf_inference.recording.qos import parse_qos
 from perf_inference.recording.recovery import recovery
 from perf_inference.tasks.caption import CaptionTask

@@ -12,7 +12,7 @@ from mcap.writer import CompressionType, Writer
 
 from perf_inference.errors import RecordingError
 from perf_inference.recording.bags import mcap_chunks, mcap_file
-from perf_inference.recording.bags.source import open_damaged
+from perf_inference.recording.open import open_damaged
 
 DATA = b"\0\1\0\0" + bytes(20_000)
 

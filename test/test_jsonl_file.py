@@ -12,14 +12,14 @@ import pytest
 import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic
-from perf_inference.recording.bags.source import Bag, open_source
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import builtin_definition
 from perf_inference.recording.jsonl import jsonl_file
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.jsonl.line import sealed
 from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.open import Bag, open_source
 from perf_inference.recording.qos import Qos
 
 IMU = Topic("/imu", "sensor_msgs/msg/Imu", qos=(Qos(depth=5, durability="transient_local"),), type_hash="RIHS01_ab")

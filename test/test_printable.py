@@ -25,8 +25,8 @@ from perf_inference.engines import load
 from perf_inference.errors import EngineError
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.printable import printable, without_colours
-from perf_inference.recording.analysis import report as html_report
 from perf_inference.recording.analysis.run_reader import RunReader
+from perf_inference.report import report as html_report
 
 ESC, BELL, C1 = "\x1b", "\x07", "\x9d"
 CLIPBOARD = f"{ESC}]52;c;cm0gLXJmIH4={BELL}"  # a terminal would put `rm -rf ~` on the clipboard

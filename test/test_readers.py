@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.message import BagMessage, Topic
 
 DEFINITION = Definition("x/msg/Sample", "ros2msg", "int64 count\nfloat64 value\nfloat32[100] scan\n")
 VALUES = [0.1, math.nan, -math.inf, 1e-300]

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording.bags.source import Bag, Pictures, open_source
+from perf_inference.recording.open import Bag, Pictures, open_source
 from perf_inference.recording.qos import Qos, Span, format_qos, parse_qos
 from perf_inference.recording.recorder.selection import Encodings, Selection
 from perf_inference.recording.recorder.session import Session, replace_json

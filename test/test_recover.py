@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from perf_inference import cli
 from perf_inference.errors import EX_CONFIG
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.jsonl.line import sealed, unsealed
 from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.recovery.recovery import read
 
 IMU, TEXT = Topic("/imu", "sensor_msgs/msg/Imu"), Topic("/text", "std_msgs/msg/String")

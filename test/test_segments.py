@@ -13,11 +13,11 @@ import zstandard
 from conftest import wait_until
 
 from perf_inference.errors import InputError
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.line import LineError, sealed, unsealed
 from perf_inference.recording.jsonl.segment import Channel
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import Qos
 from perf_inference.recording.recorder.compressor import Compressor
 from perf_inference.recording.recorder.segments import Limits, Segments

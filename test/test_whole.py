@@ -23,14 +23,14 @@ from perf_inference.commands.build_model import _copied
 from perf_inference.errors import ConfigError, PerfInferenceError, RecordingError
 from perf_inference.files.private import real_path
 from perf_inference.files.whole import claimed, whole_file, write_whole
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.bag_writer import open_writer
-from perf_inference.recording.bags.convert import convert
 from perf_inference.recording.bags.metadata import Contents, Metadata
-from perf_inference.recording.bags.source import open_damaged
 from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.bags.target import target_of
 from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.convert import convert
+from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.open import open_damaged
 
 STRING = "std_msgs/msg/String"
 TARGETS = ("a.mcap", "a.db3", "a.jsonl", "a_folder")

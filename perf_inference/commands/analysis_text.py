@@ -10,8 +10,7 @@ from rich.text import Text
 from perf_inference.printable import printable
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis
 from perf_inference.recording.analysis.figures import Figures, percent_name
-from perf_inference.recording.analysis.topics import SegmentAnalysis
-from perf_inference.recording.analysis.words import (
+from perf_inference.recording.analysis.text import (
     clock_text,
     columns_of,
     engine_text,
@@ -21,6 +20,7 @@ from perf_inference.recording.analysis.words import (
     recorder_text,
     rule_text,
 )
+from perf_inference.recording.analysis.topics import SegmentAnalysis
 
 
 def run_text(run: RunAnalysis) -> str:

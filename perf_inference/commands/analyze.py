@@ -18,10 +18,10 @@ from perf_inference.commands.analysis_text import live_line, live_table, run_tex
 from perf_inference.errors import RecordingError
 from perf_inference.printable import printable
 from perf_inference.recording.analysis.analysis import RunAnalysis
-from perf_inference.recording.analysis.report import check_report, write_report
+from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.analysis.run_reader import RunReader
 from perf_inference.recording.analysis.segment_reader import SegmentReader
-from perf_inference.recording.analysis.source import open_recording
+from perf_inference.report.report import check_report, write_report
 
 NEEDS_ROS = False
 _REFRESH_S, _POLL_S = 1.0, 0.05

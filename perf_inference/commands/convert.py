@@ -14,8 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
-from perf_inference.recording.bags.convert import Conversion, convert
 from perf_inference.recording.bags.target import STORAGES, target_of
+from perf_inference.recording.convert import Conversion, convert
 
 NEEDS_ROS = False
 EX_PARTLY = 3

@@ -14,10 +14,10 @@ from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.nodes.definitions import installed_definition
 from perf_inference.nodes.message_types import message_class
 from perf_inference.nodes.raw_input import RawInput, RawMessage, adapted_qos
-from perf_inference.recording.bag_file import Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import type_hash
 from perf_inference.recording.jsonl.segment import Channel
+from perf_inference.recording.message import Topic
 from perf_inference.recording.qos import Qos, Span
 from perf_inference.recording.recorder.selection import IMAGES, Encodings, Selection
 

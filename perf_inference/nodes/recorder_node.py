@@ -28,8 +28,8 @@ from perf_inference.nodes.recorded_reports import RecordedReports
 from perf_inference.nodes.recorded_topics import RecordedTopic, RecordedTopics
 from perf_inference.nodes.recorder_parameters import RecorderParameters
 from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS, Report, Reporter
-from perf_inference.recording.bag_file import BagMessage
 from perf_inference.recording.jsonl.segment import Channel
+from perf_inference.recording.message import BagMessage
 from perf_inference.recording.recorder.compressor import Compressor
 from perf_inference.recording.recorder.free_space import FreeSpace
 from perf_inference.recording.recorder.segments import Limits, Segments

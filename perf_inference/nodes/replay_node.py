@@ -30,8 +30,8 @@ from perf_inference.nodes.messages import ERROR, OK
 from perf_inference.nodes.parameters import declare, parameter
 from perf_inference.nodes.player import Outlet, Player, Step
 from perf_inference.nodes.reporting import Report, Reporter
-from perf_inference.recording.bag_file import Topic
-from perf_inference.recording.bags.source import Bag, Pictures, open_source
+from perf_inference.recording.message import Topic
+from perf_inference.recording.open import Bag, Pictures, open_source
 
 _LATCHED_DEPTH = 100  # at least: a burst must not overwrite itself
 _END_S = 0.3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from perf_inference.recording.bag_file import BagMessage, Topic
+from perf_inference.recording.message import BagMessage, Topic
 
 
 class BagWriter(Protocol):

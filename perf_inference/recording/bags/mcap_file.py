@@ -14,11 +14,11 @@ from mcap.records import Channel, Chunk, ChunkIndex, DataEnd, Footer, Message, S
 from mcap.stream_reader import StreamReader
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic, merged
 from perf_inference.recording.bags.damage import Damage
 from perf_inference.recording.bags.mcap_chunks import chunk_at, do_overlap, records_of
 from perf_inference.recording.bags.message_packing import unpacked
 from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.message import BagMessage, Topic, merged
 from perf_inference.recording.qos import parse_qos
 
 _MAGIC = b"\x89MCAP0\r\n"

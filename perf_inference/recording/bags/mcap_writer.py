@@ -10,9 +10,9 @@ from typing import Any
 from mcap.writer import CompressionType, Writer
 
 from perf_inference import __version__
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.metadata import embedded_text
 from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import format_qos
 
 _CHUNK_BYTES = 4 << 20  # rosbag2's zstd_small; the index of the chunks is kept in memory until the end

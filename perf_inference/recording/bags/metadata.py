@@ -11,7 +11,7 @@ import yaml
 
 from perf_inference.files.bounded_yaml import MOST_BYTES, read_yaml
 from perf_inference.files.regular import open_regular
-from perf_inference.recording.bag_file import BagMessage, Topic
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import Qos, format_qos, parse_qos, qos_profiles
 
 FILE_NAME = "metadata.yaml"

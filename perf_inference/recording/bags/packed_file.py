@@ -11,7 +11,7 @@ from typing import IO
 import zstandard
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bag_file import BagFile, BagMessage
+from perf_inference.recording.message import BagFile, BagMessage
 
 _MOST_BYTES, _MOST_TIMES = 1 << 28, 1000  # that it unpacks to, and of its own size: more is made to fill a disk
 

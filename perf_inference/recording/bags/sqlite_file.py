@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from perf_inference.errors import RecordingError, in_one_line
-from perf_inference.recording.bag_file import BagMessage, Topic, merged
 from perf_inference.recording.bags.damage import Damage
 from perf_inference.recording.bags.message_packing import unpacked
 from perf_inference.recording.bags.sqlite_guard import Budget, check_journal, check_tables, connect
 from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.message import BagMessage, Topic, merged
 from perf_inference.recording.qos import parse_qos
 
 PUBLICATIONS = "perf_inference_publications"  # our own table: what rosbag2's messages have no column for

@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.bags.metadata import embedded_text
 from perf_inference.recording.bags.sqlite_file import PUBLICATIONS
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import format_qos
 
 _SCHEMA_VERSION = 4

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from perf_inference.errors import InputError, RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import builtin_definition
 from perf_inference.recording.jsonl.head import contents, head
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece, pieces
 from perf_inference.recording.jsonl.topic_records import TopicRecords, topic_of
+from perf_inference.recording.message import BagMessage, Topic
 
 _WINDOW, _WINDOW_BYTES = 4096, 64 << 20
 _WORDS = {TORN: "torn", DAMAGED: "damaged", FOREIGN: "foreign"}

@@ -11,9 +11,9 @@ from typing import Any
 
 from perf_inference import __version__
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.cdr.codec import Codec, Decoded
 from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.telemetry.host import describe_host
 
 _BUFFER_BYTES = 1 << 20

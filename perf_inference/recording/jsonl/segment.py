@@ -9,9 +9,9 @@ from typing import Any
 
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS, Clocks
-from perf_inference.recording.bag_file import BagMessage, Topic
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.jsonl.line import FORMAT_VERSION, sealed
+from perf_inference.recording.message import BagMessage, Topic
 
 FORMAT = "perf_inference/topics"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perf_inference.recording.bag_file import Topic
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.head import Head
+from perf_inference.recording.message import Topic
 from perf_inference.recording.qos import qos_profiles
 
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from perf_inference.errors import RecordingError
 from perf_inference.measure.clocks import CLOCKS, Clocks
-from perf_inference.recording.bag_file import BagMessage
 from perf_inference.recording.jsonl.segment import Channel, Segment
+from perf_inference.recording.message import BagMessage
 from perf_inference.recording.recorder.line_file import LineFile
 from perf_inference.recording.recorder.writer import Writer
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.names import NaturalKey, natural_key
-from perf_inference.recording.bag_file import BagFile, BagMessage, merged
 from perf_inference.recording.bags.mcap_file import McapFile
 from perf_inference.recording.bags.metadata import read_metadata
 from perf_inference.recording.bags.packed_file import PackedFile
 from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
+from perf_inference.recording.message import BagFile, BagMessage, merged
 
 PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")

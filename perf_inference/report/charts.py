@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from perf_inference.recording.analysis import svg
 from perf_inference.recording.analysis.analysis import NodeAnalysis
-from perf_inference.recording.analysis.chart import Floats, Scale, TimeAxis, gather, narrow_scale, spread, value_scale
 from perf_inference.recording.analysis.figures import Figures, percent_name
+from perf_inference.recording.analysis.text import number
 from perf_inference.recording.analysis.timing_columns import NULL
 from perf_inference.recording.analysis.tracks import Track
-from perf_inference.recording.analysis.words import number
+from perf_inference.report import svg
+from perf_inference.report.scales import Floats, Scale, TimeAxis, gather, narrow_scale, spread, value_scale
 
 _LATENCY_PX, _TRACK_PX, _ROW_PX = 190, 110, 38
 _LABEL_PX = 15  # from one label to the next

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from perf_inference.printable import printable
-from perf_inference.recording.analysis.chart import Floats, Scale, TimeAxis
+from perf_inference.report.scales import Floats, Scale, TimeAxis
 
 SIZE = 1000  # units of a drawing, both ways
 X_TICKS = 8  # at most

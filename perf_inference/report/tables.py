@@ -9,9 +9,7 @@ import orjson
 
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis, as_mapping
 from perf_inference.recording.analysis.figures import Figures, percent_name
-from perf_inference.recording.analysis.report_charts import shown
-from perf_inference.recording.analysis.svg import text
-from perf_inference.recording.analysis.words import (
+from perf_inference.recording.analysis.text import (
     clock_text,
     columns_of,
     engine_text,
@@ -20,6 +18,8 @@ from perf_inference.recording.analysis.words import (
     recorder_text,
     sentence,
 )
+from perf_inference.report.charts import shown
+from perf_inference.report.svg import text
 
 
 def overview(run: RunAnalysis) -> str:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bag_file import BagFile, BagMessage, Topic, merged
 from perf_inference.recording.bags.bag_writer import BagWriter
 from perf_inference.recording.bags.metadata import Contents, Metadata, read_metadata
-from perf_inference.recording.bags.source import open_damaged
 from perf_inference.recording.bags.target import Part, Target
 from perf_inference.recording.cdr.definition import builtin_definition
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
+from perf_inference.recording.message import BagFile, BagMessage, Topic, merged
+from perf_inference.recording.open import open_damaged
 
 Progress = Callable[[int, int], None]
 

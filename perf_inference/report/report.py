@@ -11,13 +11,13 @@ from perf_inference import __version__
 from perf_inference.errors import RecordingError
 from perf_inference.files.whole import whole_file
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis, as_mapping
-from perf_inference.recording.analysis.chart import TimeAxis
-from perf_inference.recording.analysis.report_charts import KINDS, histograms, latency_chart, shown, track_chart
-from perf_inference.recording.analysis.report_style import STYLE
-from perf_inference.recording.analysis.report_tables import about, ledger, node_figures, overview, recorder
-from perf_inference.recording.analysis.svg import text
+from perf_inference.recording.analysis.text import clock_text, line_text, recorder_text, rule_text, sentence
 from perf_inference.recording.analysis.tracks import Tracks, read_tracks
-from perf_inference.recording.analysis.words import clock_text, line_text, recorder_text, rule_text, sentence
+from perf_inference.report.charts import KINDS, histograms, latency_chart, shown, track_chart
+from perf_inference.report.scales import TimeAxis
+from perf_inference.report.style import STYLE
+from perf_inference.report.svg import text
+from perf_inference.report.tables import about, ledger, node_figures, overview, recorder
 
 _MARK = b"<!DOCTYPE html>\n<!-- perf_inference report -->"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -1,0 +1,1 @@
+"""One report for recordings and benchmarks: charts and tables in one HTML file."""
