@@ -298,9 +298,9 @@ def _watch(texts: dict[str, str]) -> None:
         from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
     except ImportError:
         return
-    from perf_inference.nodes.heard import check_heartbeat
+    from perf_inference.nodes.monitor.watched_node import WatchedNode
     from perf_inference.nodes.monitor_node import MonitorParameters
-    from perf_inference.nodes.watched import WatchedNode
+    from perf_inference.nodes.reports.heard import check_heartbeat
 
     pairs = [KeyValue(key=_ros(key), value=_ros(text)) for key, text in texts.items()]
     message = DiagnosticStatus(name="policy_node", hardware_id="host/1", values=pairs)

@@ -32,7 +32,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from perf_inference.bringup.executables import NODES
 from perf_inference.measure.clocks import Clocks
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.recorder.segments import Segments
@@ -257,7 +257,7 @@ def test_callers_of_the_captioner_are_bounded(peer: Peer, start_node: Start) -> 
 
 
 def test_no_more_than_some_wait(domain: int) -> None:
-    from perf_inference.nodes.waiting import MOST, Waiting
+    from perf_inference.nodes.ros.request_bounds import MOST, Waiting
 
     waiting = Waiting()
     futures = [waiting.add(None) for _ in range(MOST + 5)]

@@ -41,8 +41,8 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
 from perf_inference.bringup import shared_memory
-from perf_inference.nodes.messages import from_key_values, timing_record
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.reports.messages import from_key_values, timing_record
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 from perf_inference.recording.jsonl.line import LineError, unsealed
 from perf_inference.recording.recovery.timings_survey import survey_timings
 

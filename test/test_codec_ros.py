@@ -27,8 +27,8 @@ from ament_index_python.packages import get_package_share_directory
 from rclpy.serialization import deserialize_message, serialize_message
 from rosidl_parser.definition import AbstractNestedType, BasicType, NamespacedType
 
-from perf_inference.nodes import definitions
-from perf_inference.nodes.definitions import installed_definition
+from perf_inference.nodes.ros import definitions
+from perf_inference.nodes.ros.definitions import installed_definition
 
 PACKAGES = (
     "action_msgs", "actionlib_msgs", "builtin_interfaces", "diagnostic_msgs", "geometry_msgs", "lifecycle_msgs",

@@ -21,7 +21,7 @@ from conftest import Process, Ros, wait_until
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float64MultiArray, String
 
-from perf_inference.nodes.messages import OK, WARN, level
+from perf_inference.nodes.reports.messages import OK, WARN, level
 
 NODES = ("policy_node", "yolo_node", "caption_node")
 

@@ -280,7 +280,7 @@ def test_gaps_rates_and_delays_of_two_publishers() -> None:
     from sensor_msgs.msg import Imu
 
     from perf_inference.doctor.graph import Endpoint
-    from perf_inference.nodes.topic_probe import TopicProbe
+    from perf_inference.nodes.graph.topic_probe import TopicProbe
 
     gids = {"a": bytes(15) + b"a", "b": bytes(15) + b"b"}
     rows = [("a", 1, 0, 2), ("b", 7, 5, 1), ("a", 2, 10, 12), ("a", 5, 40, 42), ("b", 8, 55, 50)]

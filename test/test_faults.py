@@ -19,18 +19,18 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from perf_inference.errors import InputError
-from perf_inference.nodes.faults import Faults
-from perf_inference.nodes.messages import WARN, from_key_values, level
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.reports.faults import Faults
+from perf_inference.nodes.reports.messages import WARN, from_key_values, level
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 
 NODE = """
 import sys, threading
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from perf_inference.nodes import runner
-from perf_inference.nodes.messages import OK
-from perf_inference.nodes.reporting import Heartbeat, Report
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.reports.messages import OK
+from perf_inference.nodes.reports.reporter import Heartbeat, Report
 
 class Fails(runner.RunnableNode):
     def __init__(self):

@@ -34,9 +34,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from perf_inference.measure.ledger import Ledger
-from perf_inference.nodes.messages import from_key_values, timing_record
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
-from perf_inference.nodes.subscription import HAS_MESSAGE_INFO, Input
+from perf_inference.nodes.reports.messages import from_key_values, timing_record
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.ros.subscription import HAS_MESSAGE_INFO, Input
 
 WIDTH_PX, HEIGHT_PX = 128, 96
 FLOOD_S, STOPPED_S = 4.0, 0.25  # seconds: several heartbeats must fall into it

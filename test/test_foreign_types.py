@@ -18,7 +18,7 @@ from std_msgs.msg import Int32
 
 from perf_inference.bringup import search_path
 from perf_inference.errors import ConfigError
-from perf_inference.nodes.message_types import message_class
+from perf_inference.nodes.ros.message_types import message_class
 
 Start = Callable[..., Process]
 SEVEN = b"\x00\x01\x00\x00\x07\x00\x00\x00"  # std_msgs/msg/Int32 as CDR

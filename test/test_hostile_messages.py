@@ -23,10 +23,10 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
-from perf_inference.nodes import recorded_topics
-from perf_inference.nodes.messages import WARN, from_key_values, level
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
-from perf_inference.nodes.sim_robot_node import EPISODE_QOS
+from perf_inference.nodes.recording import topics
+from perf_inference.nodes.reports.episode import EPISODE_QOS
+from perf_inference.nodes.reports.messages import WARN, from_key_values, level
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 from perf_inference.recording.recorder.selection import Encodings, Selection
 
 Start = Callable[..., Process]
@@ -232,15 +232,15 @@ def test_ten_thousand_names_do_not_fill_the_memory(
 
 
 def test_topics_without_end_are_not_recorded_without_end(ros: Ros, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorded_topics, "_MOST_TOPICS", 3)
+    monkeypatch.setattr(topics, "_MOST_TOPICS", 3)
     for number in range(9):
         ros.node.create_publisher(String, f"topic_{number}", 1)
     reader = rclpy.create_node("reader", context=ros.context)
-    topics = recorded_topics.RecordedTopics(reader, Selection(["/topic_*"]), Encodings(["json"]))
-    assert wait_until(lambda: topics.discover() or len(topics.skipped) == 4)
-    topics.discover()
-    assert (len(topics), len(topics.skipped)) == (3, 4)
-    assert topics.skipped["others"].startswith("over 3 topics are skipped")
+    found = topics.RecordedTopics(reader, Selection(["/topic_*"]), Encodings(["json"]))
+    assert wait_until(lambda: found.discover() or len(found.skipped) == 4)
+    found.discover()
+    assert (len(found), len(found.skipped)) == (3, 4)
+    assert found.skipped["others"].startswith("over 3 topics are skipped")
     reader.destroy_node()
 
 

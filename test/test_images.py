@@ -19,9 +19,9 @@ from std_msgs.msg import Header
 
 from perf_inference.errors import InputError
 from perf_inference.nodes.bench.bridge_way import imgmsg_to_bgr8
-from perf_inference.nodes.encodings import ENCODINGS
-from perf_inference.nodes.images import Canvas, Converter, from_bgr, to_bgr
-from perf_inference.nodes.raw_image import RawImage, read_image
+from perf_inference.nodes.images.converter import Canvas, Converter, from_bgr, to_bgr
+from perf_inference.nodes.images.encodings import ENCODINGS
+from perf_inference.nodes.images.raw_image import RawImage, read_image
 
 RANDOM = np.random.default_rng(0)
 HEIGHT, WIDTH = 6, 8

@@ -16,8 +16,8 @@ from std_srvs.srv import Trigger
 
 from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import Clocks
-from perf_inference.nodes import waiting
-from perf_inference.nodes.waiting import Allowance
+from perf_inference.nodes.ros import request_bounds
+from perf_inference.nodes.ros.request_bounds import Allowance
 
 
 def test_a_flood_of_wishes_in_one_request_is_looked_at_in_part(ros: Ros, start_node: Callable[..., Process]) -> None:
@@ -38,7 +38,7 @@ def test_a_flood_of_wishes_in_one_request_is_looked_at_in_part(ros: Ros, start_n
 
 def test_an_allowance_comes_back_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0]
-    monkeypatch.setattr(waiting, "CLOCKS", Clocks(monotonic_ns=lambda: now[0]))
+    monkeypatch.setattr(request_bounds, "CLOCKS", Clocks(monotonic_ns=lambda: now[0]))
     allowance = Allowance(3)
     for now[0] in (0, 10, 20):
         allowance.check()

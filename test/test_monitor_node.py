@@ -27,10 +27,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from perf_inference.measure.alarm import Limits
-from perf_inference.nodes.images import from_bgr
-from perf_inference.nodes.machine_status import MachineLimits, MachineStatuses
-from perf_inference.nodes.messages import ERROR, OK, STALE, WARN, from_key_values, key_values, level
-from perf_inference.nodes.watched import NodeLimits, WatchedNode
+from perf_inference.nodes.images.converter import from_bgr
+from perf_inference.nodes.monitor.machine_status import MachineLimits, MachineStatuses
+from perf_inference.nodes.monitor.watched_node import NodeLimits, WatchedNode
+from perf_inference.nodes.reports.messages import ERROR, OK, STALE, WARN, from_key_values, key_values, level
 from perf_inference.telemetry.history import MachineSample
 from perf_inference.telemetry.host import HostSample
 

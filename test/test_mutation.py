@@ -36,7 +36,7 @@ class Mutation(NamedTuple):
     test: str = FLOOD
 
 
-LEDGER, PIPELINE, INPUT = "measure/ledger.py", "pipeline.py", "nodes/subscription.py"
+LEDGER, PIPELINE, INPUT = "measure/ledger.py", "pipeline.py", "nodes/ros/subscription.py"
 OUTCOME = "self._ledger.count(outcome)"
 MUTATIONS = (
     Mutation("received", LEDGER, 'self._ledger.count("received")'),

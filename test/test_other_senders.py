@@ -17,8 +17,8 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from perf_inference.nodes.messages import WARN, level
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.reports.messages import WARN, level
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 
 Start = Callable[..., Process]
 ELSEWHERE = "somebody else publishes on /action: /intruder ("

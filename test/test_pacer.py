@@ -14,9 +14,9 @@ from std_msgs.msg import String
 from perf_inference.measure.clocks import Clocks
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes import pacer
-from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.subscription import HAS_MESSAGE_INFO, Input
+from perf_inference.nodes.ros import pacer
+from perf_inference.nodes.ros.pacer import Pacer
+from perf_inference.nodes.ros.subscription import HAS_MESSAGE_INFO, Input
 
 MS = 1_000_000
 SYSTEM_OFFSET_NS = 1_700_000_000_000_000_000

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from perf_inference.bringup.executables import NODES
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ET.parse(ROOT / "package.xml").getroot()
 SETUP = (ROOT / "setup.py").read_text()
@@ -74,7 +76,7 @@ def test_executables_are_installed_where_ros_looks() -> None:
     assert (ROOT / "resource" / "perf_inference").is_file()
 
 
-@pytest.mark.parametrize("module", ["cli", *(f"nodes.{node}" for node in constant("NODES"))])
+@pytest.mark.parametrize("module", ["cli", *(f"nodes.{node}" for node in NODES)])
 def test_each_entry_point_has_its_main(module: str) -> None:
     path = ROOT.joinpath("perf_inference", *module.split(".")).with_suffix(".py")
     functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]

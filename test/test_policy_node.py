@@ -29,8 +29,8 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from perf_inference.nodes.messages import from_key_values, timing_record
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.reports.messages import from_key_values, timing_record
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 
 
 class Robot:

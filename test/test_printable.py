@@ -104,7 +104,7 @@ def test_a_picture_forges_no_line_of_a_nodes_log(ros: Ros, start_node: Callable[
 
 def test_calls_of_one_logger_are_told_apart(capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("rclpy")
-    from perf_inference.nodes.log import PrintableLogger
+    from perf_inference.nodes.ros.log import PrintableLogger
 
     log = PrintableLogger("test")
     for number in range(3):

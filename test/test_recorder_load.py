@@ -19,8 +19,8 @@ pytest.importorskip("rclpy")
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from perf_inference.bringup import tuning
-from perf_inference.nodes.messages import from_key_values
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.reports.messages import from_key_values
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.recording.jsonl.line import unsealed
 
 START = "20260102_030405"

@@ -24,8 +24,8 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.errors import EX_CONFIG
-from perf_inference.nodes.messages import OK, from_key_values, key_values, level, timing_status
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.reports.messages import OK, from_key_values, key_values, level, timing_status
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 
 START = "20260102_030405"
 Start = Callable[..., Process]

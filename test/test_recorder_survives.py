@@ -25,8 +25,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import JointState
 
 from perf_inference.cli import main
-from perf_inference.nodes.messages import OK, from_key_values, level, timing_status
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.reports.messages import OK, from_key_values, level, timing_status
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 from perf_inference.recording.jsonl.line import LineError, unsealed
 
 START = "20260102_030405"

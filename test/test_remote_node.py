@@ -20,9 +20,9 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from perf_inference.demo.scenes import Item, Scene, render
-from perf_inference.nodes.images import from_bgr
-from perf_inference.nodes.messages import from_key_values
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.images.converter import from_bgr
+from perf_inference.nodes.reports.messages import from_key_values
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 
 
 @pytest.fixture

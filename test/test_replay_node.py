@@ -26,8 +26,8 @@ from sensor_msgs.msg import BatteryState, Image, Imu
 from std_msgs.msg import Header, Int32
 
 from perf_inference.errors import EX_CONFIG
-from perf_inference.nodes.definitions import installed_definition
-from perf_inference.nodes.images import to_bgr
+from perf_inference.nodes.images.converter import to_bgr
+from perf_inference.nodes.ros.definitions import installed_definition
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.jsonl.segment import Channel, Segment
 from perf_inference.recording.open import Bag, open_source

@@ -23,9 +23,9 @@ from std_srvs.srv import Trigger
 
 from perf_inference.demo.scenes import Item, Scene, render
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes.images import from_bgr, to_bgr
-from perf_inference.nodes.messages import from_key_values
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.images.converter import from_bgr, to_bgr
+from perf_inference.nodes.reports.messages import from_key_values
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.nodes.yolo_node import YoloNode
 from perf_inference.tasks.yolo import Detection
 

@@ -14,7 +14,7 @@ from conftest import Process, Ros
 from diagnostic_msgs.msg import DiagnosticStatus
 from std_msgs.msg import String
 
-from perf_inference.nodes.reporting import STATUS_QOS
+from perf_inference.nodes.reports.reporter import STATUS_QOS
 
 WANTED = {"dog": {"dog", "bicycle", "car"}, "person": {"person", "dog", "horse"}}
 

@@ -10,8 +10,8 @@ from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomic
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
-from perf_inference.nodes.messages import from_key_values
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.reports.messages import from_key_values
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 
 
 class Tuner:

@@ -201,7 +201,7 @@ def elsewhere(folder: Path) -> dict[str, Callable[[], object]]:
         "heartbeat: summary of 1000 latencies": lambda: Distribution.of(recent).summary_ms(),
     }
     try:
-        from perf_inference.nodes.messages import timing_status
+        from perf_inference.nodes.reports.messages import timing_status
     except ImportError:
         return calls  # no ROS 2 here
     return {"ROS message: its status in the batch": lambda: timing_status(timing.as_dict(), "host"), **calls}

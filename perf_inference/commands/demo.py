@@ -22,7 +22,7 @@ from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable, without_colours
 
 if TYPE_CHECKING:
-    from perf_inference.nodes.observer import Observer
+    from perf_inference.nodes.monitor.observer import Observer
 
 _FIRST_ACTION_S = 30.0
 
@@ -93,7 +93,7 @@ def acted(observer: Observer) -> bool:
 
 
 def _observe(note: Callable[[str], None]) -> Observer:
-    from perf_inference.nodes.observer import Observer
+    from perf_inference.nodes.monitor.observer import Observer
 
     return Observer(warn=note)
 

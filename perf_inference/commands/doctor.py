@@ -106,7 +106,7 @@ def observe(wanted: Collection[str], seconds: float) -> Seen:
     before = _watch(found, lambda: time.sleep(_BEFORE_S)) if found.here and "allocator" in wanted else None
     heard: list[GraphFacts] = []
     try:
-        from perf_inference.nodes.graph_check import GraphCheck
+        from perf_inference.nodes.graph.graph_check import GraphCheck
 
         check = GraphCheck()
     except Exception as error:  # a middleware that is not there, a library that does not load

@@ -19,7 +19,7 @@ from perf_inference.printable import OUTSIDE, printable
 from perf_inference.telemetry.window import window_text
 
 if TYPE_CHECKING:
-    from perf_inference.nodes.observer import Heartbeat, Observer
+    from perf_inference.nodes.monitor.observer import Heartbeat, Observer
 
 _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.2

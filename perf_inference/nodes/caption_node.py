@@ -13,12 +13,12 @@ from std_srvs.srv import Trigger
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes import runner
-from perf_inference.nodes.inference import Inference
-from perf_inference.nodes.latest_image import LatestImage
-from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import ImageParameters, declare, model_parameter, parameter
-from perf_inference.nodes.waiting import TOO_MANY, Waiting
+from perf_inference.nodes.engine.inference import Inference
+from perf_inference.nodes.images.latest_image import LatestImage
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.pacer import Pacer
+from perf_inference.nodes.ros.parameters import ImageParameters, declare, model_parameter, parameter
+from perf_inference.nodes.ros.request_bounds import TOO_MANY, Waiting
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.caption import Caption, CaptionTask
 

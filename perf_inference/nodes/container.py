@@ -9,7 +9,7 @@ from functools import partial
 
 from perf_inference.bringup.executables import NODES
 from perf_inference.errors import EX_CONFIG
-from perf_inference.nodes import runner
+from perf_inference.nodes.ros import runner
 from perf_inference.printable import guard_this_process, printable
 
 _CLASSES = {name: "".join(part.capitalize() for part in name.split("_")) for name in NODES}

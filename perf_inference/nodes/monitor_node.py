@@ -12,14 +12,14 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.alarm import Limits
-from perf_inference.nodes import runner
-from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.heard import MOST_NODES, check_heartbeat
-from perf_inference.nodes.machine_status import MachineLimits, MachineStatuses
-from perf_inference.nodes.messages import OK, key_values, level
-from perf_inference.nodes.parameters import declare, parameter
-from perf_inference.nodes.reporting import STATUS_QOS, Report, with_faults
-from perf_inference.nodes.watched import NodeLimits, WatchedNode
+from perf_inference.nodes.monitor.machine_status import MachineLimits, MachineStatuses
+from perf_inference.nodes.monitor.watched_node import NodeLimits, WatchedNode
+from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.reports.heard import MOST_NODES, check_heartbeat
+from perf_inference.nodes.reports.messages import OK, key_values, level
+from perf_inference.nodes.reports.reporter import STATUS_QOS, Report, with_faults
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.parameters import declare, parameter
 from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 

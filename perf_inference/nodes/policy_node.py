@@ -17,16 +17,16 @@ from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes import runner
-from perf_inference.nodes.actions import ActionPublisher
-from perf_inference.nodes.inference import Inference
-from perf_inference.nodes.latest_image import LatestImage, Picture
-from perf_inference.nodes.messages import OK, WARN
-from perf_inference.nodes.other_senders import OtherSenders
-from perf_inference.nodes.pacer import Pacer
-from perf_inference.nodes.parameters import declare
-from perf_inference.nodes.policy_parameters import PolicyParameters, robot_limits
-from perf_inference.nodes.subscription import Input
+from perf_inference.nodes.engine.inference import Inference
+from perf_inference.nodes.images.latest_image import LatestImage, Picture
+from perf_inference.nodes.policy.actions import ActionPublisher
+from perf_inference.nodes.policy.other_senders import OtherSenders
+from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits
+from perf_inference.nodes.reports.messages import OK, WARN
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.pacer import Pacer
+from perf_inference.nodes.ros.parameters import declare
+from perf_inference.nodes.ros.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
 from perf_inference.safety.gate import LOOK_S

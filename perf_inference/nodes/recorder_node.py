@@ -19,15 +19,15 @@ from std_srvs.srv import Trigger
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes import runner
-from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.messages import ERROR, OK, WARN
-from perf_inference.nodes.parameters import declare
-from perf_inference.nodes.raw_input import RawInput, RawMessage
-from perf_inference.nodes.recorded_reports import RecordedReports
-from perf_inference.nodes.recorded_topics import RecordedTopic, RecordedTopics
-from perf_inference.nodes.recorder_parameters import RecorderParameters
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS, Report, Reporter
+from perf_inference.nodes.recording.parameters import RecorderParameters
+from perf_inference.nodes.recording.reports import RecordedReports
+from perf_inference.nodes.recording.topics import RecordedTopic, RecordedTopics
+from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.reports.messages import ERROR, OK, WARN
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS, Report, Reporter
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.parameters import declare
+from perf_inference.nodes.ros.raw_input import RawInput, RawMessage
 from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage
 from perf_inference.recording.recorder.compressor import Compressor

@@ -23,13 +23,13 @@ from std_msgs.msg import Header
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.images import read_image
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes import runner
-from perf_inference.nodes.images import from_bgr
-from perf_inference.nodes.message_types import message_class
-from perf_inference.nodes.messages import ERROR, OK
-from perf_inference.nodes.parameters import declare, parameter
-from perf_inference.nodes.player import Outlet, Player, Step
-from perf_inference.nodes.reporting import Report, Reporter
+from perf_inference.nodes.images.converter import from_bgr
+from perf_inference.nodes.recording.player import Outlet, Player, Step
+from perf_inference.nodes.reports.messages import ERROR, OK
+from perf_inference.nodes.reports.reporter import Report, Reporter
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.message_types import message_class
+from perf_inference.nodes.ros.parameters import declare, parameter
 from perf_inference.recording.message import Topic
 from perf_inference.recording.open import Bag, Pictures, open_source
 

@@ -10,13 +10,12 @@ import math
 import time
 from array import array
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import orjson
 from geometry_msgs.msg import WrenchStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String
@@ -24,19 +23,16 @@ from std_msgs.msg import Float64MultiArray, Header, String
 from perf_inference.demo.arm import JOINT_NAMES, Arm, tip
 from perf_inference.demo.world import EPISODE_S, Camera, Judge, World, contact_force
 from perf_inference.errors import InputError
-from perf_inference.measure.record import is_count, short
-from perf_inference.nodes import runner
-from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.images import Canvas
-from perf_inference.nodes.messages import OK
-from perf_inference.nodes.parameters import declare, parameter
-from perf_inference.nodes.reporting import Heartbeat, Report
+from perf_inference.nodes.images.converter import Canvas
+from perf_inference.nodes.reports.episode import EPISODE_QOS, EpisodeState
+from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.reports.messages import OK
+from perf_inference.nodes.reports.reporter import Heartbeat, Report
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.parameters import declare, parameter
 
-EPISODE_QOS = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PARTS = ("arm", "camera", "all")
 FROZEN = ("none", "camera", "joint_states")
-_STATES, _ENDS = ("waiting", "running", "finished"), ("", "reached", "missed")
-_LONGEST_S = 1e9  # of an episode
 _MOST_RAD = 1e3  # of a joint that the camera draws
 
 
@@ -52,42 +48,6 @@ class SimParameters:
     )
     arm_rate: float = parameter(100.0, "joint_states and force [Hz]", at_least=1, at_most=1000)
     camera_rate: float = parameter(30.0, "pictures [Hz]", at_least=1, at_most=200)
-
-
-@dataclass(frozen=True)
-class EpisodeState:
-    """What `sim/episode` says."""
-
-    index: int
-    state: str  # waiting (for the first action) | running | finished (all episodes are over)
-    started_ns: int  # system time
-    reached: int  # targets of the episodes that are over
-    finished: int  # episodes that are over
-    last: str = ""  # what became of the episode before: reached | missed
-    last_s: float = 0.0  # and how long it took [s]
-
-    def message(self) -> String:
-        return String(data=orjson.dumps(asdict(self)).decode())
-
-    @classmethod
-    def of(cls, message: String) -> EpisodeState:
-        """Return what a message on `sim/episode` says.
-
-        Raises:
-            InputError: it says something else.
-        """
-        try:
-            state = cls(**orjson.loads(message.data))
-        except (orjson.JSONDecodeError, TypeError) as error:
-            raise InputError(
-                f"an episode must be JSON with EpisodeState's fields, got {short(message.data)}"
-            ) from error
-        counts = (state.index, state.started_ns, state.reached, state.finished)
-        if not all(map(is_count, counts)) or state.state not in _STATES or state.last not in _ENDS:
-            raise InputError(f"an episode must have counts, a state and an end as EpisodeState has them, got {state}")
-        if not isinstance(state.last_s, int | float) or not 0 <= state.last_s < _LONGEST_S:
-            raise InputError(f"an episode's last_s must be a time, got {short(state.last_s)}")
-        return state
 
 
 class SimRobotNode(runner.RunnableNode):

@@ -16,12 +16,12 @@ from std_msgs.msg import String
 
 from perf_inference.engines import Engine
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes import runner
-from perf_inference.nodes.image_input import image_input
-from perf_inference.nodes.images import Canvas, Converter
-from perf_inference.nodes.inference import Inference
-from perf_inference.nodes.messages import detections_dict, detections_message
-from perf_inference.nodes.parameters import ImageEngineParameters, declare, model_parameter, parameter
+from perf_inference.nodes.engine.inference import Inference
+from perf_inference.nodes.images.converter import Canvas, Converter
+from perf_inference.nodes.images.image_input import image_input
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.parameters import ImageEngineParameters, declare, model_parameter, parameter
+from perf_inference.nodes.vision.detections import detections_dict, detections_message
 from perf_inference.pipeline import Frame
 from perf_inference.tasks.yolo import LAYOUTS, Detection, YoloTask
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 
-from perf_inference.nodes.encodings import encoding_of
-from perf_inference.nodes.images import Canvas, Converter
-from perf_inference.nodes.raw_image import read_image
+from perf_inference.nodes.images.converter import Canvas, Converter
+from perf_inference.nodes.images.encodings import encoding_of
+from perf_inference.nodes.images.raw_image import read_image
 
 _PADDING = 64
 _PIXEL_BYTES = {"bgr8": 3, "rgb8": 3, "bgra8": 4, "mono8": 1, "mono16": 2, "rgb16": 6, "bayer_rggb8": 1,

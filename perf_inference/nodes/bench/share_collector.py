@@ -15,8 +15,8 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from perf_inference.measure.stamps import STAGES
-from perf_inference.nodes.messages import timing_record
-from perf_inference.nodes.reporting import TIMING_QOS
+from perf_inference.nodes.reports.messages import timing_record
+from perf_inference.nodes.reports.reporter import TIMING_QOS
 
 PARTS = ("transport", *STAGES)  # of the time from the stamp to the end of publishing
 

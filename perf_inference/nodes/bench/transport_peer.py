@@ -29,7 +29,7 @@ from sensor_msgs.msg import Image
 
 from perf_inference.bringup import child_process
 from perf_inference.bringup.shared_memory import own_segments
-from perf_inference.nodes import runner
+from perf_inference.nodes.ros import runner
 
 TOPIC = "bench_transport"
 QOS = {

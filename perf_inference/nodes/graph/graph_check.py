@@ -20,13 +20,13 @@ from rclpy.signals import SignalHandlerOptions
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.doctor.graph import Beat, Beats, Endpoint, Flow, GraphFacts, Mismatch
 from perf_inference.errors import ConfigError
-from perf_inference.nodes.heard import check_heartbeat
-from perf_inference.nodes.message_types import message_class
-from perf_inference.nodes.messages import OK, from_key_values, level
-from perf_inference.nodes.qos_check import compare
-from perf_inference.nodes.raw_input import RawInput, adapted_qos
-from perf_inference.nodes.reporting import STATUS_QOS
-from perf_inference.nodes.topic_probe import TopicProbe
+from perf_inference.nodes.graph.qos_check import compare
+from perf_inference.nodes.graph.topic_probe import TopicProbe
+from perf_inference.nodes.reports.heard import check_heartbeat
+from perf_inference.nodes.reports.messages import OK, from_key_values, level
+from perf_inference.nodes.reports.reporter import STATUS_QOS
+from perf_inference.nodes.ros.message_types import message_class
+from perf_inference.nodes.ros.raw_input import RawInput, adapted_qos
 
 _NAME = "perf_inference_doctor"
 _MACHINERY = ("/rosout", "/parameter_events")

@@ -19,8 +19,8 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.measure.clocks import CLOCKS
-from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.raw_input import RawInput
+from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.ros.raw_input import RawInput
 
 ACTION, JOINT_STATES = "action", "joint_states"
 _ACTION_TYPES = {

@@ -21,7 +21,7 @@ from rosidl_parser.definition import (
 )
 
 from perf_inference.errors import ConfigError
-from perf_inference.nodes.message_types import message_class
+from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.printable import shown
 from perf_inference.recording.cdr.declared import DefinitionError, full_name
 from perf_inference.recording.cdr.definition import Definition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perf_inference.nodes.parameters import parameter
+from perf_inference.nodes.ros.parameters import parameter
 from perf_inference.recording.recorder.session import ACCESS
 from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 

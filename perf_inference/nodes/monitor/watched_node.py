@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from perf_inference.measure.alarm import Alarm, Growth, Limits, share_pct
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.messages import OK, STALE, WARN, from_key_values, key_values, level
+from perf_inference.nodes.reports.messages import OK, STALE, WARN, from_key_values, key_values, level
 
 PREFIX = "monitor_node: "
 _INPUT = "input."

@@ -9,8 +9,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes.raw_image import read_image
-from perf_inference.nodes.subscription import Input
+from perf_inference.nodes.images.raw_image import read_image
+from perf_inference.nodes.ros.subscription import Input
 
 TRANSPORTS = ("raw", "compressed")
 

@@ -14,7 +14,7 @@ from typing import Any
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from perf_inference.nodes.faults import Faults, faults_of
+from perf_inference.nodes.reports.faults import Faults, faults_of
 
 
 class GuardedExecutor(SingleThreadedExecutor):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import orjson
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from perf_inference.errors import InputError
 from perf_inference.measure.record import check_timing, short
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.messages import ERROR, OK, STALE, WARN, level, timing_record
+from perf_inference.nodes.reports.messages import ERROR, OK, STALE, WARN, level, timing_record
 
 MOST_NODES = 500  # that are watched; a robot has tens
 _MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 60_000, 256
-_MOST_SHOWN, _LONGEST_SHOWN = 100, 100  # detections, and letters of a name
 _LEVELS = (OK, WARN, ERROR, STALE)
 
 
@@ -39,22 +37,6 @@ def checked_timing(status: DiagnosticStatus) -> dict[str, Scalar]:
         raise InputError(f"a timing's node must be its status' name, got {short(record.get('node'))}")
     check_timing(record)
     return record
-
-
-def detected_names(text: str) -> tuple[str, ...]:
-    """Return the sorted names of what a message on `detections_json` holds, the first hundred of them.
-
-    Raises:
-        InputError: it is no such message.
-    """
-    try:
-        found = orjson.loads(text)["detections"][:_MOST_SHOWN]
-        names = [one["results"][0]["hypothesis"]["class_id"] for one in found]
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"detections_json must be Detection2DArray's fields as JSON, got {short(text)}") from error
-    if not all(isinstance(name, str) for name in names):
-        raise InputError("the class_id of a detection must be a text")
-    return tuple(sorted(name[:_LONGEST_SHOWN] for name in names))
 
 
 def _check_name(status: DiagnosticStatus) -> None:

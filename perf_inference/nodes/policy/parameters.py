@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from rclpy.node import Node
 
 from perf_inference.errors import ConfigError
-from perf_inference.nodes.actions import ACTION_MESSAGES
-from perf_inference.nodes.parameters import ImageParameters, is_given, model_parameter, parameter
+from perf_inference.nodes.policy.actions import ACTION_MESSAGES
+from perf_inference.nodes.ros.parameters import ImageParameters, is_given, model_parameter, parameter
 from perf_inference.safety import JointLimits
 from perf_inference.safety.gate import SAFE_ACTIONS
 

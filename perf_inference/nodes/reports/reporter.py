@@ -16,8 +16,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from perf_inference.measure.stamps import Scalar, Timing
-from perf_inference.nodes.faults import Faults, faults_of
-from perf_inference.nodes.messages import OK, WARN, key_values, timing_status
+from perf_inference.nodes.reports.faults import Faults, faults_of
+from perf_inference.nodes.reports.messages import OK, WARN, key_values, timing_status
 
 TIMING_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATUS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)

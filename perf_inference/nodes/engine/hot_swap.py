@@ -31,8 +31,8 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
 from perf_inference.model_build.private_copy import private_copy, remove_left_over
 from perf_inference.model_build.trial.trial import Trial, try_out
-from perf_inference.nodes.parameters import EngineParameters
-from perf_inference.nodes.waiting import TOO_MANY, Allowance, Waiting
+from perf_inference.nodes.ros.parameters import EngineParameters
+from perf_inference.nodes.ros.request_bounds import TOO_MANY, Allowance, Waiting
 from perf_inference.pipeline import Model, Pipeline
 from perf_inference.printable import shown
 

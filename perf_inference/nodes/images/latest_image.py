@@ -13,8 +13,8 @@ from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger, Mailbox
 from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes.image_input import image_input
-from perf_inference.nodes.images import Converter
+from perf_inference.nodes.images.converter import Converter
+from perf_inference.nodes.images.image_input import image_input
 
 
 class Picture(NamedTuple):

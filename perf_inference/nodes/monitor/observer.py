@@ -15,12 +15,13 @@ from std_msgs.msg import String
 from perf_inference.errors import InputError
 from perf_inference.measure.stamps import Scalar
 from perf_inference.measure.statistics import TimingStatistics
-from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.guarded_executor import GuardedExecutor
-from perf_inference.nodes.heard import MOST_NODES, check_heartbeat, checked_timing, detected_names
-from perf_inference.nodes.messages import OK, from_key_values, level
-from perf_inference.nodes.reporting import STATUS_QOS, TIMING_QOS
-from perf_inference.nodes.sim_robot_node import EPISODE_QOS, EpisodeState
+from perf_inference.nodes.reports.episode import EPISODE_QOS, EpisodeState
+from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.reports.heard import MOST_NODES, check_heartbeat, checked_timing
+from perf_inference.nodes.reports.messages import OK, from_key_values, level
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
+from perf_inference.nodes.vision.detections import detected_names
 
 _LONGEST_CAPTION = 1000  # letters
 

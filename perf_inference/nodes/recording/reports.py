@@ -11,9 +11,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.serialization import deserialize_message
 
 from perf_inference.errors import InputError, in_one_line
-from perf_inference.nodes.faults import Faults
-from perf_inference.nodes.heard import MOST_NODES, check_heartbeat, checked_timing
-from perf_inference.nodes.messages import from_key_values
+from perf_inference.nodes.reports.faults import Faults
+from perf_inference.nodes.reports.heard import MOST_NODES, check_heartbeat, checked_timing
+from perf_inference.nodes.reports.messages import from_key_values
 from perf_inference.recording.recorder.line_file import LineFile
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer

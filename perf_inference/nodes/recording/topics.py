@@ -11,9 +11,9 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.nodes.definitions import installed_definition
-from perf_inference.nodes.message_types import message_class
-from perf_inference.nodes.raw_input import RawInput, RawMessage, adapted_qos
+from perf_inference.nodes.ros.definitions import installed_definition
+from perf_inference.nodes.ros.message_types import message_class
+from perf_inference.nodes.ros.raw_input import RawInput, RawMessage, adapted_qos
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import type_hash
 from perf_inference.recording.jsonl.segment import Channel

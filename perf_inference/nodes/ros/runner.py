@@ -30,9 +30,9 @@ from perf_inference.bringup import child_process, shared_memory, tuning
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 from perf_inference.nodes import TUNING_LINE
-from perf_inference.nodes.faults import faults_of
-from perf_inference.nodes.guarded_executor import GuardedExecutor
-from perf_inference.nodes.log import PrintableLogger
+from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
+from perf_inference.nodes.ros.log import PrintableLogger
 from perf_inference.printable import guard_this_process, printable
 
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.

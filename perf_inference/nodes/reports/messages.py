@@ -1,16 +1,14 @@
-"""Between ROS messages and the package's own values, but for images (see `images`)."""
+"""Between the messages of diagnostic_msgs and the package's own values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import orjson
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.yolo import Detection
 
 _TEXT_KEYS = frozenset({"node", "engine", "precision", "device"})
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
@@ -46,47 +44,6 @@ def timing_status(record: Mapping[str, Scalar], hardware_id: str) -> DiagnosticS
 def timing_record(status: DiagnosticStatus) -> dict[str, Scalar]:
     """Return the flat record of a status on `inference/timing`."""
     return from_key_values(status.values, _TEXT_KEYS)
-
-
-def detections_dict(header: Any, detections: Iterable[Detection]) -> dict[str, Any]:
-    """Return vision_msgs/Detection2DArray as nested fields, for `detections_json` and for the message itself."""
-    head = {"stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec}, "frame_id": header.frame_id}
-    return {
-        "header": head,
-        "detections": [
-            {
-                "header": head,
-                "results": [{"hypothesis": {"class_id": d.name, "score": d.score}}],
-                "bbox": {
-                    "center": {
-                        "position": {"x": (d.x0_px + d.x1_px) / 2, "y": (d.y0_px + d.y1_px) / 2},
-                        "theta": 0.0,
-                    },
-                    "size_x": d.x1_px - d.x0_px,
-                    "size_y": d.y1_px - d.y0_px,
-                },
-                "id": "",
-            }
-            for d in detections
-        ],
-    }
-
-
-def detections_message(header: Any, detections: Iterable[Detection]) -> Any:
-    """Return the vision_msgs/Detection2DArray (the package must be installed)."""
-    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesisWithPose
-
-    message = Detection2DArray(header=header)
-    for d in detections:
-        one = Detection2D(header=header)
-        result = ObjectHypothesisWithPose()
-        result.hypothesis.class_id, result.hypothesis.score = d.name, d.score
-        one.results = [result]
-        one.bbox.center.position.x = (d.x0_px + d.x1_px) / 2
-        one.bbox.center.position.y = (d.y0_px + d.y1_px) / 2
-        one.bbox.size_x, one.bbox.size_y = d.x1_px - d.x0_px, d.y1_px - d.y0_px
-        message.detections.append(one)
-    return message
 
 
 def _text(value: Scalar) -> str:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.errors import InputError
-from perf_inference.nodes import compressed
-from perf_inference.nodes.encodings import Encoding, convert, encoding_of, pixels
-from perf_inference.nodes.raw_image import RawImage
+from perf_inference.nodes.images import compressed
+from perf_inference.nodes.images.encodings import Encoding, convert, encoding_of, pixels
+from perf_inference.nodes.images.raw_image import RawImage
 
 Picture = NDArray[np.uint8]
 _OF_SHAPE = {1: "mono", 3: "bgr", 4: "bgra"}

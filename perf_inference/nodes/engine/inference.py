@@ -16,11 +16,11 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
-from perf_inference.nodes.hot_swap import HotSwap
-from perf_inference.nodes.messages import OK, WARN
-from perf_inference.nodes.parameters import EngineParameters
-from perf_inference.nodes.reporting import Report, Reporter
-from perf_inference.nodes.subscription import Input
+from perf_inference.nodes.engine.hot_swap import HotSwap
+from perf_inference.nodes.reports.messages import OK, WARN
+from perf_inference.nodes.reports.reporter import Report, Reporter
+from perf_inference.nodes.ros.parameters import EngineParameters
+from perf_inference.nodes.ros.subscription import Input
 from perf_inference.pipeline import Frame, Model, Pipeline, Task
 from perf_inference.printable import LINE
 

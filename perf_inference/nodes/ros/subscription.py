@@ -21,7 +21,7 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
-from perf_inference.nodes.messages import stamp_ns
+from perf_inference.nodes.reports.messages import stamp_ns
 
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
 _SILENT_S = 1.0

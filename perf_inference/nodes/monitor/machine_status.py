@@ -10,8 +10,8 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from perf_inference.measure.alarm import Alarm, Limits
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.messages import STALE, key_values
-from perf_inference.nodes.watched import PREFIX
+from perf_inference.nodes.monitor.watched_node import PREFIX
+from perf_inference.nodes.reports.messages import STALE, key_values
 from perf_inference.telemetry.history import MachineSample
 from perf_inference.telemetry.host import HostSample
 from perf_inference.telemetry.nvml import SLOWDOWNS, GpuSample

@@ -1,0 +1,1 @@
+"""A running graph looked at from outside, for the doctor."""

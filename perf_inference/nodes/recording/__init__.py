@@ -1,0 +1,1 @@
+"""Between the graph and a recording, both ways."""

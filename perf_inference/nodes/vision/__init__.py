@@ -1,0 +1,1 @@
+"""What the results of vision models look like as messages."""
