@@ -46,7 +46,7 @@ def versions() -> Outcome:
         "runtime": device.runtime.path,
         "runtime_version": runtime,
         "driver_runs_cuda": driver,
-        "driver": _smi("driver_version")[0],
+        "driver": _driver(),
         "gpu": device.gpu_name,
         "compute_capability": device.compute_capability,
         "pci_bus_id": device.pci_bus_id,
@@ -161,6 +161,13 @@ def _smi(*fields: str) -> list[str]:
     if done.returncode:
         raise Skip(f"nvidia-smi: {(done.stdout + done.stderr).strip()[:200]}")
     return [word.strip() for word in done.stdout.splitlines()[0].split(",")]
+
+
+def _driver() -> str:
+    try:
+        return _smi("driver_version")[0]
+    except Skip as why:
+        return str(why)
 
 
 def _sample() -> GpuSample:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,9 @@ def _run_section(section: Section, folder: Path, end_s: float) -> Iterator[Resul
     except ImportError as error:
         yield Result(section.name, "import", "skipped", str(error))
         return
-    for name in names:
-        yield from _run_child(section, folder, end_s, name)
+    with ThreadPoolExecutor(section.at_once) as threads:
+        for results in threads.map(lambda name: list(_run_child(section, folder, end_s, name)), names):
+            yield from results
 
 
 def _run_child(section: Section, folder: Path, end_s: float, check: str = "") -> Iterator[Result]:

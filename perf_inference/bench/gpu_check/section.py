@@ -59,6 +59,7 @@ class Section:
     title: str
     limit_s: float  # of all of them; of each where they are run alone
     alone: bool = False  # each check in a process of its own: it leaves its process unusable
+    at_once: int = 1  # how many of these processes run at the same time
 
     def checks(self) -> Mapping[str, Check]:
         """Return the checks by name; their libraries are imported only now."""
@@ -70,9 +71,9 @@ SECTIONS = (
     Section("machine", "The machine, and what NVML says beside nvidia-smi", 60),
     Section("waiting", "Waiting, events, memory and graphs through the CUDA runtime alone", 60),
     Section("pytorch", "The same through PyTorch", 90),
-    Section("torch_engines", "PyTorch's engines: right, and how fast", 150),
+    Section("torch_engines", "PyTorch's engines: right, and how fast", 180),
     Section("torch_memory", "Too little memory", 90),
-    Section("errors", "Errors that break the process' CUDA", 60, alone=True),
+    Section("errors", "Errors that break the process' CUDA", 60, alone=True, at_once=3),
     Section("onnx", "ONNX Runtime's providers", 60, alone=True),
     Section("tensorrt", "TensorRT: build, run, swap", 150),
     Section("load", "Load: clocks, temperatures and energy", 90),

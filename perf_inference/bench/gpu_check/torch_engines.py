@@ -15,11 +15,11 @@ from perf_inference.bench.gpu_check.section import Outcome, Skip, Table
 from perf_inference.engines import Options, load
 from perf_inference.telemetry.nvml import Nvml
 from perf_inference.testing.engine_contract import CHECKS as CONTRACT
-from perf_inference.testing.engine_contract import ContractError, Subject
+from perf_inference.testing.engine_contract import Subject
 
 MODELS = ("detector", "captioner", "policy")
 ALLOWED = {"fp32": 1e-4, "fp16": 0.02, "bf16": 0.1}  # off from fp32 on the CPU, as a share of the largest output
-_SWAPS = 40
+_SWAPS = 24
 
 
 def embedded_models() -> Outcome:
@@ -32,7 +32,7 @@ def embedded_models() -> Outcome:
                 options = Options(precision=precision, device=where, cuda_graph=wants_graph)
                 engine = load(model, "torch", options)
                 off = off_by(engine, pairs)
-                taken = times_ns(lambda engine=engine, pairs=pairs: engine.infer(pairs[0][0]), 50, 0.7)  # type: ignore[misc]
+                taken = times_ns(lambda engine=engine, pairs=pairs: engine.infer(pairs[0][0]), 50, 0.4)  # type: ignore[misc]
                 parts = {name: f"{value / 1e6:.3f}" for name, value in engine.parts_ns.items()}
                 note = engine.info.metadata.get("cuda_graph", "-")
                 engine.close()
@@ -47,15 +47,15 @@ def embedded_models() -> Outcome:
 def contract() -> Outcome:
     """Put the engines to the checks that every engine must keep."""
     broken, kept = [], 0
-    for model in MODELS[:1] if device() == "cpu" else MODELS:
+    for model in MODELS[:1] if device() == "cpu" else MODELS[:2]:
         options = Options(device=device(), precision="fp32")
         subject = Subject(lambda model=model, options=options: load(model, "torch", options), settle_s=0.02)  # type: ignore[misc]
         for check in CONTRACT:
             try:
                 check(subject)
                 kept += 1
-            except ContractError as error:  # noqa: PERF203
-                broken.append(f"{model}: {error}")
+            except Exception as error:  # noqa: PERF203
+                broken.append(f"{model} {check.__name__}: {type(error).__name__} {error}")
     return Outcome("; ".join(broken) or f"{kept} checks of the contract are kept on {device()}", not broken)
 
 
@@ -141,7 +141,7 @@ def resnet50() -> Outcome:
     parser = argparse.ArgumentParser()
     bench.add_arguments(parser)
     with printed() as text:
-        bench.run(parser.parse_args(["--device", "cuda:0", "--times", "100"]))
+        bench.run(parser.parse_args(["--device", "cuda:0", "--times", "60"]))
     return Outcome("its tables are below", text=text.getvalue())
 
 
