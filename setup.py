@@ -78,7 +78,7 @@ setup(
     maintainer_email="perf-inference@users.noreply.github.com",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*.onnx", "models/*.safetensors", "models/*.pt"]},
+    package_data={NAME: ["py.typed", "models/*.onnx", "models/*.safetensors", "models/*.pt", "bench/gpu_check/*.md"]},
     data_files=DATA_FILES,
     python_requires=">=3.10",
     install_requires=REQUIRES,

@@ -45,7 +45,7 @@ def convert(source: Path, target: Path, precision: str, calibration: Sequence[In
     try:
         with _quiet():
             if precision == "fp32":
-                _save(_loaded(source), target)
+                save(_loaded(source), target)
             elif precision == "fp16":
                 _to_fp16(source, target)
             elif calibration:
@@ -60,7 +60,7 @@ def convert(source: Path, target: Path, precision: str, calibration: Sequence[In
 
 def copy(source: Path, target: Path) -> None:
     """Write the model to another path, with the weights of a big one, which lie beside it."""
-    _save(_loaded(source), target)
+    save(_loaded(source), target)
 
 
 def fix_shapes(source: Path, target: Path, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -81,7 +81,7 @@ def fix_shapes(source: Path, target: Path, shapes: Mapping[str, Sequence[int]]) 
         for axis, length in zip(inputs[name], shape, strict=True):
             axis.dim_value = length
     del model.graph.value_info[:]  # the shapes in between are others now
-    _save(model, target)
+    save(model, target)
 
 
 def _mark(path: Path, precision: str) -> None:
@@ -90,7 +90,7 @@ def _mark(path: Path, precision: str) -> None:
     model = _loaded(path)
     had = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**had, "precision": precision})
-    _save(model, path)
+    save(model, path)
 
 
 def _to_fp16(source: Path, target: Path) -> None:
@@ -98,7 +98,7 @@ def _to_fp16(source: Path, target: Path) -> None:
 
     # A graph whose inputs stay fp32 casts at its edges; what the converter itself keeps in fp32 (Resize before opset
     # 11, NonMaxSuppression, Min and Max ...) is its list.
-    _save(float16.convert_float_to_float16(_loaded(source), keep_io_types=True), target)
+    save(float16.convert_float_to_float16(_loaded(source), keep_io_types=True), target)
 
 
 def _to_int8_calibrated(source: Path, target: Path, calibration: Sequence[Inputs]) -> None:
@@ -148,7 +148,7 @@ def _to_int8(source: Path, target: Path) -> None:
     )
     model = _loaded(target)
     _pack_convolutions(model)
-    _save(model, target)
+    save(model, target)
 
 
 def _pack_convolutions(model: Any) -> None:
@@ -180,7 +180,7 @@ def _loaded(path: Path) -> Any:
     return onnx.load(path)
 
 
-def _save(model: Any, path: Path) -> None:
+def save(model: Any, path: Path) -> None:
     """Write the model; its weights beside it where it is too big for one protobuf message (2 GB)."""
     import onnx
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.tensorrt import library
 from perf_inference.engines.tensorrt.plan_file import Built, write_plan
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters.uint8_values import with_uint8_cast
 
 _FLAGS = {
     "fp32": (),
@@ -63,12 +65,7 @@ def build(
     with device.runtime.selected(device.index):
         builder = trt.Builder(log)
         network = builder.create_network(_network_flags(trt))
-        parser = trt.OnnxParser(network, log)
-        if not parser.parse_from_file(str(source)):
-            said = [parser.get_error(index).desc() for index in range(min(2, parser.num_errors))]
-            raise ConfigError(
-                f"'{source}' cannot be built for TensorRT {trt.__version__}: {'; '.join(said) or log.said}"
-            )
+        _parse(trt, network, log, source)
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
         # Left alone, TensorRT multiplies fp32 in TF32, of 10 bits: what says fp32 is to be it.
@@ -106,6 +103,22 @@ def require_source(source: Path, stored: str, precision: str, typed: bool) -> No
         f"TensorRT builds {precision} from a file in {precision}, '{source}' is {stored}: first perf-inference build "
         f"{source} --runtime onnx --precision {precision}, then the same with --runtime tensorrt on its file"
     )
+
+
+def _parse(trt: Any, network: Any, log: Any, source: Path) -> None:
+    """Let TensorRT's parser read the model, with uint8 as it takes it.
+
+    Raises:
+        ConfigError: it does not take the model.
+    """
+    parser = trt.OnnxParser(network, log)
+    with tempfile.TemporaryDirectory() as folder:
+        path = with_uint8_cast(source, Path(folder) / source.name)
+        if not parser.parse_from_file(str(path)):
+            said = [parser.get_error(index).desc() for index in range(min(2, parser.num_errors))]
+            raise ConfigError(
+                f"'{source}' cannot be built for TensorRT {trt.__version__}: {'; '.join(said) or log.said}"
+            )
 
 
 def _typed(trt: Any) -> bool:
