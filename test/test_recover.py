@@ -478,6 +478,12 @@ def test_timings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Said(capsys, whole).status == 0
 
 
+def test_timings_that_begin_at_zero(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "performance_timings_20261120_120000.jsonl"
+    write(path, [orjson.dumps({"node": "a", "seq": seq, "received_ns": seq}) + b"\n" for seq in (0, 1, 3)])
+    assert "a: missing: 2 (1 record)" in Said(capsys, path).out
+
+
 # --- nothing to recover
 
 

@@ -50,6 +50,7 @@ def pieces(path: Path) -> Iterator[Piece]:
                 yield Piece(stretch.text, stretch.at)
             else:
                 yield from _within(stretch, work)
+            del stretch  # the next one may be as long
     except CutError as error:
         yield Piece(str(error).encode(), 0, CUT)
 

@@ -16,7 +16,7 @@ from perf_inference.errors import RecordingError
 from perf_inference.files.regular import open_regular
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
-_CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 10  # 1 KiB of zstd comes to 32 MiB at most
+_CHUNK, _PACKED_CHUNK = 1 << 20, 1 << 10  # 1 KiB of zstd comes to 32 MiB at most, hence less of it after such a one
 _LONGEST = 1 << 27  # a line that is longer is none of ours
 _LEAST_LINES = 1000
 _MOST_BYTES, _MOST_TIMES = 1 << 28, 1000  # that a file unpacks to, and of its own size: more is made to fill a memory
@@ -86,6 +86,7 @@ def _split(chunks: Iterator[bytes]) -> Iterator[Stretch]:
             del text, rest  # what is looked at is here once
             held[:] = [left]
             yield Stretch(at, part, begins)
+            del part
             at, begins, size = at + end, False, len(left)
     if text := b"".join(held):
         yield Stretch(at, text, begins, last=True)
@@ -95,13 +96,13 @@ def _split(chunks: Iterator[bytes]) -> Iterator[Stretch]:
 
 def _unpacked(stream: IO[bytes]) -> Iterator[bytes]:
     """Yield what is within the frames, to the last byte that can be had."""
-    frame, rest = 0, b""  # where the frame begins, and what was read of it
+    frame, rest, chunk = 0, b"", _PACKED_CHUNK  # where the frame begins, what was read of it, how much to read
     size = os.fstat(stream.fileno()).st_size
     left, lines = max(_MOST_BYTES, _MOST_TIMES * size), _LEAST_LINES + size  # a line's checksum alone takes four bytes
     while rest or (rest := stream.read(_PACKED_CHUNK)):
         unpacker, read = zstandard.ZstdDecompressor().decompressobj(), frame
         while not unpacker.eof:
-            if not rest and not (rest := stream.read(_PACKED_CHUNK)):
+            if not rest and not (rest := stream.read(chunk)):
                 raise CutError(f"the zstd file is cut off within the frame that begins at byte {frame}")
             try:
                 text = unpacker.decompress(rest)
@@ -112,8 +113,10 @@ def _unpacked(stream: IO[bytes]) -> Iterator[bytes]:
             left, lines = left - len(text), lines - text.count(b"\n")
             if left < 0 or lines < 0:
                 raise CutError(f"the zstd file unpacks to more than a recording can be, near byte {read}")
+            chunk = min(_PACKED_CHUNK, max(1, chunk * _CHUNK // max(1, len(text))))
             if text:
                 yield text
+            del text
         rest = unpacker.unused_data
         frame = read - len(rest)
 
