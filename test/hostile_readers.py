@@ -17,7 +17,7 @@ import orjson
 import zstandard
 
 from perf_inference.bringup.robot import read_graph
-from perf_inference.commands.analysis_text import run_text, segment_text
+from perf_inference.commands.analyze.text import run_text, segment_text
 from perf_inference.commands.recover import report as recover_report
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata as read_onnx_metadata

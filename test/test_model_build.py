@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 from onnx_models import save
 
 from perf_inference import cli, engines, model_build
-from perf_inference.commands.demo_score import inputs_of, score_of
+from perf_inference.demo.model_score import inputs_of, score_of
 from perf_inference.engines import MODELS, ArraySpec, Options
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.model_build import cache, content, file_check, machine

@@ -17,7 +17,7 @@ from conftest import Process, Ros
 from rich.console import Console
 
 from perf_inference.commands.demo import _Log
-from perf_inference.commands.view import LiveView, PlainView, show_summary
+from perf_inference.commands.demo.view import LiveView, PlainView, show_summary
 from perf_inference.doctor import flows, report
 from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.graph import Endpoint, Flow, GraphFacts, Source
@@ -181,7 +181,9 @@ def _seen() -> Any:
 def test_a_caption_is_neither_markup_nor_an_escape_in_the_live_view(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perf_inference.commands.view.Console", lambda **_: Console(force_terminal=True, width=3000))
+    monkeypatch.setattr(
+        "perf_inference.commands.demo.view.Console", lambda **_: Console(force_terminal=True, width=3000)
+    )
     with LiveView() as view:
         view.note(f"[ERROR] [1.0] [x]: [bold]{HOSTILE}")
         view.show(_seen(), 1.0, 2.0, 0)
@@ -194,7 +196,7 @@ def test_a_caption_is_neither_markup_nor_an_escape_in_the_live_view(
 
 def test_nor_in_the_plain_one(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     view = PlainView()
-    monkeypatch.setattr("perf_inference.commands.view._LINE_EVERY_S", -1e9)
+    monkeypatch.setattr("perf_inference.commands.demo.view._LINE_EVERY_S", -1e9)
     view = PlainView()
     view.note(HOSTILE)
     view.show(_seen(), 1.0, 2.0, 0)

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from perf_inference.commands.build_model import _copied
+from perf_inference.commands.build.model import _copied
 from perf_inference.errors import ConfigError, PerfInferenceError, RecordingError
 from perf_inference.files.private import real_path
 from perf_inference.files.whole import claimed, whole_file, write_whole

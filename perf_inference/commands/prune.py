@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from perf_inference.commands.demo_score import Score, score_of
+from perf_inference.demo.model_score import Score, score_of
 from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
 from perf_inference.errors import ConfigError

@@ -63,8 +63,11 @@ class TimingsSurvey:
         lives = self.lives.setdefault(record["node"], [_Life()])
         received = record.get("received_ns")
         seq, received_ns = record["seq"], received if isinstance(received, int) else lives[-1].last_ns
-        begun = lives[-1].seqs.count > 0
-        if begun and seq <= lives[-1].last_seq and received_ns >= lives[-1].last_ns:  # else it is an old one that came late
+        begun, later = (
+            lives[-1].seqs.count > 0,
+            received_ns >= lives[-1].last_ns,
+        )  # not later: an old one that came late
+        if begun and later and seq <= lives[-1].last_seq:
             lives.append(_Life())
         life = lives[-1]
         life.seqs.add(seq)

@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build one file, or compare all precisions."""
-    from perf_inference.commands import build_model  # numpy and the models' tasks load only when they are used
+    from perf_inference.commands.build import model  # numpy and the models' tasks load only when they are used
 
-    return build_model.run(arguments)
+    return model.run(arguments)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from perf_inference import model_build
-from perf_inference.commands import comparison
-from perf_inference.commands.demo_score import inputs_of
+from perf_inference.commands.build import comparison
+from perf_inference.demo.model_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import not_written, whole_file

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perf_inference import engines, model_build
-from perf_inference.commands.demo_score import Inputs, Score, inputs_of, score_of
+from perf_inference.demo.model_score import Inputs, Score, inputs_of, score_of
 from perf_inference.engines import Options
 from perf_inference.engines.engine import PRECISIONS
 from perf_inference.errors import ConfigError, PerfInferenceError

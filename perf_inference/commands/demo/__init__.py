@@ -15,8 +15,8 @@ from perf_inference.bringup.robot import Graph, default_config, read_graph
 from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.bringup.supervisor import Supervisor
+from perf_inference.commands.demo.view import LiveView, PlainView, View, show_summary
 from perf_inference.commands.run import NO_TUNING, add_set_argument
-from perf_inference.commands.view import LiveView, PlainView, View, show_summary
 from perf_inference.errors import EX_CONFIG
 from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable, without_colours

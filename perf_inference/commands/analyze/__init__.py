@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from perf_inference.bringup.stop_signal import StopFlag
-from perf_inference.commands.analysis_text import live_line, live_table, run_text, segment_text
+from perf_inference.commands.analyze.text import live_line, live_table, run_text, segment_text
 from perf_inference.errors import RecordingError
 from perf_inference.printable import printable
 from perf_inference.recording.analysis.analysis import RunAnalysis
