@@ -2,11 +2,13 @@
 
 import sys
 from glob import glob
+from pathlib import Path
 from runpy import run_path
 
 from setuptools import find_packages, setup
 
 NAME = "perf_inference"
+MODELS = ("onnx", "safetensors", "pt", "txt")
 NODES = run_path(f"{NAME}/bringup/executables.py")["NODES"]
 
 DATA_FILES = [
@@ -71,14 +73,14 @@ EXTRAS = {
 
 setup(
     name=NAME,
-    version="0.1.0",
+    version=run_path(f"{NAME}/_version.py")["VERSION"],
     description="Truthful performance figures for learned policies, captioners and detectors on ROS 2 robots",
     author="The perf_inference developers",
     maintainer="The perf_inference developers",
     maintainer_email="perf-inference@users.noreply.github.com",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "models/*.onnx", "models/*.safetensors", "models/*.pt", "bench/gpu_check/*.md"]},
+    package_data={NAME: ["py.typed", *(f"models/*.{kind}" for kind in MODELS), "bench/gpu_check/*.md"]},
     data_files=DATA_FILES,
     python_requires=">=3.10",
     install_requires=REQUIRES,
@@ -87,9 +89,7 @@ setup(
     entry_points={
         # Networks whose checkpoints the runtime `torch` takes; other packages add theirs to the same group.
         "perf_inference.architectures": [
-            f"captioner = {NAME}.demo.captioner_net:architecture",
-            f"detector = {NAME}.demo.detector_net:architecture",
-            f"policy = {NAME}.demo.policy_net:architecture",
+            *Path(f"{NAME}/models/networks.txt").read_text().splitlines(),
         ],
         "console_scripts": [
             f"perf-inference = {NAME}.cli:entry",

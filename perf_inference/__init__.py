@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from perf_inference._moved import serve_old_paths
+from perf_inference._version import VERSION
+
 if TYPE_CHECKING:
     from perf_inference.measure.performance_monitor import PerformanceMonitor
 
 __all__ = ["PerformanceMonitor", "__version__"]
-__version__ = "0.1.0"
+
+__version__ = VERSION
+serve_old_paths()
 
 
 def __getattr__(name: str) -> Any:

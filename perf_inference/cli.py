@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from perf_inference import __version__
+from perf_inference._version import VERSION
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 from perf_inference.printable import guard_this_process, printable
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _Parser(
         prog="perf-inference", description="Run learned policies, captioners and detectors on a robot, and time them."
     )
-    parser.add_argument("--version", action="version", version=f"perf_inference {__version__}")
+    parser.add_argument("--version", action="version", version=f"perf_inference {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {}
     for name, text in COMMANDS.items():

@@ -11,18 +11,17 @@ The function reads every size from the weights, so that a pruned checkpoint load
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
 from perf_inference.engines.engine import ArraySpec
+from perf_inference.engines.model_file import MODELS
 from perf_inference.errors import ConfigError, PerfInferenceError, in_one_line
 
 GROUP = "perf_inference.architectures"
-# The package's own, also where it is not installed but only on the path.
-_OWN = {name: f"perf_inference.demo.{name}_net:architecture" for name in ("captioner", "detector", "policy")}
+_OWN = MODELS / "networks.txt"  # of the embedded models, also where the package is not installed but only on the path
 
 
 class Part(NamedTuple):
@@ -63,7 +62,12 @@ def register(name: str, builder: Builder) -> None:
 
 def names() -> list[str]:
     """Return the names of all networks that are known here."""
-    return sorted({*_registered, *_OWN, *(point.name for point in entry_points(group=GROUP))})
+    return sorted({*_registered, *(point.name for point in _points())})
+
+
+def _points() -> list[EntryPoint]:
+    own = (line.split(" = ") for line in _OWN.read_text().splitlines())
+    return [*entry_points(group=GROUP), *(EntryPoint(name, value, GROUP) for name, value in own)]
 
 
 def builder_of(name: str) -> Builder:
@@ -74,7 +78,7 @@ def builder_of(name: str) -> Builder:
     """
     if name in _registered:
         return _registered[name]
-    for point in entry_points(group=GROUP):
+    for point in _points():
         if point.name == name:
             try:
                 found: Builder = point.load()
@@ -84,10 +88,6 @@ def builder_of(name: str) -> Builder:
                     f"{in_one_line(error)}); install the package that registers it again"
                 ) from error
             return found
-    if name in _OWN:
-        module, _, function = _OWN[name].partition(":")
-        own: Builder = getattr(importlib.import_module(module), function)
-        return own
     raise ConfigError(
         f"architecture '{name}' is not registered (known: {', '.join(names())}); register it as an entry point of the "
         f"group {GROUP}"

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from perf_inference import __version__
+from perf_inference._version import VERSION
 from perf_inference.devices.cuda_runtime import NoCudaError, load_runtime
 from perf_inference.devices.device import Device, open_device
 from perf_inference.devices.gpu import GpuFigures, GpuSpan
@@ -133,7 +133,7 @@ class PerformanceMonitor:
             "platform": platform.platform(),
             "machine": platform.machine(),
             "python_version": platform.python_version(),
-            "perf_inference_version": __version__,
+            "perf_inference_version": VERSION,
             **{f"{name.replace('-', '_')}_version": _version(name) for name in _PACKAGES},
             **_cuda_versions(),
         }

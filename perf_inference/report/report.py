@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from perf_inference import __version__
+from perf_inference._version import VERSION
 from perf_inference.errors import RecordingError
 from perf_inference.files.whole import whole_file
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis, as_mapping
@@ -78,7 +78,7 @@ def report(run: RunAnalysis) -> str:
             _section("ledger", "The ledger: what became of every message", [ledger(run)]),
             _section("recorder", "What was recorded", [recorder(run)]),
             _section("about", "Host, software, parameters", [about(run.session)]),
-            f'<p class="dim">perf-inference analyze {text(__version__)}</p></body></html>\n',
+            f'<p class="dim">perf-inference analyze {text(VERSION)}</p></body></html>\n',
         )
     )
 

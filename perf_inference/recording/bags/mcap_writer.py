@@ -9,7 +9,7 @@ from typing import Any
 
 from mcap.writer import CompressionType, Writer
 
-from perf_inference import __version__
+from perf_inference._version import VERSION
 from perf_inference.recording.bags.metadata import embedded_text
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.message import BagMessage, Topic
@@ -25,7 +25,7 @@ class McapWriter:
     def __init__(self, path: Path) -> None:
         self._stream = io.BufferedWriter(io.FileIO(path, "xb"))
         self._writer = Writer(self._stream, chunk_size=_CHUNK_BYTES, compression=CompressionType.ZSTD)
-        self._writer.start(profile="ros2", library=f"perf_inference {__version__}")
+        self._writer.start(profile="ros2", library=f"perf_inference {VERSION}")
         self._schemas: dict[tuple[str, Definition | None], int] = {}
         self._channels: dict[tuple[str, str], int] = {}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from perf_inference import __version__
+from perf_inference._version import VERSION
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import own_folder, replace_file
 from perf_inference.recording.jsonl.line import FORMAT_VERSION
@@ -93,7 +93,7 @@ def replace_json(path: Path, value: Any) -> None:
 
 
 def _software() -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"perf_inference": __version__}
+    versions: dict[str, str | None] = {"perf_inference": VERSION}
     versions.update({name: _version(name) for name in _SOFTWARE})
     versions["ros_distro"] = os.environ.get("ROS_DISTRO")
     versions["rmw"] = os.environ.get("RMW_IMPLEMENTATION")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from perf_inference import __version__
+from perf_inference._version import VERSION
 from perf_inference.recording.jsonl.head import Head
 from perf_inference.recording.jsonl.line import FORMAT_VERSION, sealed
 from perf_inference.recording.jsonl.segment import FORMAT
@@ -70,7 +70,7 @@ class Repair:
             "first_seq": first,
             "time_ns": t_ns,
             **about,
-            "recovered_by": f"perf_inference {__version__}",
+            "recovered_by": f"perf_inference {VERSION}",
         }
 
 

@@ -66,7 +66,7 @@ class TimingsSurvey:
         begun, later = (
             lives[-1].seqs.count > 0,
             received_ns >= lives[-1].last_ns,
-        )  # not later: an old one that came late
+        )  # else one came late
         if begun and later and seq <= lives[-1].last_seq:
             lives.append(_Life())
         life = lives[-1]

@@ -1,0 +1,3 @@
+"""The version of this package; `setup.py` runs this file."""
+
+VERSION = "0.1.0"
