@@ -21,7 +21,7 @@ from perf_inference.demo.scenes import random_scene, render
 from perf_inference.engines.image_preprocessing import PICTURE, PictureFit, PictureFront, fit_in_graph
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters.image_input import area_means, fuse
-from perf_inference.model_build.converters.openvino import convert
+from perf_inference.model_build.converters.openvino import write
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
 from perf_inference.tasks.picture import ImageInput, Placement
@@ -147,7 +147,7 @@ def test_the_embedded_models_take_the_cameras_picture_too(tmp_path: Path) -> Non
 
 def test_converted_models_keep_it(tmp_path: Path) -> None:
     fuse(echo(tmp_path / "echo.onnx", (1, 3, 64, 64)), tmp_path / "fused.onnx", 320, 200, ULTRALYTICS)
-    convert(tmp_path / "fused.onnx", tmp_path / "fused.xml", "fp32")
+    write(tmp_path / "fused.onnx", tmp_path / "fused.xml", "fp32")
     engine = engines.load(str(tmp_path / "fused.xml"))
     fit = fit_in_graph(engine.info.metadata, "images")
     assert fit == PictureFit(320, 200, 64, 64, 64, 40, 0, 12)

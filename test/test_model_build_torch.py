@@ -21,7 +21,6 @@ from perf_inference.engines import MODELS, RUNTIMES, ArraySpec, Engine, Options,
 from perf_inference.engines.architectures import Architecture  # noqa: E402
 from perf_inference.engines.pytorch.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from perf_inference.errors import ConfigError  # noqa: E402
-from perf_inference.model_build.precision import WAYS  # noqa: E402
 from perf_inference.model_build.preparation import prepare  # noqa: E402
 from perf_inference.model_build.recipe import Recipe  # noqa: E402
 from perf_inference.model_build.trial.difference import difference  # noqa: E402
@@ -126,7 +125,7 @@ def gives_what_the_network_gives(engine: Engine, small: str) -> None:
 @pytest.mark.parametrize("runtime", LOCAL)
 def test_every_precision_is_near_fp32_or_refused(small: str, runtime: str, precision: str) -> None:
     options = Options(precision=precision)
-    if precision not in WAYS[runtime]:
+    if precision not in RUNTIMES[runtime].precisions:
         with pytest.raises(ConfigError, match=f"runtime '{runtime}' cannot run in {precision}: .* use "):
             model_build.load(small, runtime, options)
         return

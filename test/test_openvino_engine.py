@@ -23,7 +23,7 @@ from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.openvino.engine import _device, _precision
 from perf_inference.errors import ConfigError, EngineError, InputError
-from perf_inference.model_build.converters.openvino import convert
+from perf_inference.model_build.converters.openvino import write
 from perf_inference.testing.engine_contract import CHECKS, Check, Subject
 
 CPU = ("BF16", "WINOGRAD", "FP32", "INT8")  # capabilities as OpenVINO tells them
@@ -41,7 +41,7 @@ def arrays(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDArray[Any
 @pytest.mark.parametrize("name", ["policy", "captioner", "detector"])
 def test_the_embedded_models_answer_as_under_onnx_runtime(name: str, tmp_path: Path) -> None:
     reference = engines.load(name)
-    convert(engines.MODELS / f"{name}.onnx", tmp_path / f"{name}.xml", "fp32")
+    write(engines.MODELS / f"{name}.onnx", tmp_path / f"{name}.xml", "fp32")
     for model in (name, str(tmp_path / f"{name}.xml")):
         engine = engines.load(model, "openvino")
         assert engine.inputs == reference.inputs
@@ -59,7 +59,7 @@ def test_the_embedded_models_answer_as_under_onnx_runtime(name: str, tmp_path: P
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_contract_is_kept(check: Check, tmp_path: Path) -> None:
-    convert(engines.MODELS / "policy.onnx", tmp_path / "policy.xml", "fp16")
+    write(engines.MODELS / "policy.onnx", tmp_path / "policy.xml", "fp16")
     for model in (str(tmp_path / "policy.xml"), str(flexible(tmp_path / "m.onnx"))):
         check(Subject(lambda model=model: engines.load(model, "openvino")))  # type: ignore[misc]
 
@@ -133,7 +133,7 @@ def test_what_is_built_is_smaller_and_says_its_precision(tmp_path: Path) -> None
     sizes = {}
     for precision, origin, tolerance in (("fp32", source, 1e-3), ("fp16", source, 0.1), ("int8", quantised, 8.0)):
         target = tmp_path / f"{precision}.xml"
-        convert(origin, target, precision)
+        write(origin, target, precision)
         engine = engines.load(str(target), "openvino", Options(precision=precision))
         assert engine.info.metadata["names"] == reference.info.metadata["names"]
         assert np.abs(engine.infer(given)["output0"] - wanted).max() < tolerance
@@ -145,7 +145,7 @@ def test_what_is_built_is_smaller_and_says_its_precision(tmp_path: Path) -> None
         f"{precision}{suffix}" for precision in ("fp16", "fp32", "int8") for suffix in (".bin", ".xml")
     ]
     with pytest.raises(ConfigError, match="is int8, which fp16 cannot be made from; take the fp32 model"):
-        convert(quantised, tmp_path / "no.xml", "fp16")
+        write(quantised, tmp_path / "no.xml", "fp16")
 
 
 def test_dynamically_quantised_weights_are_int8(tmp_path: Path) -> None:
@@ -156,12 +156,12 @@ def test_dynamically_quantised_weights_are_int8(tmp_path: Path) -> None:
 def test_what_cannot_be_built_says_what_would_work(tmp_path: Path) -> None:
     source = engines.MODELS / "policy.onnx"
     with pytest.raises(ConfigError, match=r"first perf-inference build \S+policy.onnx --runtime onnx --precision int8"):
-        convert(source, tmp_path / "m.xml", "int8")
+        write(source, tmp_path / "m.xml", "int8")
     with pytest.raises(ConfigError, match=r"no files in bf16; build fp32, and run it with precision: bf16"):
-        convert(source, tmp_path / "m.xml", "bf16")
+        write(source, tmp_path / "m.xml", "bf16")
     (tmp_path / "broken.onnx").write_bytes(source.read_bytes()[:5000])
     with pytest.raises(ConfigError, match=r"broken.onnx' is no ONNX model: field 7 .* does not end in the file"):
-        convert(tmp_path / "broken.onnx", tmp_path / "m.xml", "fp32")
+        write(tmp_path / "broken.onnx", tmp_path / "m.xml", "fp32")
     assert [path.name for path in tmp_path.iterdir()] == ["broken.onnx"]
 
 
@@ -187,8 +187,8 @@ def flexible(path: Path) -> Path:
 
 def test_names_dtypes_and_free_lengths_are_kept(tmp_path: Path) -> None:
     source = flexible(tmp_path / "m.onnx")
-    convert(source, tmp_path / "m.xml", "fp32")
-    convert(source, tmp_path / "fixed.xml", "fp32", {"b": (4, 3)})
+    write(source, tmp_path / "m.xml", "fp32")
+    write(source, tmp_path / "fixed.xml", "fp32", {"b": (4, 3)})
     for model in (source, tmp_path / "m.xml"):
         engine = engines.load(str(model), "openvino")
         assert [(s.name, s.shape, s.dtype.name) for s in engine.inputs + engine.outputs] == [
@@ -226,7 +226,7 @@ def test_the_metadata_of_an_onnx_file_are_read_without_its_weights(tmp_path: Pat
 
 
 def test_damaged_files_are_refused_and_end_no_process(tmp_path: Path) -> None:
-    convert(engines.MODELS / "policy.onnx", tmp_path / "whole.xml", "fp32")
+    write(engines.MODELS / "policy.onnx", tmp_path / "whole.xml", "fp32")
     whole, weights = (tmp_path / "whole.xml").read_bytes(), (tmp_path / "whole.bin").read_bytes()
     choice = random.Random(0)
     for number in range(40):

@@ -19,8 +19,6 @@ from pathlib import Path
 from perf_inference.engines.runtimes import Runtime
 
 _SHORT_S = 0.0005
-# In the order in which they need each other; what is not there is left out.
-_BIG = {"torch": ("libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch_python.so")}
 
 
 class _Turns:
@@ -51,20 +49,21 @@ def loading_beside(runtime: Runtime) -> Iterator[None]:
     """Load the runtime's big libraries, and let threads take turns quickly while the rest is loaded."""
     _TURNS.shorten()
     try:
-        _load_libraries(runtime.library)
+        _load_libraries(runtime)
         yield
     finally:
         _TURNS.restore()
 
 
-def _load_libraries(library: str) -> None:
+def _load_libraries(runtime: Runtime) -> None:
     """Load them without the interpreter's lock; what fails here, the import will tell."""
-    spec = find_spec(library) if library in _BIG and library not in sys.modules else None
+    there = bool(runtime.shared_objects) and runtime.library not in sys.modules
+    spec = find_spec(runtime.library) if there else None
     if spec is None or spec.origin is None:
         return
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.restype, dlopen.argtypes = ctypes.c_void_p, (ctypes.c_char_p, ctypes.c_int)
-    for name in _BIG[library]:
+    for name in runtime.shared_objects:  # what is not there is left out
         path = Path(spec.origin).parent / "lib" / name
         if path.is_file():
             dlopen(os.fsencode(path), os.RTLD_LAZY | os.RTLD_GLOBAL)

@@ -1,13 +1,28 @@
-"""The runtimes: which files each takes, what installs it, and which one a file is for."""
+"""The runtimes: a row says all about one, and `register` adds one from elsewhere.
+
+Another package names its row as an entry point of the group `perf_inference.runtimes`:
+
+    [project.entry-points."perf_inference.runtimes"]
+    my_runtime = "my_package.my_runtime:RUNTIME"
+"""
 
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, in_one_line
+
+GROUP = "perf_inference.runtimes"
+AUTO = "auto"
+AS_STORED, AT_LOADING, BUILT = "as the file is", "cast while it is loaded", "built once, kept in the cache"
+"""How a runtime comes to a precision."""
+_CUDA, _GPU = "cuda[:N]", "gpu[:N]"
 
 
 @dataclass(frozen=True)
@@ -15,10 +30,21 @@ class Runtime:
     """What runs models of some formats."""
 
     name: str
-    module: str  # has `open_engine(model, options)`
+    module: str  # has `open_engine(model, options)`; imported when a model is loaded
     suffixes: tuple[str, ...]  # of the files that it takes as they are
-    library: str  # what it imports; `a or b`: one of them
+    library: str  # what the module imports; `a or b`: one of them
     install: str  # the command that brings it
+    precisions: Mapping[str, str]  # what it can do, and how it comes to it; `auto` is always one
+    devices: tuple[str, ...] = ("cpu", _CUDA)  # beside auto; [:N] is the number of one
+    instead: Mapping[str, str] = field(default_factory=dict)  # precision (empty: any): what works where it does not
+    files: str = ""  # what others can be made from its files: what they are called
+    made_from: tuple[str, ...] = ()  # the runtimes of the files that its own can be made from
+    made_suffix: str = ""  # of what is made
+    converter: str = ""  # module that makes it of an ONNX file: `convert(source, target, job)`, `in_file(precision)`
+    versions: tuple[str, ...] = ()  # the libraries that what is made depends on
+    takes_minutes: bool = False  # to make: the user says when
+    made_for_device: bool = False  # what is made runs on this GPU and this driver only
+    shared_objects: tuple[str, ...] = ()  # big ones of the library, in the order in which they need each other
 
     @property
     def installed(self) -> bool:
@@ -29,40 +55,129 @@ class Runtime:
             return False
 
 
-_ENGINES = "perf_inference.engines"
-
-
 def _extra(name: str) -> str:
     return f"pip install 'perf_inference[{name}]'"
 
 
-_TORCH = _extra("torch")
-RUNTIMES = {
-    runtime.name: runtime
-    for runtime in (
-        Runtime("onnx", f"{_ENGINES}.onnx.engine", (".onnx",), "onnxruntime", "pip install onnxruntime"),
-        Runtime("torch", f"{_ENGINES}.pytorch.torch", (".safetensors", ".pt", ".pth"), "torch", _TORCH),
-        Runtime("torchscript", f"{_ENGINES}.pytorch.torchscript", (".torchscript", ".ts"), "torch", _TORCH),
-        Runtime("torch_export", f"{_ENGINES}.pytorch.torch_export", (".pt2",), "torch", _TORCH),
-        Runtime(
-            "tensorrt",
-            f"{_ENGINES}.tensorrt.engine",
-            (".engine", ".plan", ".trt"),
-            "tensorrt or tensorrt_lean",
-            "pip install tensorrt",
-        ),
-        Runtime(
-            "openvino",
-            f"{_ENGINES}.openvino.engine",
-            (".xml", ".onnx"),
-            "openvino",
-            "pip install 'perf_inference[openvino]'",
-        ),
-        Runtime("remote", f"{_ENGINES}.remote.engine", (), "tritonclient", _extra("remote")),
-    )
-}
-AUTO = "auto"
+_ENGINES, _CONVERTERS = "perf_inference.engines", "perf_inference.model_build.converters"
+_ONNX_OR_TORCH = ("onnx", "torch")
+_TORCH = ("libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch_python.so")
+_ROWS = (
+    Runtime(
+        name="onnx",
+        module=f"{_ENGINES}.onnx.engine",
+        suffixes=(".onnx",),
+        library="onnxruntime",
+        install="pip install onnxruntime",
+        precisions={"fp32": AS_STORED, "fp16": BUILT, "int8": BUILT},
+        instead={"bf16": "ONNX Runtime's CPU kernels have no bf16; use precision fp16, or runtime torch or openvino"},
+        files=".onnx file",
+        made_from=_ONNX_OR_TORCH,
+        made_suffix=".onnx",
+        versions=("onnx", "onnxruntime"),
+    ),
+    Runtime(
+        name="torch",
+        module=f"{_ENGINES}.pytorch.torch",
+        suffixes=(".safetensors", ".pt", ".pth"),
+        library="torch",
+        install=_extra("torch"),
+        precisions={"fp32": AS_STORED, "fp16": AT_LOADING, "bf16": AT_LOADING, "int8": AT_LOADING},
+        files="checkpoint (.safetensors or .pt)",
+        shared_objects=_TORCH,
+    ),
+    Runtime(
+        name="torchscript",
+        module=f"{_ENGINES}.pytorch.torchscript",
+        suffixes=(".torchscript", ".ts"),
+        library="torch",
+        install=_extra("torch"),
+        precisions=dict.fromkeys(("fp32", "fp16", "bf16", "int8"), BUILT),
+        made_from=("torch",),
+        made_suffix=".torchscript",
+        versions=("torch",),
+        shared_objects=_TORCH,
+    ),
+    Runtime(
+        name="torch_export",
+        module=f"{_ENGINES}.pytorch.torch_export",
+        suffixes=(".pt2",),
+        library="torch",
+        install=_extra("torch"),
+        precisions=dict.fromkeys(("fp32", "fp16", "bf16"), BUILT),
+        instead={"int8": "torch.export takes no module that is quantised while it runs; use runtime torchscript"},
+        made_from=("torch",),
+        made_suffix=".pt2",
+        versions=("torch",),
+        shared_objects=_TORCH,
+    ),
+    Runtime(
+        name="tensorrt",
+        module=f"{_ENGINES}.tensorrt.engine",
+        suffixes=(".engine", ".plan", ".trt"),
+        library="tensorrt or tensorrt_lean",
+        install="pip install tensorrt",
+        precisions=dict.fromkeys(("fp32", "fp16", "bf16", "int8"), BUILT),
+        devices=(_CUDA,),
+        made_from=_ONNX_OR_TORCH,
+        made_suffix=".engine",
+        converter=f"{_CONVERTERS}.tensorrt",
+        versions=("tensorrt", "onnx"),
+        takes_minutes=True,
+        made_for_device=True,
+    ),
+    Runtime(
+        name="openvino",
+        module=f"{_ENGINES}.openvino.engine",
+        suffixes=(".xml", ".onnx"),
+        library="openvino",
+        install=_extra("openvino"),
+        precisions={"fp32": AS_STORED, "fp16": BUILT, "bf16": AT_LOADING, "int8": BUILT},
+        devices=("cpu", _GPU, "npu"),
+        made_from=_ONNX_OR_TORCH,
+        made_suffix=".xml",
+        converter=f"{_CONVERTERS}.openvino",
+        versions=("openvino", "onnx", "onnxruntime"),
+    ),
+    Runtime(
+        name="remote",
+        module=f"{_ENGINES}.remote.engine",
+        suffixes=(),
+        library="tritonclient",
+        install=_extra("remote"),
+        precisions={},
+        devices=("cpu", _CUDA, _GPU, "npu"),  # its server has its own
+        instead={"": "a remote model has the precision that its server gives it; set precision: auto"},
+    ),
+)
+RUNTIMES = {row.name: row for row in _ROWS}
+_broken: dict[str, str] = {}  # those of other packages that cannot be imported, and why
 SCHEMES = ("grpc://", "grpcs://", "http://", "https://")  # of a remote model: grpc://host:8081/MODEL
+
+
+def register(runtime: Runtime) -> None:
+    """Add a runtime to this process.
+
+    Raises:
+        ConfigError: there is another one of this name.
+    """
+    if RUNTIMES.setdefault(runtime.name, runtime) != runtime:
+        raise ConfigError(f"runtime '{runtime.name}' is registered twice; give one of them another name")
+
+
+@cache
+def registered() -> tuple[str, ...]:
+    """Return the names of all runtimes, those that other packages register too."""
+    for point in entry_points(group=GROUP):
+        _load(point)
+    return tuple(RUNTIMES)
+
+
+def _load(point: EntryPoint) -> None:
+    try:
+        register(point.load())
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        _broken[point.name] = in_one_line(error)
 
 
 def is_remote(model: str) -> bool:
@@ -77,17 +192,19 @@ def runtime_of(model: str | Path, wanted: str = AUTO) -> Runtime:
         ConfigError: no such runtime, or a file that none is for.
     """
     if wanted != AUTO:
-        if wanted not in RUNTIMES:
-            raise ConfigError(f"runtime must be one of {', '.join((AUTO, *RUNTIMES))}, got '{wanted}'")
+        if wanted not in RUNTIMES and wanted not in registered():
+            broken = "".join(f"; runtime '{name}' cannot be imported: {why}" for name, why in _broken.items())
+            raise ConfigError(f"runtime must be one of {', '.join((AUTO, *RUNTIMES))}, got '{wanted}'{broken}")
         return RUNTIMES[wanted]
     if is_remote(str(model)):
         return RUNTIMES["remote"]
     path = Path(model)
     if path.suffix in (".pt", ".pth") and _is_torchscript(path):
         return RUNTIMES["torchscript"]
-    for runtime in RUNTIMES.values():
-        if path.suffix in runtime.suffixes:
-            return runtime
+    for names in (tuple(RUNTIMES), registered()):
+        for name in names:
+            if path.suffix in RUNTIMES[name].suffixes:
+                return RUNTIMES[name]
     known = ", ".join(suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes)
     raise ConfigError(
         f"'{path}' must end in one of {known}, got '{path.suffix or 'no suffix'}'; rename it, or set runtime"

@@ -8,23 +8,11 @@ from pathlib import Path
 from perf_inference.engines import AUTO, Options, find_model
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata
-from perf_inference.engines.runtimes import RUNTIMES, Runtime, is_remote, runtime_of
+from perf_inference.engines.runtimes import AS_STORED, AT_LOADING, RUNTIMES, Runtime, is_remote, runtime_of
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import precision as precisions
 
-# what a file is for: what can be made of it, and the suffix of what is made
-MADE_OF: dict[str, dict[str, str]] = {
-    "onnx": {"onnx": ".onnx", "openvino": ".xml", "tensorrt": ".engine"},
-    "torch": {
-        "onnx": ".onnx",
-        "openvino": ".xml",
-        "tensorrt": ".engine",
-        "torchscript": ".torchscript",
-        "torch_export": ".pt2",
-    },
-}
 _SMALL_BYTES = 1 << 24  # of an ONNX file that is looked through when it does not say what it is
-_FROM_CHECKPOINTS = ("torchscript", "torch_export")
 
 
 @dataclass(frozen=True)
@@ -47,28 +35,27 @@ def plan(model: str, runtime: str, options: Options) -> Plan:
     """
     found = find_model(model, runtime)
     chosen = runtime_of(found, runtime)
-    precisions.require(chosen.name, options)
+    precisions.require(chosen, options)
     if is_remote(found):
         return Plan(model, chosen, None, chosen.name, AUTO, "")
     source = Path(found)
     kind = runtime_of(source).name
-    if kind == "onnx" and chosen.name in _FROM_CHECKPOINTS:  # of an embedded model the checkpoint is there too
+    if kind == "onnx" and chosen.made_from == ("torch",):  # of an embedded model the checkpoint is there too
         source = Path(find_model(model, "torch"))
         kind = runtime_of(source).name
     stored = _stored(source) if kind == "onnx" else "fp32"
-    if _runs_as_it_is(kind, stored, chosen.name, options.precision):
+    if _runs_as_it_is(source, kind, stored, chosen, options.precision):
         return Plan(model, chosen, source, kind, stored, "")
-    suffix = MADE_OF.get(kind, {}).get(chosen.name)
-    if suffix is None:
+    if kind not in chosen.made_from:
         raise ConfigError(
             f"'{source}' is for runtime '{kind}' and cannot be made into one for '{chosen.name}'; take the model's "
-            f"{' or '.join(_takes(chosen.name)) or 'own file'}"
+            f"{' or '.join(_takes(chosen)) or 'own file'}"
         )
     if stored not in ("fp32", options.precision):
         raise ConfigError(
             f"'{source}' is {stored}, and {_wanted(chosen.name, options)} is made from fp32; take that file"
         )
-    return Plan(model, chosen, source, kind, stored, suffix)
+    return Plan(model, chosen, source, kind, stored, chosen.made_suffix)
 
 
 def _stored(source: Path) -> str:
@@ -79,18 +66,18 @@ def _stored(source: Path) -> str:
     return (read_onnx_file(source).precision if small else None) or "fp32"
 
 
-def _runs_as_it_is(kind: str, stored: str, runtime: str, precision: str) -> bool:
-    if runtime == kind:
-        return kind != "onnx" or precision in (AUTO, stored)
-    # OpenVINO reads ONNX files, computes in bf16 when asked, and knows what QuantizeLinear means
-    return (kind, runtime) == ("onnx", "openvino") and precision in (AUTO, stored, "fp32", "bf16")
+def _runs_as_it_is(source: Path, kind: str, stored: str, runtime: Runtime, precision: str) -> bool:
+    if runtime.name == kind:
+        return kind not in runtime.made_from or precision in (AUTO, stored)
+    if source.suffix not in runtime.suffixes:
+        return False
+    return precision in (AUTO, stored) or runtime.precisions[precision] in (AS_STORED, AT_LOADING)
 
 
-def _takes(runtime: str) -> list[str]:
+def _takes(runtime: Runtime) -> list[str]:
     """Return in words what a runtime's models can be made from."""
-    words = {"onnx": ".onnx file", "torch": "checkpoint (.safetensors or .pt)"}
-    made = [word for kind, word in words.items() if runtime in MADE_OF[kind]]
-    return made or [f"{suffix} file" for suffix in RUNTIMES[runtime].suffixes]
+    made = [RUNTIMES[kind].files for kind in runtime.made_from]
+    return made or [f"{suffix} file" for suffix in runtime.suffixes]
 
 
 def _wanted(runtime: str, options: Options) -> str:

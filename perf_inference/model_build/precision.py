@@ -1,28 +1,10 @@
-"""What each runtime can do at each precision, and what would work where it cannot: one table."""
+"""Whether a runtime can do a precision, and what would work where it cannot."""
 
 from __future__ import annotations
 
 from perf_inference.engines.engine import PRECISIONS, Options
+from perf_inference.engines.runtimes import Runtime
 from perf_inference.errors import ConfigError
-
-AS_IT_IS = "as the file is"
-AT_LOADING = "cast while it is loaded"
-BUILT = "built once, kept in the cache"
-
-WAYS: dict[str, dict[str, str]] = {
-    "onnx": {"fp32": AS_IT_IS, "fp16": BUILT, "int8": BUILT},
-    "torch": {"fp32": AS_IT_IS, "fp16": AT_LOADING, "bf16": AT_LOADING, "int8": AT_LOADING},
-    "torchscript": {"fp32": BUILT, "fp16": BUILT, "bf16": BUILT, "int8": BUILT},
-    "torch_export": {"fp32": BUILT, "fp16": BUILT, "bf16": BUILT},
-    "openvino": {"fp32": AS_IT_IS, "fp16": BUILT, "bf16": AT_LOADING, "int8": BUILT},
-    "tensorrt": {"fp32": BUILT, "fp16": BUILT, "bf16": BUILT, "int8": BUILT},
-    "remote": {},
-}
-_INSTEAD = {
-    ("onnx", "bf16"): "ONNX Runtime's CPU kernels have no bf16; use precision fp16, or runtime torch or openvino",
-    ("torch_export", "int8"): "torch.export takes no module that is quantised while it runs; use runtime torchscript",
-    ("remote", ""): "a remote model has the precision that its server gives it; set precision: auto",
-}
 
 
 def bytes_of(precision: str) -> int:
@@ -30,12 +12,13 @@ def bytes_of(precision: str) -> int:
     return {"fp16": 2, "bf16": 2, "int8": 1}.get(precision, 4)
 
 
-def require(runtime: str, options: Options) -> None:
+def require(runtime: Runtime, options: Options) -> None:
     """Raise ConfigError, with what would work, unless the runtime can do the precision."""
     precision = options.precision
-    if precision == "auto" or precision in WAYS[runtime]:
+    if precision == "auto" or precision in runtime.precisions:
         return
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be one of auto, {', '.join(PRECISIONS)}, got '{precision}'")
-    why = _INSTEAD.get((runtime, precision)) or _INSTEAD[runtime, ""]
-    raise ConfigError(f"runtime '{runtime}' cannot run in {precision}: {why}")
+    can = f"it can do {', '.join(runtime.precisions)}"
+    why = runtime.instead.get(precision) or runtime.instead.get("") or can
+    raise ConfigError(f"runtime '{runtime.name}' cannot run in {precision}: {why}")

@@ -14,13 +14,6 @@ from perf_inference.model_build import content, file_check, precision
 from perf_inference.model_build.plan import Plan, plan
 from perf_inference.printable import shown
 
-_DEVICES = {
-    "onnx": r"auto|cpu|cuda(:[0-9]{1,3})?",
-    "openvino": r"auto|cpu|gpu(:[0-9]{1,3})?|npu",
-    "tensorrt": r"auto|cuda(:[0-9]{1,3})?",
-    "remote": r"auto|cpu|cuda(:[0-9]{1,3})?|gpu(:[0-9]{1,3})?|npu",  # its server has its own
-}
-_OTHERS = r"auto|cpu|cuda(:[0-9]{1,3})?"  # PyTorch
 _WORKING_BYTES = 64 << 20  # activations, buffers and the runtime's own, of a small model
 
 
@@ -42,9 +35,8 @@ def check(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
 
 
 def _check_device(runtime: Runtime, device: str) -> None:
-    pattern = _DEVICES.get(runtime.name, _OTHERS)
-    if not re.fullmatch(pattern, device):
-        words = pattern.replace("(:[0-9]{1,3})?", "[:N]").replace("|", ", ")
+    words = ", ".join((AUTO, *runtime.devices))
+    if not re.fullmatch(words.replace(", ", "|").replace("[:N]", "(:[0-9]{1,3})?"), device):
         raise ConfigError(f"device must be one of {words} for runtime '{runtime.name}', got '{shown(device)}'")
     if device.startswith("cuda") and not any(map(Path.exists, map(Path, ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")))):
         raise ConfigError(f"device '{device}' is not here: no NVIDIA driver is loaded (nvidia-smi says more); set cpu")

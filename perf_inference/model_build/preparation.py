@@ -12,15 +12,6 @@ from perf_inference.model_build import cache, content, machine
 from perf_inference.model_build.plan import Plan, plan
 from perf_inference.model_build.recipe import Recipe, make, version_of, written
 
-_SLOW = ("tensorrt",)  # building takes minutes: the user says when
-_VERSIONS = {  # what a file depends on, by the runtime that it is made for
-    "onnx": ("onnx", "onnxruntime"),
-    "openvino": ("openvino", "onnx", "onnxruntime"),
-    "tensorrt": ("tensorrt", "onnx"),
-    "torchscript": ("torch",),
-    "torch_export": ("torch",),
-}
-
 
 @dataclass(frozen=True)
 class Prepared:
@@ -52,7 +43,7 @@ def prepare(model: str, runtime: str = AUTO, options: Options = AS_IT_IS, wanted
     any_calibration = wanted is None and options.precision == "int8"
     if any_calibration and (path := cache.calibrated(key, suffix)):  # better than what can be made here
         return Prepared(str(path), made.runtime.name, options)
-    if made.runtime.name in _SLOW and not recipe.patient and cache.find(key, suffix) is None:
+    if made.runtime.takes_minutes and not recipe.patient and cache.find(key, suffix) is None:
         raise ConfigError(
             f"'{model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes minutes: "
             + command(model, made.runtime.name, options)
@@ -82,8 +73,8 @@ def command(model: str, runtime: str, options: Options) -> str:
 def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
     """Return all that the file depends on."""
     assert made.source is not None
-    on = ("cuda:0" if options.device == AUTO else options.device) if made.runtime.name == "tensorrt" else "cpu"
-    libraries = ("perf_inference", *_VERSIONS[made.runtime.name])
+    on = ("cuda:0" if options.device == AUTO else options.device) if made.runtime.made_for_device else "cpu"
+    libraries = ("perf_inference", *made.runtime.versions)
     if made.kind == "torch":
         libraries = (*libraries, "torch", f"architecture {options.architecture}")
     return cache.Key(

@@ -26,7 +26,7 @@ from perf_inference.printable import shown
 
 _PIECE_BYTES = 1 << 20
 _SPARE_BYTES = 64 << 20  # of the disk, that the copy leaves
-_PLANS = RUNTIMES["tensorrt"].suffixes
+_PLANS = {suffix for runtime in RUNTIMES.values() if runtime.made_for_device for suffix in runtime.suffixes}
 _LOCK = ".lock"  # held while the copy is in use; the kernel frees it when its holder dies
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from perf_inference.engines import AUTO, Options
+from perf_inference.engines import AUTO, RUNTIMES, Options
+from perf_inference.engines.runtimes import AT_LOADING
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import NONE, Calibration
 from perf_inference.model_build.converters.image_input import Picture, fuse
+from perf_inference.model_build.converters.job import Job
 from perf_inference.model_build.plan import Plan
-
-_GRAPHS = ("onnx", "openvino", "tensorrt")
-_TYPED_TENSORRT = 11  # from here on an engine computes in what the ONNX file says; before, the builder may choose fp16
 
 
 @dataclass(frozen=True)
@@ -37,42 +37,35 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
     Raises:
         ConfigError: one of the steps cannot be done.
     """
-    runtime, precision = made.runtime.name, written(made, options)
+    runtime, precision = made.runtime, written(made, options)
+    through_onnx = "onnx" in runtime.made_from or not made.suffix
+    if recipe.picture and not through_onnx:
+        graphs = ", ".join(one.name for one in RUNTIMES.values() if "onnx" in one.made_from)
+        raise ConfigError(f"pictures are prepared in the graph by runtime {graphs}, not by '{runtime.name}'")
+    if not through_onnx:
+        _export(made, target, options, recipe)
+        return
+    converter = import_module(runtime.converter) if made.suffix and runtime.converter else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if recipe.picture and runtime not in _GRAPHS:
-            raise ConfigError(f"pictures are prepared in the graph by runtime {', '.join(_GRAPHS)}, not by '{runtime}'")
-        if made.kind == "torch" and runtime in ("torchscript", "torch_export"):
-            _export(made, target, options, recipe)
-            return
         source = _as_onnx(made, options, recipe, folder)
-        if not made.suffix:  # it runs as it is, but for its shapes and pictures
-            onnx_precision.copy(_with_picture(source, recipe, folder), target)
-            return
-        if runtime == "onnx":
-            converted = folder / f"{precision}_{source.name}"
-            onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
-            onnx_precision.copy(_with_picture(converted, recipe, folder), target)
-            return
-        if made.stored == "fp32" and _converts_first(runtime, precision):
+        in_file = converter is None or (made.stored == "fp32" and converter.in_file(precision))
+        if made.suffix and in_file:
             converted = folder / f"{precision}_{source.name}"
             onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
             source = converted
         source = _with_picture(source, recipe, folder)
-        if runtime == "openvino":
-            from perf_inference.model_build.converters import openvino
-
-            openvino.convert(source, target, precision)
+        if converter is None:
+            onnx_precision.copy(source, target)
         else:
-            from perf_inference.model_build.converters import tensorrt
-
-            tensorrt.build(source, target, options, recipe.shapes, cache.folder("timings"), model=made.model)
+            job = Job(made.model, precision, options, recipe.shapes, cache.folder("timings"))
+            converter.convert(source, target, job)
 
 
 def written(made: Plan, options: Options) -> str:
-    """Return the precision of the file that is made; OpenVINO computes one of fp32 in bf16."""
-    as_fp32 = options.precision == AUTO or (made.runtime.name, options.precision) == ("openvino", "bf16")
-    return "fp32" if as_fp32 else options.precision
+    """Return the precision of the file that is made; what is cast while it is loaded is made of fp32."""
+    cast = made.runtime.precisions.get(options.precision) == AT_LOADING
+    return "fp32" if options.precision == AUTO or cast else options.precision
 
 
 def version_of(library: str) -> str:
@@ -110,9 +103,3 @@ def _with_picture(source: Path, recipe: Recipe, folder: Path) -> Path:
     target = folder / f"picture_{source.name}"
     fuse(source, target, recipe.picture.width_px, recipe.picture.height_px, recipe.picture.front)
     return target
-
-
-def _converts_first(runtime: str, precision: str) -> bool:
-    """Return whether the runtime's own builder takes this precision only from a file that has it."""
-    typed = runtime == "tensorrt" and int(version_of("tensorrt").partition(".")[0] or 0) >= _TYPED_TENSORRT
-    return precision == "int8" or (typed and precision == "fp16")

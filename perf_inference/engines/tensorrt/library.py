@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
@@ -11,6 +12,14 @@ from perf_inference.errors import ConfigError
 
 BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 _INSTALL = "pip install tensorrt (on a Jetson it comes with JetPack)"
+
+
+def major_version() -> int:
+    """Return the version that is installed; 0: none. It is read without loading TensorRT, which needs a GPU."""
+    try:
+        return int(version("tensorrt").partition(".")[0])
+    except (PackageNotFoundError, ValueError):
+        return 0
 
 
 def running() -> Any:

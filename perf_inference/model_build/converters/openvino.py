@@ -11,11 +11,22 @@ from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.openvino.engine import RT_INFO, last_line, stored_precision
 from perf_inference.engines.openvino.library import openvino
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters.job import Job
 
 NO_SHAPES: Mapping[str, Sequence[int]] = {}
 
 
-def convert(source: Path, target: Path, precision: str, shapes: Mapping[str, Sequence[int]] = NO_SHAPES) -> None:
+def in_file(precision: str) -> bool:
+    """Return whether the ONNX file must have this precision already."""
+    return precision == "int8"
+
+
+def convert(source: Path, target: Path, job: Job) -> None:
+    """Write `target` from an .onnx file that has its shapes."""
+    write(source, target, job.precision)
+
+
+def write(source: Path, target: Path, precision: str, shapes: Mapping[str, Sequence[int]] = NO_SHAPES) -> None:
     """Write `target` (.xml, its .bin beside it) from an .onnx file.
 
     Args:

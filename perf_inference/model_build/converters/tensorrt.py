@@ -14,6 +14,7 @@ from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.tensorrt import library
 from perf_inference.engines.tensorrt.plan_file import Built, write_plan
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters.job import Job
 from perf_inference.model_build.converters.uint8_values import with_uint8_cast
 
 _FLAGS = {
@@ -34,6 +35,19 @@ class Range(NamedTuple):
 
 Shapes = Mapping[str, "Sequence[int] | Range"]
 NO_SHAPES: Shapes = {}
+
+
+_TYPED = 11  # from here on an engine computes in what the ONNX file says; before, the builder may choose fp16
+
+
+def in_file(precision: str) -> bool:
+    """Return whether the ONNX file must have this precision already."""
+    return precision == "int8" or (precision == "fp16" and library.major_version() >= _TYPED)
+
+
+def convert(source: Path, target: Path, job: Job) -> None:
+    """Write `target` from an .onnx file."""
+    build(source, target, job.options, job.shapes, job.folder, model=job.model)
 
 
 def build(

@@ -15,8 +15,9 @@ from rclpy.exceptions import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from perf_inference.engines import AUTO, RUNTIMES, Options
+from perf_inference.engines import AUTO, Options
 from perf_inference.engines.engine import PRECISIONS
+from perf_inference.engines.runtimes import registered
 from perf_inference.errors import ConfigError
 
 P = TypeVar("P")
@@ -68,7 +69,7 @@ class EngineParameters:
     """What every node with an engine has."""
 
     model: str = model_parameter("")
-    runtime: str = parameter("auto", "what runs the model; auto: by the file", choices=(AUTO, *RUNTIMES),
+    runtime: str = parameter("auto", "what runs the model; auto: by the file", choices=(AUTO, *registered()),
                              while_running=True)  # fmt: skip
     precision: str = parameter("auto", "precision to run the model at; auto: as the file is",
                                choices=(AUTO, *PRECISIONS), while_running=True)  # fmt: skip
