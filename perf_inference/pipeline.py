@@ -56,9 +56,9 @@ class Pipeline:
     def __init__(
         self,
         node: str,
-        decode: Callable[[Arrival], Frame],
+        decode: Callable[[Arrival, Any], Frame],
         model: Model,
-        publish: Callable[[Any, Arrival], None],
+        publish: Callable[[Any, Frame, Arrival], None],
         report: Callable[[Timing], None],
         problem: Callable[[str, Exception], None],
         queue_size: int = 1,
@@ -69,8 +69,8 @@ class Pipeline:
 
         Args:
             node: fully qualified node name, for the timings.
-            decode: message -> frame; raises InputError.
-            publish: (result, arrival) -> None; raises InputError for a result that must not leave.
+            decode: (arrival, the task that takes the frame) -> frame; raises InputError.
+            publish: (result, frame, arrival) -> None; raises InputError for a result that must not leave.
             report: takes the timing of each inference.
             problem: told (`rejected` | `failed`, error) of each message that is skipped.
             source_clock_ns: the clock of the messages' header stamps; the system clock by default.
@@ -143,7 +143,7 @@ class Pipeline:
         stamps = Stamps(arrival.arrived_ns, self._clocks.monotonic_ns)
         stamps.mark("queue")
         try:
-            frame = self._decode(arrival)
+            frame = self._decode(arrival, task)
             stamps.mark("decode")
             inputs, context = task.preprocess(frame.data)
             stamps.mark("preprocess")
@@ -152,7 +152,7 @@ class Pipeline:
             result = task.postprocess(outputs, context)
             extra = task.extra(result, context)
             stamps.mark("postprocess")
-            self._publish(result, arrival)
+            self._publish(result, frame, arrival)
             stamps.mark("publish")
         except InputError as error:
             self._skip("rejected", error)

@@ -42,7 +42,7 @@ class Bench:
     def offer(self) -> None:
         self.pipeline.offer(Arrival("a", *self._clocks.pair()))
 
-    def decode(self, arrival: Arrival) -> Frame:
+    def decode(self, arrival: Arrival, task: Any) -> Frame:
         return Frame(arrival.message, arrival.stamp_ns)
 
     def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
@@ -58,7 +58,7 @@ class Bench:
     def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
         return {}
 
-    def publish(self, result: Any, arrival: Arrival) -> None: ...
+    def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None: ...
 
     def report(self, timing: Timing) -> None:
         self.measured.add(timing.stages_ns["infer"])

@@ -184,11 +184,6 @@ def test_a_picture_stays_while_the_next_one_is_made() -> None:
     assert third.max() == third.min() == 2
 
 
-def test_what_could_not_be_read_is_refused_when_it_is_looked_at() -> None:
-    with pytest.raises(InputError, match="as it says"):
-        Converter().bgr(InputError("as it says"))
-
-
 def test_round_trip() -> None:
     header = Header(frame_id="camera")
     image = from_bgr(BGR[:, ::2], header)  # not contiguous

@@ -52,7 +52,7 @@ class Robot:
         monotonic_ns, received_ns = self._clocks.pair()
         self.pipeline.offer(Arrival(frame, monotonic_ns, received_ns, received_ns, self._grid.due(received_ns)))
 
-    def decode(self, arrival: Arrival) -> Frame:
+    def decode(self, arrival: Arrival, task: Any) -> Frame:
         return Frame(arrival.message, arrival.stamp_ns)
 
     def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
@@ -69,7 +69,7 @@ class Robot:
     def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
         return {"frame": result}
 
-    def publish(self, result: Any, arrival: Arrival) -> None: ...
+    def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None: ...
 
     def problem(self, outcome: str, error: Exception) -> None: ...
 

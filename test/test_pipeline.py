@@ -70,7 +70,7 @@ class Play:
         now_ns = self.clock.now_ns
         self.pipeline.offer(Arrival(message, now_ns, now_ns + SYSTEM_OFFSET_NS, stamp_ns))
 
-    def decode(self, arrival: Arrival) -> Frame:
+    def decode(self, arrival: Arrival, task: Any) -> Frame:
         self._in_work = arrival.message
         self._spend("decode", 1)
         if arrival.message == "malformed":
@@ -98,7 +98,7 @@ class Play:
             raise KeyError("tokens")
         return {"tokens": 7}
 
-    def publish(self, result: Any, arrival: Arrival) -> None:
+    def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None:
         self._spend("publish", 4)
         self.published.append(result)
 

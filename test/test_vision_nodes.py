@@ -161,14 +161,14 @@ def test_nothing_is_drawn_while_nobody_looks(ros: Ros, domain: int) -> None:
     try:
         arrival = Arrival(from_bgr(render(SCENE), Header()), 0, 0)
         result = [Detection("red circle", 0.9, 10.0, 100.0, 90.0, 180.0)]
-        node._decode(arrival)
-        node._publish(result, arrival)
+        frame = node._decode(arrival, node._inference.task)
+        node._publish(result, frame, arrival)
         assert len(node._canvas.message.data) == 0
         pictures = ros.collect(Image, "annotated")
         assert ros.spin_until(
             lambda: ros.node.count_publishers("annotated") and node._annotated.get_subscription_count()
         )
-        node._publish(result, arrival)
+        node._publish(result, frame, arrival)
         assert ros.spin_until(lambda: pictures)
         assert to_bgr(pictures[0])[180, 50].tolist() == [0, 255, 255]
         assert to_bgr(arrival.message)[180, 50].tolist() != [0, 255, 255]
@@ -176,7 +176,7 @@ def test_nothing_is_drawn_while_nobody_looks(ros: Ros, domain: int) -> None:
             ros.node.destroy_subscription(old)
         assert ros.spin_until(lambda: not node._annotated.get_subscription_count())
         node._canvas.message.data = array("B")
-        node._publish(result, arrival)
+        node._publish(result, frame, arrival)
         assert len(node._canvas.message.data) == 0
     finally:
         node.finish()

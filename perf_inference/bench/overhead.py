@@ -44,7 +44,7 @@ class Nothing:
     info = EngineInfo("nothing", "bench", "fp32", "cpu", {})
     parts_ns = NO_PARTS
 
-    def decode(self, arrival: Arrival) -> Frame:
+    def decode(self, arrival: Arrival, task: Any) -> Frame:
         return Frame(arrival.message, arrival.stamp_ns)
 
     def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
@@ -59,7 +59,7 @@ class Nothing:
     def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
         return {}
 
-    def publish(self, result: Any, arrival: Arrival) -> None: ...
+    def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None: ...
 
     def close(self) -> None: ...
 
@@ -96,10 +96,10 @@ class Measured:
 def bare(nothing: Nothing) -> None:
     """Make the calls that a frame costs without any measurement."""
     arrival = Arrival("message", 0, 0)
-    frame = nothing.decode(arrival)
+    frame = nothing.decode(arrival, nothing)
     inputs, context = nothing.preprocess(frame.data)
     result = nothing.postprocess(nothing.infer(inputs), context)
-    nothing.publish(result, arrival)
+    nothing.publish(result, frame, arrival)
     nothing.extra(result, context)
 
 

@@ -42,7 +42,7 @@ class CaptionNode(runner.RunnableNode):
         )
         self._asked = Waiting()  # answered by the next inference that begins
         self._serving = Waiting()
-        self._image = LatestImage(self, p.image_transport)
+        self._image = LatestImage(self, p.image_transport, self._unreadable)
         self._inference = Inference(
             self,
             p,
@@ -85,12 +85,15 @@ class CaptionNode(runner.RunnableNode):
         response.success, response.message = await future
         return response
 
-    def _decode(self, arrival: Arrival) -> Frame:
+    def _unreadable(self, error: InputError) -> None:
+        self._inference.unreadable(error)
+
+    def _decode(self, arrival: Arrival, task: CaptionTask) -> Frame:
         self._serving = self._asked.take()
         picture = self._image.look()
         return Frame(picture.bgr, picture.arrival.stamp_ns)
 
-    def _publish(self, result: Caption, arrival: Arrival) -> None:
+    def _publish(self, result: Caption, frame: Frame, arrival: Arrival) -> None:
         if not result.text:
             raise InputError("the captioner gave no words")
         self._caption.publish(String(data=result.text))

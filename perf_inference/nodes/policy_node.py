@@ -52,7 +52,7 @@ class PolicyNode(runner.RunnableNode):
         self._period_ns, self._max_age_ns = round(1e9 / p.sample_rate), round(p.max_observation_age_s * 1e9)
         self._windows_lock = threading.Lock()
         self._force, self._joints = Window(6), Window(2 * len(p.joint_names))
-        self._image = LatestImage(self, p.image_transport, self._on_image)
+        self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image)
         self._image_broken = False  # the newest one that was decoded
         self._looked_at: Picture | None = None
         self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())
@@ -168,12 +168,18 @@ class PolicyNode(runner.RunnableNode):
 
     def _on_image(self, arrival: Arrival) -> None:
         """Accept an image as soon as it comes, where the one before could be decoded."""
-        if self._image_broken or isinstance(arrival.message, Exception):
+        if self._image_broken:
             return
         try:
             self._gate.accept("image", self._when(arrival), arrival.stamp_ns)
         except InputError as error:
             self._gate.refuse("image", str(error))
+
+    def _unreadable(self, error: InputError) -> None:
+        """Accept no image from one that cannot be read until one is decoded."""
+        self._image_broken = True
+        self._gate.refuse("image", str(error), forget=True)
+        self._inference.unreadable(error)
 
     def _on_force(self, arrival: Arrival) -> None:
         source, (f, t) = self._force_input, (arrival.message.wrench.force, arrival.message.wrench.torque)
@@ -242,13 +248,15 @@ class PolicyNode(runner.RunnableNode):
 
     # worker thread ---------------------------------------------------------------------------------------------------
 
-    def _observe(self, arrival: Arrival) -> Frame:
+    def _observe(self, arrival: Arrival, task: PolicyTask) -> Frame:
+        if task is not self._task:  # after a swap
+            self._gate.narrow(self._limits_of(task))
+            self._task = task
         image = self._newest_image()
         observed_ns, now_ns = self._gate.observed_ns(), self.get_clock().now().nanoseconds
-        window = self._inference.task.window
         with self._windows_lock:
-            force, sensor_fill = self._force.sample(now_ns, self._period_ns, window)
-            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, window)
+            force, sensor_fill = self._force.sample(now_ns, self._period_ns, task.window)
+            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, task.window)
         observation = Observation(force, joints, image.bgr, sensor_fill, robot_fill, observed_ns)
         return Frame(observation, image.arrival.stamp_ns)
 
@@ -266,18 +274,15 @@ class PolicyNode(runner.RunnableNode):
         self._looked_at = image
         return image
 
-    def _publish(self, result: Action, arrival: Arrival) -> None:
-        task, seen = self._inference.task, result.observation
-        if task is not self._task:
-            self._gate.narrow(self._limits_of(task))
-            self._task = task
+    def _publish(self, result: Action, frame: Frame, arrival: Arrival) -> None:
+        seen: Observation = frame.data
         values, clamped = self._gate.release(self._now(), result.values.tolist(), seen.observed_ns)
         self._sent += 1
         elapsed_ms = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e6
         self.get_logger().info(
             f"[ACTION #{self._sent}] {' '.join(f'{v:+.3f}' for v in values)}"
             f"{' clamped' if clamped else ''} | Time: {elapsed_ms:.1f}ms | "
-            f"Sensor: {seen.sensor_fill}/{task.window} | Robot: {seen.robot_fill}/{task.window}",
+            f"Sensor: {seen.sensor_fill}/{len(seen.force)} | Robot: {seen.robot_fill}/{len(seen.joints)}",
             throttle_duration_sec=5.0,
         )
 

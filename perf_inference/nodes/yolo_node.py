@@ -58,7 +58,6 @@ class YoloNode(runner.RunnableNode):
             )
 
         self._converter, self._canvas = Converter(), Canvas()
-        self._picture = np.zeros((480, 640, 3), np.uint8)  # in work
         options = QoSOverridingOptions.with_default_policies()
         self._json = self.create_publisher(String, "detections_json", _RESULT_QOS, qos_overriding_options=options)
         self._annotated = self.create_publisher(Image, "annotated", 1, qos_overriding_options=options)
@@ -81,7 +80,15 @@ class YoloNode(runner.RunnableNode):
         )
         pipeline = self._inference.pipeline
         self._inference.watch(
-            "image", image_input(self, p.image_transport, pipeline.offer, pipeline.ledger, p.expected_frequency)
+            "image",
+            image_input(
+                self,
+                p.image_transport,
+                pipeline.offer,
+                self._inference.unreadable,
+                pipeline.ledger,
+                p.expected_frequency,
+            ),
         )
         engine, task = self._inference.engine, self._inference.task
         self.get_logger().info(
@@ -92,17 +99,16 @@ class YoloNode(runner.RunnableNode):
     def finish(self) -> None:
         self._inference.finish()
 
-    def _decode(self, arrival: Arrival) -> Frame:
-        self._picture = self._converter.bgr(arrival.message)
-        return Frame(self._picture, arrival.stamp_ns)
+    def _decode(self, arrival: Arrival, task: YoloTask) -> Frame:
+        return Frame(self._converter.bgr(arrival.message), arrival.stamp_ns)
 
-    def _publish(self, result: list[Detection], arrival: Arrival) -> None:
+    def _publish(self, result: list[Detection], frame: Frame, arrival: Arrival) -> None:
         header = arrival.message.header
         self._json.publish(String(data=orjson.dumps(detections_dict(header, result)).decode()))
         if self._array is not None:
             self._array.publish(detections_message(header, result))
         if self._annotated.get_subscription_count():
-            annotate(self._canvas.put(self._picture, header), result)
+            annotate(self._canvas.put(frame.data, header), result)
             self._annotated.publish(self._canvas.message)
 
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from perf_inference.safety.gate import Gate, GateSettings
+from perf_inference.safety.gate import Gate
 from perf_inference.safety.limits import JointLimits
 from perf_inference.safety.ros_clock import Instant
+from perf_inference.safety.settings import GateSettings
 
 __all__ = ["Gate", "GateSettings", "Instant", "JointLimits"]

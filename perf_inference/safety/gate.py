@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from perf_inference.errors import InputError
 from perf_inference.safety.hold import Hold
@@ -25,23 +24,11 @@ from perf_inference.safety.joints import JOINT_STATES, Joints
 from perf_inference.safety.limits import JointLimits
 from perf_inference.safety.ros_clock import Instant
 from perf_inference.safety.samples import Samples, check_newer
+from perf_inference.safety.settings import GateSettings
 
-SAFE_ACTIONS = ("zero", "hold", "stop")
 LOOK_S = 0.02  # between two looks
 _LOOK_LATE_NS = 100_000_000  # a look comes so long after the one before at most
 _SAFE_EVERY_NS = 50_000_000  # the safe action is sent again
-
-
-@dataclass(frozen=True)
-class GateSettings:
-    """What the gate knows of the policy and the robot; fixed for the life of the process."""
-
-    kind: str  # velocity [rad/s] | position [rad]
-    period_s: float  # between two actions of the policy
-    max_age_s: float  # of an input's newest accepted sample
-    latency_s: float  # after it a command is in force: dead time, and three time constants of a lag
-    tolerance_rad: float  # between measured and expected position; 0: not compared
-    safe_action: str = "zero"  # one of SAFE_ACTIONS; positions cannot be zeroed, there `zero` holds
 
 
 class Gate:

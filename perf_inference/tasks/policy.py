@@ -92,7 +92,6 @@ class Action:
 
     kind: str  # velocity | position
     values: NDArray[np.float64]  # [joints] rad/s or rad, finite
-    observation: Observation
 
 
 class PolicyTask:
@@ -159,7 +158,7 @@ class PolicyTask:
         raw = np.asarray(outputs["action"], np.float64).reshape(-1)
         if raw.size != self._count or not np.isfinite(raw).all():
             raise InputError(f"the policy's action must be {self._count} finite values, got {raw.tolist()}: not sent")
-        return Action(self.kind, raw, context)
+        return Action(self.kind, raw)
 
     def extra(self, result: Action, context: Observation) -> Mapping[str, Scalar]:
         return {"sensor_fill": context.sensor_fill, "robot_fill": context.robot_fill}

@@ -40,8 +40,8 @@ class Inference:
         node: Node,
         parameters: EngineParameters,
         task_of: Callable[[Engine], Task],
-        decode: Callable[[Arrival], Frame],
-        publish: Callable[[Any, Arrival], None],
+        decode: Callable[[Arrival, Any], Frame],
+        publish: Callable[[Any, Frame, Arrival], None],
         blank: Callable[[Any], Any],
         queue_size: int = 1,
         state: Callable[[], tuple[bytes, str]] = lambda: (OK, "running"),
@@ -97,7 +97,7 @@ class Inference:
 
     @property
     def task(self) -> Any:
-        """The task in use; while a message is decoded, that which it will be given to."""
+        """The task in use."""
         return self.pipeline.model.task
 
     @property
@@ -109,6 +109,10 @@ class Inference:
         self.inputs[name] = source
         if source.ledger is self.ledger:
             self._driver = name
+
+    def unreadable(self, error: InputError) -> None:
+        """Report a message of an input that could not be read (ROS thread); its own ledger has it."""
+        self._note("rejected", error)
 
     def finish(self) -> None:
         """Finish the message in work, publish the last timings and counts, free the engine."""
@@ -214,13 +218,16 @@ class Inference:
         self.reporter.add(timing)
 
     def _problem(self, outcome: str, error: Exception) -> None:
+        self._note(outcome, error)
+        self._skipped(error)
+
+    def _note(self, outcome: str, error: Exception) -> None:
         self._problems[outcome] = (CLOCKS.monotonic_ns(), str(error)[:LINE])  # in each heartbeat
         log = self._node.get_logger()
         if isinstance(error, InputError):
             log.warning(f"skipped: {error}", throttle_duration_sec=2.0)
         else:
             log.error(f"inference failed: {type(error).__name__}: {error}", throttle_duration_sec=2.0)
-        self._skipped(error)
 
 
 def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callable[[Any], Any], runs: int = 2) -> Model:

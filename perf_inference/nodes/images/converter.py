@@ -31,17 +31,14 @@ class Converter:
         self._out: Picture = np.empty((0, 0, 3), np.uint8)
         self._spare: Picture = self._out
 
-    def bgr(self, message: Image | CompressedImage | RawImage | InputError) -> Picture:
+    def bgr(self, message: Image | CompressedImage | RawImage) -> Picture:
         """Return the picture as BGR uint8 [height, width, 3]: a view of the message's data where that is BGR.
 
-        Rows that end in padding stay as they are: the view is not contiguous then. An InputError is what has become
-        of a message that could not be read; it is raised.
+        Rows that end in padding stay as they are: the view is not contiguous then.
 
         Raises:
             InputError: an unknown encoding, or a `step` or size that does not fit the data; a broken JPEG or PNG.
         """
-        if isinstance(message, InputError):
-            raise message
         if isinstance(message, CompressedImage):
             return self._decompressed(message)
         known = encoding_of(message.encoding)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
+from perf_inference.errors import InputError
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.raw_image import read_image
@@ -16,13 +17,20 @@ TRANSPORTS = ("raw", "compressed")
 
 
 def image_input(
-    node: Node, transport: str, arrive: Callable[[Arrival], None], ledger: Ledger, expected_hz: float = 0.0
+    node: Node,
+    transport: str,
+    arrive: Callable[[Arrival], None],
+    unreadable: Callable[[InputError], None],
+    ledger: Ledger,
+    expected_hz: float = 0.0,
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 
     As there, it is `image` that is remapped: `image:=/front/image_raw` reads /front/image_raw/compressed.
     """
     if transport == "raw":
-        return Input(node, Image, "image", arrive, ledger, expected_hz=expected_hz, read=read_image)
+        return Input(
+            node, Image, "image", arrive, ledger, expected_hz=expected_hz, read=read_image, unreadable=unreadable
+        )
     topic = node.resolve_topic_name("image") + "/compressed"
     return Input(node, CompressedImage, topic, arrive, ledger, expected_hz=expected_hz)

@@ -31,13 +31,19 @@ class Picture(NamedTuple):
 class LatestImage:
     """A subscription to `image` of which only the newest picture is kept; each look counts in its ledger."""
 
-    def __init__(self, node: Node, transport: str, arrived: Callable[[Arrival], None] = lambda arrival: None) -> None:
-        """Subscribe; `arrived` is called for each message, not decoded yet (ROS thread)."""
+    def __init__(
+        self,
+        node: Node,
+        transport: str,
+        unreadable: Callable[[InputError], None],
+        arrived: Callable[[Arrival], None] = lambda arrival: None,
+    ) -> None:
+        """Subscribe; `arrived` is called for each message, not decoded yet, or else `unreadable` (ROS thread)."""
         self.ledger, self._arrived = Ledger(), arrived
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: Picture | None = None
         self._converter = Converter()  # it leaves the last picture as it is
-        self.input = image_input(node, transport, self._put, self.ledger)
+        self.input = image_input(node, transport, self._put, unreadable, self.ledger)
 
     def _put(self, arrival: Arrival) -> None:
         self._mailbox.put(arrival)

@@ -10,7 +10,7 @@ from perf_inference.errors import ConfigError
 from perf_inference.nodes.policy.actions import ACTION_MESSAGES
 from perf_inference.nodes.ros.parameters import ImageParameters, is_given, model_parameter, parameter
 from perf_inference.safety import JointLimits
-from perf_inference.safety.gate import SAFE_ACTIONS
+from perf_inference.safety.settings import SAFE_ACTIONS
 
 _PI = 3.141592653589793
 _LIMITS = ("limits.lower", "limits.upper", "limits.velocity")

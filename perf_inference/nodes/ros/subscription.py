@@ -43,17 +43,18 @@ class Input:
         qos: QoSProfile = qos_profile_sensor_data,
         expected_hz: float = 0.0,
         read: Callable[[bytes], Any] | None = None,
+        unreadable: Callable[[InputError], None] = lambda error: None,
     ) -> None:
         """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival).
 
         Args:
-            read: makes a message of its serialized bytes, in place of rclpy; what it refuses with an InputError is
-                handed on as that error, to be counted like any other message.
+            read: makes a message of its serialized bytes, in place of rclpy; raises InputError.
+            unreadable: called with that error, after the message was counted as rejected (ROS thread).
         """
         self.ledger = ledger
         self.last_ns: int | None = None  # monotonic, of the newest callback
         self.lost_unknown = "" if HAS_MESSAGE_INFO else "this ROS 2 gives no sequence numbers"
-        self._node, self._arrive, self._read = node, arrive, read
+        self._node, self._arrive, self._read, self._unreadable = node, arrive, read, unreadable
         self._gaps = GapCounter()
         self._type_name = _type_name(message_type)
         self._wrong_types = ""
@@ -155,20 +156,19 @@ class Input:
     def _hand_on(self, message: Any, now_ns: int, arrived_ns: int, received_ns: int, lost: int | None) -> None:
         self.last_ns = now_ns
         if self._read is not None:
-            message = self._readable(message)
+            try:
+                message = self._read(message)
+            except InputError as error:
+                with self.ledger.lock:
+                    self.ledger.count("received")
+                    self.ledger.count("rejected")
+                self._unreadable(error)
+                return
         header = getattr(message, "header", None)
         stamp = stamp_ns(header.stamp) if header is not None else None
         self._newest.append((now_ns, stamp))
         due_ns = None if self._grid is None else self._grid.due(received_ns, lost)
         self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns))
-
-    def _readable(self, data: bytes) -> Any:
-        """Return the message of these bytes, or the error where they are none."""
-        assert self._read is not None
-        try:
-            return self._read(data)
-        except InputError as error:
-            return error
 
 
 def _type_name(message_type: Any) -> str:
