@@ -131,3 +131,16 @@ def test_arrows_within_a_room(outer: str, path: Path) -> None:
 def test_ros_at_the_edge(path: Path) -> None:
     ros = {name.split(".")[0] for name in _imports(path)} & ROS
     assert not ros or path.relative_to(ROOT).parts[0] == "nodes", f"{path} imports {sorted(ros)}"
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    long = {str(path.relative_to(ROOT)): count for path in MODULES if (count := path.read_text().count("\n")) > 300}
+    assert long == {}
+
+
+def test_a_room_of_many_modules_says_why_it_is_one() -> None:
+    architecture = (ROOT.parent / "docs" / "architecture.md").read_text()
+    rooms = {path.parent.relative_to(ROOT) for path in MODULES}
+    for room in rooms - {Path()}:
+        modules = [path for path in MODULES if path.parent == ROOT / room and path.name != "__init__.py"]
+        assert len(modules) <= 12 or f"`{room}/` is one room" in architecture, f"{room} has {len(modules)} modules"

@@ -98,7 +98,7 @@ class PolicyNode(runner.RunnableNode):
         return gate
 
     def _introduce(self, crashed: bool) -> None:
-        info, p = self._inference.engine.info, self._p
+        info, p, full_name = self._inference.engine.info, self._p, self.get_fully_qualified_name()
         if self._names and self._names != p.joint_names:
             self.get_logger().warning(
                 f"'{info.name}' was made for joints {', '.join(self._names)}; it drives {', '.join(p.joint_names)}, as "
@@ -107,11 +107,7 @@ class PolicyNode(runner.RunnableNode):
         self.get_logger().info(
             f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives "
             f"{', '.join(p.joint_names)} at {p.rate:g} Hz, "
-            + (
-                "enabled"
-                if self._gate.enabled
-                else f"disabled until {self.get_fully_qualified_name()}/enable is called"
-            )
+            + ("enabled" if self._gate.enabled else f"disabled until {full_name}/enable is called")
             + (" (restarted)" if crashed and p.enabled else "")
         )
 

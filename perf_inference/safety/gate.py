@@ -57,8 +57,7 @@ class Gate:
         self._until_ns = 0  # ... until then at most
         self._waiting_since_ns = 0  # for an action
         self._looked_ns: int | None = None
-        self._reason = "disabled"
-        self._silent = False  # `stop` has sent its one command
+        self._reason, self._silent = "disabled", False  # silent: `stop` has sent its one command
         self._safe_ns: int | None = None  # when the safe action was sent last; None: not since the last action
         self._held: Hold | None = None
         self._out_ns = 0  # when something was sent last
@@ -202,9 +201,9 @@ class Gate:
             self._out(now, allowed)
             self._driving, self._until_ns, self._waiting_since_ns = True, until_ns, now.steady_ns
             self._silent, self._safe_ns, self._held, self._reason = False, None, None, ""
-            changed = allowed != [float(value) for value in values]
-            self.sends, self.clamped = self.sends + 1, self.clamped + changed
-            return allowed, changed
+            clamped = allowed != [float(value) for value in values]
+            self.sends, self.clamped = self.sends + 1, self.clamped + clamped
+            return allowed, clamped
 
     def look(self, now: Instant) -> str:
         """Send the safe action where it is due; return why, or nothing."""
@@ -246,11 +245,8 @@ class Gate:
         """Let the command in force go on while it might be sent again as it is; return why it may not, or nothing."""
         until_ns = self._stopped_ns()
         if until_ns > self._until_ns:
-            commands = [joint.newest_velocity for joint in self._joints.each]
-            if all(
-                self._allowed(joint, v, now, until_ns) == v
-                for joint, v in zip(self._joints.each, commands, strict=True)
-            ):
+            commands = [(joint, joint.newest_velocity) for joint in self._joints.each]
+            if all(self._allowed(joint, v, now, until_ns) == v for joint, v in commands):
                 self._until_ns = until_ns
         return "" if now.steady_ns < self._until_ns else "no newer action, and the last one leads to a limit"
 
@@ -292,18 +288,13 @@ class Gate:
         if newest is None or now.steady_ns - newest.measured_ns > self._max_age_ns:
             return None if self._held is None else self._held.places_rad
         if self._held is None:
-            self._held = Hold(
-                self._joints.each, [joint.position_now(now.steady_ns) for joint in self._joints.each], now.steady_ns
-            )
+            places_rad = [joint.position_now(now.steady_ns) for joint in self._joints.each]
+            self._held = Hold(self._joints.each, places_rad, now.steady_ns)
         here = [joint.sample.position_rad for joint in self._joints.each if joint.sample is not None]
         return self._held.step(here, now.steady_ns)
 
     def _out(self, now: Instant, values: list[float]) -> None:
         """Send, and note what was sent: it counts from before it leaves."""
         at_ns = self._out_ns = max(now.steady_ns, self._out_ns)  # two threads may come with their times crossed
-        for joint, value in zip(self._joints.each, values, strict=True):
-            if self.settings.kind == "velocity":
-                joint.sent_velocity(at_ns, value)
-            else:
-                joint.positions.add(at_ns, value)
+        self._joints.sent(at_ns, values, velocity=self.settings.kind == "velocity")
         self._send(values)

@@ -37,8 +37,9 @@ class Joints:
             InputError: one is named twice.
         """
         found = [(self._index[name], place) for place, name in enumerate(names) if name in self._index]
-        if len({index for index, _ in found}) < len(found):
-            raise InputError(f"{JOINT_STATES} must name each joint once, got {list(names)}")
+        if len(indices := {index for index, _ in found}) < len(found):
+            twice = (self._limits.names[i] for i in sorted(indices) if sum(i == other for other, _ in found) > 1)
+            raise InputError(f"{JOINT_STATES} must name each joint once, got {', '.join(twice)} again")
         return found
 
     def check(self, found: Sequence[tuple[int, int]], positions: Sequence[float], taken: Taken) -> None:
@@ -110,6 +111,14 @@ class Joints:
         """Drive from where the joints are, wherever they were sent before."""
         for joint in self.each:
             joint.positions.clear()
+
+    def sent(self, at_ns: int, values: Sequence[float], velocity: bool) -> None:
+        """Note a command of all joints [rad/s, or rad] that leaves now [ns, steady]."""
+        for joint, value in zip(self.each, values, strict=True):
+            if velocity:
+                joint.sent_velocity(at_ns, value)
+            else:
+                joint.positions.add(at_ns, value)
 
     def forget(self) -> None:
         """Drop all samples."""
