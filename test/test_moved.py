@@ -28,8 +28,8 @@ def test_every_old_path_gives_the_new_module() -> None:
 
 
 def test_an_old_path_warns_where_it_is_imported() -> None:
-    script = "from perf_inference.building.sources import plan\nimport perf_inference.model_build.plan as new\n"
-    script += "assert plan is new.plan"
+    script = "from perf_inference.building.sources import resolve\nimport perf_inference.model_build.plan as new\n"
+    script += "assert resolve is new.resolve"
     command = [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "DeprecationWarning: perf_inference.building has moved to perf_inference.model_build" in done.stderr

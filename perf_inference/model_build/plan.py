@@ -1,11 +1,14 @@
-"""Which file a wanted runtime and precision are made from: decided without loading anything."""
+"""Which file a wanted runtime and precision are made from: decided once, without loading anything.
+
+`resolve` looks at the file; `check`, `prove`, `prepare` and `load` take its plan, or the words that it is made of.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf_inference.engines import AUTO, Options, find_model
+from perf_inference.engines import AS_IT_IS, AUTO, Options, find_model
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.runtimes import AS_STORED, AT_LOADING, RUNTIMES, Runtime, is_remote, runtime_of
@@ -25,19 +28,22 @@ class Plan:
     kind: str  # the runtime that takes the source as it is
     stored: str  # precision of the source's weights, as far as it says
     suffix: str  # of what is to be made; empty: the source runs as it is
+    options: Options
 
 
-def plan(model: str, runtime: str, options: Options) -> Plan:
-    """Return how this model can be run.
+def resolve(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -> Plan:
+    """Return how this model can be run; a plan as it is.
 
     Raises:
         ConfigError: no such model or runtime, a precision that the runtime cannot do, or no way from the file to it.
     """
+    if isinstance(model, Plan):
+        return model
     found = find_model(model, runtime)
     chosen = runtime_of(found, runtime)
     precisions.require(chosen, options)
     if is_remote(found):
-        return Plan(model, chosen, None, chosen.name, AUTO, "")
+        return Plan(model, chosen, None, chosen.name, AUTO, "", options)
     source = Path(found)
     kind = runtime_of(source).name
     if kind == "onnx" and chosen.made_from == ("torch",):  # of an embedded model the checkpoint is there too
@@ -45,7 +51,7 @@ def plan(model: str, runtime: str, options: Options) -> Plan:
         kind = runtime_of(source).name
     stored = _stored(source) if kind == "onnx" else "fp32"
     if _runs_as_it_is(source, kind, stored, chosen, options.precision):
-        return Plan(model, chosen, source, kind, stored, "")
+        return Plan(model, chosen, source, kind, stored, "", options)
     if kind not in chosen.made_from:
         raise ConfigError(
             f"'{source}' is for runtime '{kind}' and cannot be made into one for '{chosen.name}'; take the model's "
@@ -55,7 +61,7 @@ def plan(model: str, runtime: str, options: Options) -> Plan:
         raise ConfigError(
             f"'{source}' is {stored}, and {_wanted(chosen.name, options)} is made from fp32; take that file"
         )
-    return Plan(model, chosen, source, kind, stored, chosen.made_suffix)
+    return Plan(model, chosen, source, kind, stored, chosen.made_suffix, options)
 
 
 def _stored(source: Path) -> str:

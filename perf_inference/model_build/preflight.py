@@ -11,27 +11,27 @@ from perf_inference.engines import AS_IT_IS, Options
 from perf_inference.engines.runtimes import AUTO, Runtime
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import content, file_check, precision
-from perf_inference.model_build.plan import Plan, plan
+from perf_inference.model_build.plan import Plan, resolve
 from perf_inference.printable import shown
 
 _WORKING_BYTES = 64 << 20  # activations, buffers and the runtime's own, of a small model
 
 
-def check(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
+def check(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -> None:
     """Raise ConfigError, with the reason, for what cannot run here; no library is imported for it.
 
     It looks at: the file (there, readable, of the format that its suffix says, not cut), the runtime (installed), the
     precision (possible for it), the device (there), and the memory free beside what runs now.
     """
-    made = plan(model, runtime, options)
+    made = resolve(model, runtime, options)
     if made.source is not None:
         file_check.check_format(made.source)
     wanted = made.runtime
     if not wanted.installed:
         raise ConfigError(f"runtime '{wanted.name}' needs {wanted.library}, which is not installed: {wanted.install}")
-    _check_device(wanted, options.device)
+    _check_device(wanted, made.options.device)
     if made.source is not None:
-        _check_memory(made, options)
+        _check_memory(made)
 
 
 def _check_device(runtime: Runtime, device: str) -> None:
@@ -42,11 +42,11 @@ def _check_device(runtime: Runtime, device: str) -> None:
         raise ConfigError(f"device '{device}' is not here: no NVIDIA driver is loaded (nvidia-smi says more); set cpu")
 
 
-def _check_memory(made: Plan, options: Options) -> None:
+def _check_memory(made: Plan) -> None:
     """Compare what a second model takes with what is free: the file while it is read, and the weights as they run."""
     assert made.source is not None
     file_bytes = content.size_bytes(made.source)
-    weights_bytes = file_bytes * precision.bytes_of(options.precision) // precision.bytes_of(made.stored)
+    weights_bytes = file_bytes * precision.bytes_of(made.options.precision) // precision.bytes_of(made.stored)
     needed, available = file_bytes + weights_bytes + _WORKING_BYTES, psutil.virtual_memory().available
     if needed > available:
         parts = f"{file_bytes / 1e6:.0f} MB of file and {weights_bytes / 1e6:.0f} MB of weights"

@@ -9,7 +9,7 @@ from perf_inference import engines
 from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache, content, machine
-from perf_inference.model_build.plan import Plan, plan
+from perf_inference.model_build.plan import Plan, resolve
 from perf_inference.model_build.recipe import Recipe, make, version_of, written
 
 
@@ -25,7 +25,9 @@ class Prepared:
 PLAIN = Recipe()
 
 
-def prepare(model: str, runtime: str = AUTO, options: Options = AS_IT_IS, wanted: Recipe | None = None) -> Prepared:
+def prepare(
+    model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS, wanted: Recipe | None = None
+) -> Prepared:
     """Return the model itself where it runs as it is, else the file made of it: from the cache, or made now.
 
     Args:
@@ -34,25 +36,25 @@ def prepare(model: str, runtime: str = AUTO, options: Options = AS_IT_IS, wanted
     Raises:
         ConfigError: it cannot be made, or takes minutes and that is not wanted (with the command).
     """
-    made = plan(model, runtime, options)
+    made = resolve(model, runtime, options)
     recipe = PLAIN if wanted is None else wanted
     if made.source is None or not (made.suffix or recipe.shapes or recipe.picture):
-        return Prepared(str(made.source or model), made.runtime.name, options)
-    key = key_of(made, options, recipe)
+        return Prepared(str(made.source or made.model), made.runtime.name, made.options)
+    key = key_of(made, recipe)
     suffix = made.suffix or made.source.suffix
-    any_calibration = wanted is None and options.precision == "int8"
+    any_calibration = wanted is None and made.options.precision == "int8"
     if any_calibration and (path := cache.calibrated(key, suffix)):  # better than what can be made here
-        return Prepared(str(path), made.runtime.name, options)
+        return Prepared(str(path), made.runtime.name, made.options)
     if made.runtime.takes_minutes and not recipe.patient and cache.find(key, suffix) is None:
         raise ConfigError(
-            f"'{model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes minutes: "
-            + command(model, made.runtime.name, options)
+            f"'{made.model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes minutes: "
+            + command(made.model, made.runtime.name, made.options)
         )
-    path, _ = cache.get(key, suffix, lambda target: make(made, options, recipe, target), recipe.force)
-    return Prepared(str(path), made.runtime.name, options)
+    path, _ = cache.get(key, suffix, lambda target: make(made, recipe, target), recipe.force)
+    return Prepared(str(path), made.runtime.name, made.options)
 
 
-def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine:
+def load(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine:
     """Return an engine for the model in this runtime and precision, made first where that takes seconds.
 
     Raises:
@@ -70,9 +72,10 @@ def command(model: str, runtime: str, options: Options) -> str:
     return shlex.join(words)
 
 
-def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
+def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
     """Return all that the file depends on."""
     assert made.source is not None
+    options = made.options
     on = ("cuda:0" if options.device == AUTO else options.device) if made.runtime.made_for_device else "cpu"
     libraries = ("perf_inference", *made.runtime.versions)
     if made.kind == "torch":
@@ -81,7 +84,7 @@ def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
         name=made.source.stem,
         source_sha256=content.content_hash(content.files_of(made.source), cache.hashes()),
         runtime=made.runtime.name,
-        precision=written(made, options),
+        precision=written(made),
         device=machine.identity(on),
         versions={name: version_of(name) for name in libraries},
         shapes=dict(recipe.shapes),

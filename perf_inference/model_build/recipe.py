@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from perf_inference.engines import AUTO, RUNTIMES, Options
+from perf_inference.engines import AUTO, RUNTIMES
 from perf_inference.engines.runtimes import AT_LOADING
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache
@@ -31,24 +31,24 @@ class Recipe:
     patient: bool = False  # also what takes minutes
 
 
-def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
+def make(made: Plan, recipe: Recipe, target: Path) -> None:
     """Write the file that the plan wants.
 
     Raises:
         ConfigError: one of the steps cannot be done.
     """
-    runtime, precision = made.runtime, written(made, options)
+    runtime, precision = made.runtime, written(made)
     through_onnx = "onnx" in runtime.made_from or not made.suffix
     if recipe.picture and not through_onnx:
         graphs = ", ".join(one.name for one in RUNTIMES.values() if "onnx" in one.made_from)
         raise ConfigError(f"pictures are prepared in the graph by runtime {graphs}, not by '{runtime.name}'")
     if not through_onnx:
-        _export(made, target, options, recipe)
+        _export(made, target, recipe)
         return
     converter = import_module(runtime.converter) if made.suffix and runtime.converter else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = _as_onnx(made, options, recipe, folder)
+        source = _as_onnx(made, recipe, folder)
         in_file = converter is None or (made.stored == "fp32" and converter.in_file(precision))
         if made.suffix and in_file:
             converted = folder / f"{precision}_{source.name}"
@@ -58,14 +58,15 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
         if converter is None:
             onnx_precision.copy(source, target)
         else:
-            job = Job(made.model, precision, options, recipe.shapes, cache.folder("timings"))
+            job = Job(made.model, precision, made.options, recipe.shapes, cache.folder("timings"))
             converter.convert(source, target, job)
 
 
-def written(made: Plan, options: Options) -> str:
+def written(made: Plan) -> str:
     """Return the precision of the file that is made; what is cast while it is loaded is made of fp32."""
-    cast = made.runtime.precisions.get(options.precision) == AT_LOADING
-    return "fp32" if options.precision == AUTO or cast else options.precision
+    wanted = made.options.precision
+    cast = made.runtime.precisions.get(wanted) == AT_LOADING
+    return "fp32" if wanted == AUTO or cast else wanted
 
 
 def version_of(library: str) -> str:
@@ -76,19 +77,19 @@ def version_of(library: str) -> str:
         return ""
 
 
-def _export(made: Plan, target: Path, options: Options, recipe: Recipe) -> None:
+def _export(made: Plan, target: Path, recipe: Recipe) -> None:
     from perf_inference.model_build.converters import checkpoint  # torch loads only when it is used
 
     assert made.source is not None
-    checkpoint.write(made.source, target, options, recipe.shapes)
+    checkpoint.write(made.source, target, made.options, recipe.shapes)
 
 
-def _as_onnx(made: Plan, options: Options, recipe: Recipe, folder: Path) -> Path:
+def _as_onnx(made: Plan, recipe: Recipe, folder: Path) -> Path:
     """Return the source as an ONNX file, with the shapes that are wanted."""
     assert made.source is not None
     target = folder / f"{made.source.stem}.onnx"
     if made.kind == "torch":
-        _export(made, target, options, recipe)
+        _export(made, target, recipe)
     elif recipe.shapes:
         onnx_precision.fix_shapes(made.source, target, recipe.shapes)
     else:

@@ -23,9 +23,9 @@ from std_srvs.srv import Trigger
 
 from perf_inference import model_build
 from perf_inference.devices.process_memory import give_back
-from perf_inference.engines import AUTO, find_model
+from perf_inference.engines import AUTO
 from perf_inference.engines.background_load import loading_beside
-from perf_inference.engines.runtimes import is_remote, runtime_of
+from perf_inference.engines.runtimes import is_remote
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
@@ -51,7 +51,7 @@ class HotSwap:
         node: Node,
         parameters: EngineParameters,
         allowed: model_build.AllowedModels,
-        load: Callable[[EngineParameters], Model],
+        load: Callable[[model_build.Plan], Model],
         pipeline: Pipeline,
     ) -> None:
         """Declare `engine_state`, offer the service ~/swap_wait and start to listen.
@@ -59,7 +59,7 @@ class HotSwap:
         Args:
             parameters: what runs now, in the node's own dataclass.
             allowed: what the model may become.
-            load: makes a model of other parameters, warmed up (swap thread); raises ConfigError.
+            load: makes a model, warmed up (swap thread); raises ConfigError.
         """
         self._node, self._allowed, self._load, self._pipeline = node, allowed, load, pipeline
         self._configured = parameters
@@ -249,8 +249,9 @@ class HotSwap:
     def _tried_and_loaded(self, wanted: EngineParameters, same: bool) -> tuple[Trial | None, Model]:
         """Return the outcome of the trial, and the model once it has run on the last input; `same`: as runs now."""
         trial = None if is_remote(wanted.model) else self._try_out(wanted, same)
-        with loading_beside(runtime_of(find_model(wanted.model, wanted.runtime), wanted.runtime)):
-            model = self._load(wanted)
+        made = model_build.resolve(wanted.model, wanted.runtime, wanted.options())
+        with loading_beside(made.runtime):
+            model = self._load(made)
         try:
             self._try_on_the_last_input(model)
         except BaseException:

@@ -61,11 +61,12 @@ class Inference:
             ConfigError: the model does not run.
         """
 
-        def load(wanted: EngineParameters) -> Model:
-            return _warmed_up(model_build.load(wanted.model, wanted.runtime, wanted.options()), task_of, blank)
+        def load(made: model_build.Plan) -> Model:
+            return _warmed_up(model_build.load(made), task_of, blank)
 
         allowed = model_build.AllowedModels.of(parameters.model, parameters.allowed_models)
-        model_build.prove(parameters.model, parameters.runtime, parameters.options())
+        made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())
+        model_build.prove(made)
         self.inputs: dict[str, Input] = {}
         self._node, self._state, self._skipped = node, state, skipped
         self._rate_hz = rate_hz or None
@@ -79,7 +80,7 @@ class Inference:
         self.pipeline = Pipeline(
             node=node.get_fully_qualified_name().lstrip("/"),
             decode=decode,
-            model=load(parameters),
+            model=load(made),
             publish=publish,
             report=self._measured,
             problem=self._problem,
