@@ -47,8 +47,8 @@ def prepare(
         return Prepared(str(path), made.runtime.name, made.options)
     if made.runtime.takes_minutes and not recipe.patient and cache.find(key, suffix) is None:
         raise ConfigError(
-            f"'{made.model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes minutes: "
-            + command(made.model, made.runtime.name, made.options)
+            f"'{made.model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes "
+            "minutes: " + command(made.model, made.runtime.name, made.options)
         )
     path, _ = cache.get(key, suffix, lambda target: make(made, recipe, target), recipe.force)
     return Prepared(str(path), made.runtime.name, made.options)
