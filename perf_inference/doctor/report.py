@@ -19,7 +19,8 @@ def as_dict(findings: Sequence[Finding], domain: int) -> dict[str, Any]:
     """Return the report for `--json`."""
     summary: dict[str, int] = {"exit_status": exit_status(findings), "domain": domain}
     summary.update({str(level): count for level, count in counted(findings).items()})
-    return {"findings": [asdict(finding) for finding in findings], "summary": summary}
+    found = [{**asdict(finding), "mend": finding.fix} for finding in findings]  # its name in scripts
+    return {"findings": found, "summary": summary}
 
 
 def lines(findings: Sequence[Finding], width: int = 80) -> Iterator[str]:
@@ -51,8 +52,8 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
     indent = " " * (2 + _MARK_WIDTH)
     if finding.why:
         yield from _wrapped(finding.why, f"{indent}why:  ", f"{indent}      ", width)
-    label = "mend: "
-    for line in finding.mend.splitlines():
+    label = "fix: "
+    for line in finding.fix.splitlines():
         if line.startswith(_COMMAND):
             yield f"{indent}{label}{line}"
         else:

@@ -38,7 +38,7 @@ def prepare(
     """
     made = resolve(model, runtime, options)
     recipe = PLAIN if wanted is None else wanted
-    if made.source is None or not (made.suffix or recipe.shapes or recipe.picture):
+    if made.source is None or not (made.suffix or recipe.shapes or recipe.image):
         return Prepared(str(made.source or made.model), made.runtime.name, made.options)
     key = key_of(made, recipe)
     suffix = made.suffix or made.source.suffix
@@ -89,5 +89,5 @@ def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
         versions={name: version_of(name) for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,
-        picture=str(recipe.picture or ""),
+        image=str(recipe.image or ""),
     )

@@ -15,7 +15,7 @@ from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import NONE, Calibration
-from perf_inference.model_build.converters.image_input import Picture, fuse
+from perf_inference.model_build.converters.image_input import CameraImage, fuse
 from perf_inference.model_build.converters.job import Job
 from perf_inference.model_build.plan import Plan
 
@@ -26,8 +26,8 @@ class Recipe:
 
     calibration: Calibration = NONE
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
-    picture: Picture | None = None  # the camera's, for the graph to prepare
-    force: bool = False  # make it anew
+    image: CameraImage | None = None  # the camera's, for the graph to prepare
+    force: bool = False  # make it again
     patient: bool = False  # also what takes minutes
 
 
@@ -39,9 +39,9 @@ def make(made: Plan, recipe: Recipe, target: Path) -> None:
     """
     runtime, precision = made.runtime, written(made)
     through_onnx = "onnx" in runtime.made_from or not made.suffix
-    if recipe.picture and not through_onnx:
+    if recipe.image and not through_onnx:
         graphs = ", ".join(one.name for one in RUNTIMES.values() if "onnx" in one.made_from)
-        raise ConfigError(f"pictures are prepared in the graph by runtime {graphs}, not by '{runtime.name}'")
+        raise ConfigError(f"images are prepared in the graph by runtime {graphs}, not by '{runtime.name}'")
     if not through_onnx:
         _export(made, target, recipe)
         return
@@ -54,7 +54,7 @@ def make(made: Plan, recipe: Recipe, target: Path) -> None:
             converted = folder / f"{precision}_{source.name}"
             onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
             source = converted
-        source = _with_picture(source, recipe, folder)
+        source = _with_image(source, recipe, folder)
         if converter is None:
             onnx_precision.copy(source, target)
         else:
@@ -97,10 +97,10 @@ def _as_onnx(made: Plan, recipe: Recipe, folder: Path) -> Path:
     return target
 
 
-def _with_picture(source: Path, recipe: Recipe, folder: Path) -> Path:
-    """Return the ONNX file with the nodes that prepare the camera's picture: last, so that they stay in fp32."""
-    if recipe.picture is None:
+def _with_image(source: Path, recipe: Recipe, folder: Path) -> Path:
+    """Return the ONNX file with the nodes that prepare the camera's image: last, so that they stay in fp32."""
+    if recipe.image is None:
         return source
     target = folder / f"picture_{source.name}"
-    fuse(source, target, recipe.picture.width_px, recipe.picture.height_px, recipe.picture.front)
+    fuse(source, target, recipe.image.width_px, recipe.image.height_px, recipe.image.front)
     return target

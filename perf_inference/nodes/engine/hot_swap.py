@@ -39,8 +39,7 @@ from perf_inference.printable import shown
 STATE = "engine_state"
 _OF_A_FILE = ("allow_pickle", "architecture")  # said of the model that the node was started with, and of no other
 _SENTENCE = 1000  # characters of what is told of a failure: part of it may be the words of a file or of a server
-_TAKE_OVER_S = 10.0
-_TOLD_NS = 10_000_000_000  # so long a failed swap is a warning
+_TAKE_OVER_S, _FAILURE_SHOWN_NS = 10.0, 10_000_000_000  # a failed swap is a warning so long
 
 
 class HotSwap:
@@ -115,7 +114,7 @@ class HotSwap:
                 f"outputs at {precision} differ from fp32 by {share:.3g} of their largest, max_difference is {limit:g}"
             )
         failure = self._failure
-        if failure is not None and CLOCKS.monotonic_ns() - failure[0] < _TOLD_NS:
+        if failure is not None and CLOCKS.monotonic_ns() - failure[0] < _FAILURE_SHOWN_NS:
             return f"swap failed: {failure[1]}"
         return ""
 
