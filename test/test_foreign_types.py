@@ -193,7 +193,7 @@ def path_after(folder: Path, *, python_path: str | None, flags: list[str]) -> li
 @pytest.mark.parametrize("flags", [["-m", "program"], ["-c", "CODE"], ["program.py"]])
 @pytest.mark.parametrize("python_path", ["{root}", "{root}:", ":{root}", "{root}:.", ".:{root}"])
 def test_the_working_directory_is_left(tmp_path: Path, flags: list[str], python_path: str) -> None:
-    root = str(Path(search_path.__file__).resolve().parents[1])
+    root = str(Path(search_path.__file__).resolve().parents[2])
     kept = path_after(tmp_path, python_path=python_path.format(root=root), flags=flags)
     assert str(tmp_path) not in kept
     assert all(map(os.path.isabs, kept))
@@ -201,7 +201,7 @@ def test_the_working_directory_is_left(tmp_path: Path, flags: list[str], python_
 
 
 def test_a_working_directory_that_the_user_has_named_stays(tmp_path: Path) -> None:
-    root = str(Path(search_path.__file__).resolve().parents[1])
+    root = str(Path(search_path.__file__).resolve().parents[2])
     assert str(tmp_path) in path_after(tmp_path, python_path=f"{root}:{tmp_path}", flags=["-m", "program"])
 
 
@@ -212,7 +212,7 @@ def test_children_do_not_look_where_they_are_started(trap: Path, ran: Path) -> N
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
     if sys.version_info >= (3, 11):
         assert done.stdout == "False\n"
-    root = str(Path(search_path.__file__).resolve().parents[1])
+    root = str(Path(search_path.__file__).resolve().parents[2])
     added = search_path.of_children({"PYTHONPATH": ":/opt/a:"})
     assert added["PYTHONSAFEPATH"] == "1"
     assert added["PYTHONPATH"] in (f"{root}:/opt/a", "/opt/a")  # an installed one needs no root

@@ -88,7 +88,7 @@ def test_averaging_by_area_is_opencvs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "size", "runtime"),
+    ("image", "size", "runtime"),
     [
         ("dog", None, "onnx"),
         ("person", None, "openvino"),

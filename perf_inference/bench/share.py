@@ -31,7 +31,7 @@ from perf_inference.measure.statistics import Distribution
 
 LIMIT_MS = 3.0  # of the tuned node's share at p50
 WARM_UP = 30  # frames of each round that count only as received or lost
-_HERE = Path(tuning.__file__).parent
+_HERE = Path(tuning.__file__).parents[1]
 _PEERS = _HERE / "nodes" / "bench"
 _READY_S, _SETTLE_S, _STOP_S = 20.0, 3.0, 5.0
 _PARTS = ("transport", "queue", "decode", "preprocess", "infer", "postprocess", "publish")

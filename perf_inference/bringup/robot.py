@@ -119,7 +119,7 @@ def read_graph(
                 f"section {_short(key)} of {config} must end in the name of a node, such as /**/yolo_node"
             )
         executable = _start(parameters, key, config).get("executable", name)
-        if executable not in NODES:
+        if not isinstance(executable, str) or executable not in NODES:
             raise ConfigError(
                 f"section '{key}' of {config} must be named after a node or have start.executable, one of "
                 f"{', '.join(NODES)}; got {_short(executable)}"

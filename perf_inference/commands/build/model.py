@@ -50,9 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
     trial = try_out(made.model, made.runtime, options, reference=arguments.model)
-    by_path = bool(
-        arguments.out or arguments.image_size or arguments.shape
-    )  # a name means the plain one
+    by_path = bool(arguments.out or arguments.image_size or arguments.shape)  # a name means the plain one
     for line in report(arguments.model, made, trial, by_path):
         print(printable(line))
     return 0
