@@ -1,4 +1,4 @@
-"""The order of file names in which 2 comes before 10."""
+"""Names of files: which are images, and the order in which 2 comes before 10."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 NaturalKey = list[tuple[str, int, str]]
 _NUMBER = re.compile(r"([0-9]+)")  # others that Unicode takes for digits, such as superscripts, are letters here
 _MOST_DIGITS = 255  # of a file's name
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")  # of the files that `images` decodes
 
 
 def natural_key(name: str) -> NaturalKey:

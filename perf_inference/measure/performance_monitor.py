@@ -18,12 +18,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from typing import Any
 
 import psutil
 
-from perf_inference._version import VERSION
+from perf_inference._version import VERSION, installed
 from perf_inference.devices.cuda_runtime import NoCudaError, load_runtime
 from perf_inference.devices.device import Device, open_device
 from perf_inference.devices.gpu import GpuFigures, GpuSpan
@@ -134,7 +133,7 @@ class PerformanceMonitor:
             "machine": platform.machine(),
             "python_version": platform.python_version(),
             "perf_inference_version": VERSION,
-            **{f"{name.replace('-', '_')}_version": _version(name) for name in _PACKAGES},
+            **{f"{name.replace('-', '_')}_version": installed(name) for name in _PACKAGES},
             **_cuda_versions(),
         }
 
@@ -199,13 +198,6 @@ class _Series:
             "max": self._values.max_ns / _SCALE,
             "n": n,
         }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _cuda_versions() -> dict[str, str | None]:

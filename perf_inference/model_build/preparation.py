@@ -6,11 +6,12 @@ import shlex
 from dataclasses import dataclass
 
 from perf_inference import engines
+from perf_inference._version import installed
 from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache, content, machine
 from perf_inference.model_build.plan import Plan, resolve
-from perf_inference.model_build.recipe import Recipe, make, version_of, written
+from perf_inference.model_build.recipe import Recipe, make, written
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
         runtime=made.runtime.name,
         precision=written(made),
         device=machine.identity(on),
-        versions={name: version_of(name) for name in libraries},
+        versions={name: installed(name) or "" for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,
         image=str(recipe.image or ""),

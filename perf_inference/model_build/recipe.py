@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from perf_inference.engines import AUTO, RUNTIMES
@@ -67,14 +66,6 @@ def written(made: Plan) -> str:
     wanted = made.options.precision
     cast = made.runtime.precisions.get(wanted) == AT_LOADING
     return "fp32" if wanted == AUTO or cast else wanted
-
-
-def version_of(library: str) -> str:
-    """Return the version that is installed; empty: none, or only on the path."""
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
 
 
 def _export(made: Plan, target: Path, recipe: Recipe) -> None:

@@ -15,7 +15,7 @@ from glob import glob
 from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.files.names import NaturalKey, natural_key
+from perf_inference.files.names import IMAGE_SUFFIXES, NaturalKey, natural_key
 from perf_inference.recording.bags.mcap_file import McapFile
 from perf_inference.recording.bags.metadata import read_metadata
 from perf_inference.recording.bags.packed_file import PackedFile
@@ -23,7 +23,6 @@ from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.message import BagFile, BagMessage, merged
 
-PICTURES = (".jpg", ".jpeg", ".png")
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LINES = (".jsonl", ".jsonl.zst")
 _SEGMENT = re.compile(r"topics_[0-9]+\.jsonl(\.zst)?$")
@@ -108,7 +107,7 @@ def open_source(path: str | Path) -> Bag | ImageFolder:
     files = _files(given, _EXPECTED)
     if bags := _bags(files, whole_folder=given.is_dir()):
         return Bag(given, [_open_file(file) for file in bags])
-    images = tuple(file for file in files if file.suffix.lower() in PICTURES)
+    images = tuple(file for file in files if file.suffix.lower() in IMAGE_SUFFIXES)
     if images:
         return ImageFolder(given, images)
     raise _not_a_source(given, files, _EXPECTED)

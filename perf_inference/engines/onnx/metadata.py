@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from perf_inference.engines.onnx.protobuf import LARGEST_TAG, TAG_TOO_LARGE
+from perf_inference.engines.onnx.protobuf import LARGEST_TAG, TAG_TOO_LARGE, fields
 from perf_inference.errors import ConfigError
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
@@ -29,15 +29,15 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             for entry in _fields(file, path.stat().st_size, _METADATA_PROPS):
-                key = b"".join(_fields(io.BytesIO(entry), len(entry), _KEY))
-                found[key.decode()] = b"".join(_fields(io.BytesIO(entry), len(entry), _VALUE)).decode()
+                parts = {number: bytes(part) for number, part in fields(memoryview(entry)) if not isinstance(part, int)}
+                found[parts.get(_KEY, b"").decode()] = parts.get(_VALUE, b"").decode()
     except (OSError, ValueError) as error:
         raise ConfigError(f"'{path}' is no ONNX model: {error}; export it again") from error
     return found
 
 
 def _fields(file: BinaryIO, size: int, wanted: int) -> Iterator[bytes]:
-    """Yield the bytes of each field of this number; the others are skipped."""
+    """Yield the bytes of each field of this number; the others, gigabytes of weights among them, are not read."""
     while file.tell() < size:
         tag = _varint(file)
         if tag > LARGEST_TAG:

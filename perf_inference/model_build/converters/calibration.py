@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec, check_inputs
 from perf_inference.errors import ConfigError, InputError, in_one_line
+from perf_inference.files.names import IMAGE_SUFFIXES
 
 AT_MOST = 256  # inputs; more change nothing and take memory
-_PICTURES = (".bmp", ".jpeg", ".jpg", ".png")
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -49,7 +49,7 @@ def read_folder(folder: Path, specs: Sequence[ArraySpec]) -> Calibration:
     Raises:
         ConfigError: no such files, or one that does not fit the model.
     """
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npz", *_PICTURES))
+    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npz", ".bmp", *IMAGE_SUFFIXES))
     if not found:
         raise ConfigError(f"calibration '{folder}' must be a folder with .npz files or images, it has none")
     kinds = {path.suffix.lower() == ".npz" for path in found}

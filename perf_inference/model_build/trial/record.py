@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from perf_inference._version import installed
 from perf_inference.engines import AS_IT_IS, AUTO, MODELS, Options
 from perf_inference.errors import EngineError, InputError
 from perf_inference.files.private import is_own_file
@@ -40,11 +40,7 @@ def prove(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -
 
 
 def _digest(made: Plan, source: Path) -> str:
-    options = made.options
-    try:
-        of_the_library = version(made.runtime.library)
-    except PackageNotFoundError:
-        of_the_library = ""
+    options, of_the_library = made.options, installed(made.runtime.library) or ""
     sha256 = content.content_hash(content.files_of(source), cache.hashes())
     parts = [
         sha256,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import os
 import uuid
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from perf_inference._version import VERSION
+from perf_inference._version import VERSION, installed
 from perf_inference.errors import RecordingError
 from perf_inference.recording.cdr.codec import Codec, Decoded
 from perf_inference.recording.jsonl.segment import Channel, Segment
@@ -27,7 +26,7 @@ class JsonlWriter:
         self.inexact = 0  # messages that are kept serialized too: their fields alone would not give the bytes back
         self.undecoded = 0  # messages of types that are not known here
         self._stream = io.BufferedWriter(io.FileIO(path, "xb"), _BUFFER_BYTES)
-        software = {"perf_inference": VERSION, "rosbags": metadata.version("rosbags")}
+        software = {"perf_inference": VERSION, "rosbags": installed("rosbags")}
         about = {"host": describe_host(), "software": software, "parameters": {}}
         self._segment = Segment(start=uuid.uuid4().hex, number=1, first_seq=1, about=about)
         self._channels: dict[tuple[str, str], tuple[Channel, _Counting | None]] = {}

@@ -7,13 +7,12 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from perf_inference._version import VERSION
+from perf_inference._version import VERSION, installed
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import own_folder, replace_file
 from perf_inference.recording.jsonl.line import FORMAT_VERSION
@@ -94,14 +93,7 @@ def replace_json(path: Path, value: Any) -> None:
 
 def _software() -> dict[str, str | None]:
     versions: dict[str, str | None] = {"perf_inference": VERSION}
-    versions.update({name: _version(name) for name in _SOFTWARE})
+    versions.update({name: installed(name) for name in _SOFTWARE})
     versions["ros_distro"] = os.environ.get("ROS_DISTRO")
     versions["rmw"] = os.environ.get("RMW_IMPLEMENTATION")
     return versions
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
