@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from perf_inference.doctor.graph import Endpoint, Source
 from perf_inference.measure.clocks import CLOCKS
-from perf_inference.measure.ledger import GapCounter
+from perf_inference.measure.gap_counter import GapCounter
 from perf_inference.nodes.ros.raw_input import RawInput
 
 _STAMP_END = 12  # of a message that begins with a header: 4 bytes of encapsulation, then seconds and nanoseconds

@@ -14,7 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from perf_inference.measure.clocks import CLOCKS
-from perf_inference.measure.ledger import GapCounter
+from perf_inference.measure.gap_counter import GapCounter
 
 
 class RawMessage(NamedTuple):

@@ -19,7 +19,8 @@ except ImportError:  # Humble
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
-from perf_inference.measure.ledger import GapCounter, Ledger
+from perf_inference.measure.gap_counter import GapCounter
+from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.reports.messages import stamp_ns
 
