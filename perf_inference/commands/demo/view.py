@@ -17,6 +17,7 @@ from rich.text import Text
 
 from perf_inference.measure.heartbeat import Beat
 from perf_inference.printable import OUTSIDE, printable
+from perf_inference.recording.run_directory import summaries_in
 from perf_inference.telemetry.window import window_text
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _targets(seen: Observer) -> str:
 
 
 def _read_summary(directory: Path | None) -> dict[str, Any]:
-    for path in sorted(directory.glob("performance_summary_*.json")) if directory is not None else ():
+    for path in summaries_in(directory) if directory is not None else ():
         try:
             summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
