@@ -174,7 +174,7 @@ class GraphCheck:
 
 
 def _heard(beats: dict[str, Beats], data: bytes) -> None:
-    """Keep a heartbeat; another process of the same node begins anew. What is none the monitor tells of."""
+    """Keep a heartbeat; another process of the same node begins again. What is none the monitor tells of."""
     try:
         status = deserialize_message(data, DiagnosticStatus)
         beat = checked_beat(status)
