@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine
 from perf_inference.errors import EngineError, InputError
 from perf_inference.measure.clocks import CLOCKS, Clocks
-from perf_inference.measure.ledger import Ledger, Mailbox
+from perf_inference.measure.ledger import Ledger
+from perf_inference.measure.mailbox import Mailbox
 from perf_inference.measure.stamps import Arrival, Scalar, Stamps, Timing, source_latency_ns
 from perf_inference.measure.warmup import WarmUp
 

@@ -23,6 +23,7 @@ from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata as read_onnx_metadata
 from perf_inference.errors import InputError, PerfInferenceError
 from perf_inference.files.images import decode_image, read_image
+from perf_inference.measure.heartbeat import Heartbeat
 from perf_inference.recording.analysis.analysis import RunAnalysis
 from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.bags.metadata import Contents, file_text, read_metadata
@@ -276,7 +277,7 @@ def heartbeats(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
     summary = Summary()
     try:
         for _ in range(2):
-            summary.heartbeat("policy_node", "host/1", _scalars(texts))
+            summary.heartbeat("policy_node", "host/1", Heartbeat.of(_scalars(texts)))
     finally:
         orjson.dumps(summary.as_dict())
     _watch(texts)

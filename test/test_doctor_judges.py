@@ -23,7 +23,7 @@ from perf_inference.doctor import (
     software,
 )
 from perf_inference.doctor.finding import CHECKS, Finding, counted, exit_status
-from perf_inference.doctor.graph import Beat, Beats, Endpoint, Flow, GraphFacts, Mismatch, Source
+from perf_inference.doctor.graph import Beats, Endpoint, Flow, GraphFacts, Mismatch, Source
 from perf_inference.doctor.processes import (
     Participant,
     Participants,
@@ -35,6 +35,7 @@ from perf_inference.doctor.processes import (
 )
 from perf_inference.doctor.snapshot import Interval, Snapshot, take_snapshot, udp_overflows
 from perf_inference.doctor.transport import missing, needs_udp, transport
+from perf_inference.measure.heartbeat import Beat, Heartbeat
 from perf_inference.telemetry.jetson import JetsonSettings
 from perf_inference.telemetry.nvml import GpuSample
 
@@ -325,8 +326,8 @@ def test_a_mismatch_that_is_not_certain_is_a_warning() -> None:
 def beats(first: dict[str, object], last: dict[str, object], driven_by: str = "image") -> Beats:
     common = {"driven_by": driven_by, "total_p50_ms": 9.5, "input.image.topic": "/camera/image"}
     return Beats(
-        Beat(0.0, "here", True, "running", {**common, **first}),  # type: ignore[dict-item]
-        Beat(2.0, "here", True, "running", {**common, **last}),  # type: ignore[dict-item]
+        Beat(0.0, "here/1", True, "running", Heartbeat.of({**common, **first})),  # type: ignore[dict-item]
+        Beat(2.0, "here/1", True, "running", Heartbeat.of({**common, **last})),  # type: ignore[dict-item]
     )
 
 

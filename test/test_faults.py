@@ -30,7 +30,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.reports.messages import OK
-from perf_inference.nodes.reports.reporter import Heartbeat, Report
+from perf_inference.nodes.reports.reporter import HeartbeatPublisher, Report
 
 class Fails(runner.RunnableNode):
     def __init__(self):
@@ -46,7 +46,7 @@ class Fails(runner.RunnableNode):
         self.create_timer(0.05, self.on_time)
         self.create_service(Trigger, "~/plain", self.on_call)
         self.create_service(Trigger, "~/later", self.on_call_later, callback_group=ReentrantCallbackGroup())
-        self.heartbeat = Heartbeat(self, lambda: Report(OK, "fine", {"heard": self.heard}))
+        self.heartbeat = HeartbeatPublisher(self, lambda: Report(OK, "fine", {"heard": self.heard}))
 
     def on_say(self, message):
         self.heard += 1

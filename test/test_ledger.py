@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from perf_inference.measure.ledger import Counts, GapCounter, Ledger, Mailbox
+from perf_inference.measure.ledger import Counts, GapCounter, Ledger
+from perf_inference.measure.mailbox import Mailbox
 
 
 def test_a_replaced_item_is_counted_not_lost() -> None:

@@ -36,30 +36,31 @@ class Mutation(NamedTuple):
     test: str = FLOOD
 
 
-LEDGER, PIPELINE, INPUT = "measure/ledger.py", "pipeline.py", "nodes/ros/subscription.py"
+LEDGER, MAILBOX, GAPS = "measure/ledger.py", "measure/mailbox.py", "measure/ledger.py"
+PIPELINE, INPUT = "pipeline.py", "nodes/ros/subscription.py"
 OUTCOME = "self._ledger.count(outcome)"
 MUTATIONS = (
-    Mutation("received", LEDGER, 'self._ledger.count("received")'),
-    Mutation("replaced", LEDGER, 'self._ledger.count("replaced")'),
-    Mutation("in_work, set", LEDGER, 'self._ledger.count("in_work")'),
-    Mutation("in_work, cleared", LEDGER, 'self._ledger.count("in_work", -1)'),
-    Mutation("processed", LEDGER, OUTCOME, f'if outcome != "processed": {OUTCOME}'),
-    Mutation("rejected", LEDGER, OUTCOME, f'if outcome != "rejected": {OUTCOME}'),
-    Mutation("failed", LEDGER, OUTCOME, f'if outcome != "failed": {OUTCOME}'),
+    Mutation("received", MAILBOX, 'self._ledger.count("received")'),
+    Mutation("replaced", MAILBOX, 'self._ledger.count("replaced")'),
+    Mutation("in_work, set", MAILBOX, 'self._ledger.count("in_work")'),
+    Mutation("in_work, cleared", MAILBOX, 'self._ledger.count("in_work", -1)'),
+    Mutation("processed", MAILBOX, OUTCOME, f'if outcome != "processed": {OUTCOME}'),
+    Mutation("rejected", MAILBOX, OUTCOME, f'if outcome != "rejected": {OUTCOME}'),
+    Mutation("failed", MAILBOX, OUTCOME, f'if outcome != "failed": {OUTCOME}'),
     Mutation("processed, as a whole", PIPELINE, 'self._mailbox.done("processed")'),
     Mutation("skipped, as a whole", PIPELINE, "self._mailbox.done(outcome)"),
     Mutation("rejected taken for failed", PIPELINE, 'self._skip("rejected", error)', 'self._skip("failed", error)'),
-    Mutation("waiting", LEDGER, "ledger.watch(self._items)"),
+    Mutation("waiting", MAILBOX, "ledger.watch(self._items)"),
     Mutation("lost: the sum", LEDGER, "self._lost = (self._lost or 0) + messages", "self._lost = self._lost or 0"),
-    Mutation("lost: the gap", LEDGER, "return sequence - last - 1 if", "return 0 if"),
+    Mutation("lost: the gap", GAPS, "return sequence - last - 1 if", "return 0 if"),
     Mutation("lost: told to the ledger", INPUT, "self.ledger.lost(lost)"),
     Mutation("message_lost", INPUT, 'self.ledger.count("message_lost", event.total_count_change)', test=EVENTS),
     Mutation("published", PIPELINE, 'self.ledger.count("published")'),
     Mutation("implausible_stamps", PIPELINE, 'self.ledger.count("implausible_stamps")'),
     Mutation("seq", PIPELINE, "self._seq += 1"),
-    Mutation("dropped, in the mailbox", LEDGER, "self._replaced_since_take += 1"),
+    Mutation("dropped, in the mailbox", MAILBOX, "self._replaced_since_take += 1"),
     Mutation("dropped, in the pipeline", PIPELINE, "self._dropped += dropped"),
-    Mutation("age of what was replaced", LEDGER, "age_ns = self._age_ns(self._items.popleft())",
+    Mutation("age of what was replaced", MAILBOX, "age_ns = self._age_ns(self._items.popleft())",
              "age_ns = 0; self._items.popleft()"),
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.graph import Endpoint, Flow, GraphFacts, Source
 from perf_inference.engines import load
 from perf_inference.errors import EngineError
+from perf_inference.measure.heartbeat import Beat, Heartbeat
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.printable import printable, without_colours
 from perf_inference.recording.analysis.run_reader import RunReader
@@ -171,7 +172,7 @@ def test_what_a_child_prints_forges_no_line_of_nodes_log(tmp_path: Path) -> None
 def _seen() -> Any:
     """Return what a view reads, as peers could have sent it."""
     timing = TimingStatistics()
-    beat = SimpleNamespace(ok=True, message=HOSTILE, values={"inferences": HOSTILE, "rate_hz": 1.0}, heard_s=1e12)
+    beat = Beat(1e12, "host/1", True, HOSTILE, Heartbeat.of({"inferences": HOSTILE, "rate_hz": 1.0}))
     return SimpleNamespace(
         heartbeats={HOSTILE: beat}, timings={HOSTILE: timing}, dropped={HOSTILE: 0}, episode=None,
         caption=f"[red]red[/red][/]{HOSTILE}", detections=(HOSTILE,) * 100,

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from perf_inference.errors import ConfigError, RecordingError
+from perf_inference.measure.heartbeat import Heartbeat
 from perf_inference.recording.open import Bag, ImageFolder, open_source
 from perf_inference.recording.qos import Qos, Span, format_qos, parse_qos
 from perf_inference.recording.recorder.selection import Encodings, Selection
@@ -66,6 +67,10 @@ def timing(node: str, seq: int, received_ms: float, latency_ms: float | None, **
     return {"node": node, "seq": seq, "received_ns": received_ns, "infer_ms": 2.0, "latency_ms": latency_ms, **extra}
 
 
+def said(**values: int | None) -> Heartbeat:
+    return Heartbeat.of({key.replace("__", "."): value for key, value in values.items()})
+
+
 def test_the_summary_counts_actions_rates_and_what_the_nodes_counted_themselves() -> None:
     # t [ms]   0    100   200   300   400
     # policy   1     2     2'    3     4        2' is a second delivery
@@ -75,11 +80,9 @@ def test_the_summary_counts_actions_rates_and_what_the_nodes_counted_themselves(
         summary.timing(timing("policy", seq, received, 5.0, robot_fill=65))
     for seq, received in ((1, 50), (2, 350)):
         summary.timing(timing("yolo", seq, received, None))
-    summary.heartbeat("policy", "host/1", {"inferences": 1, "ledger.tick.received": 9, "ledger.tick.residual": 0})
-    summary.heartbeat(
-        "policy", "host/2", {"inferences": 3, "ledger.tick.received": 4, "ledger.image.lost_before": None}
-    )
-    summary.heartbeat("recorder", "host/3", {"records": 5})
+    summary.heartbeat("policy", "host/1", said(inferences=1, ledger__tick__received=9, ledger__tick__residual=0))
+    summary.heartbeat("policy", "host/2", said(inferences=3, ledger__tick__received=4, ledger__image__lost_before=None))
+    summary.heartbeat("recorder", "host/3", said(records=5))
     result = summary.as_dict()
     assert (result["total_actions"], result["elapsed_s"], result["average_hz"]) == (4, 0.4, 7.5)
     assert sorted(result["nodes"]) == ["policy", "yolo"]

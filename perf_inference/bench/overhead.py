@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
-from perf_inference.measure.ledger import GapCounter, Ledger, Mailbox
+from perf_inference.measure.ledger import GapCounter, Ledger
+from perf_inference.measure.mailbox import Mailbox
 from perf_inference.measure.stamps import STAGES, Arrival, Scalar, Stamps, Timing
 from perf_inference.measure.statistics import Distribution, TimingStatistics
 from perf_inference.measure.warmup import AT_MOST, WarmUp

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from perf_inference.measure.heartbeat import Beat, Heartbeat
 from perf_inference.measure.stamps import Scalar
 
 _TELLING = 5  # messages that a rate may rest on
@@ -76,17 +77,6 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
-class Beat:
-    """What a node of this package said of itself."""
-
-    heard_s: float  # monotonic
-    host: str
-    ok: bool
-    message: str
-    values: Mapping[str, Scalar]
-
-
-@dataclass(frozen=True)
 class Beats:
     """The first and the last heartbeat of a node within the time; the same one where there was one only."""
 
@@ -97,9 +87,9 @@ class Beats:
     def span_s(self) -> float:
         return self.last.heard_s - self.first.heard_s
 
-    def grown(self, key: str) -> int:
-        """Return by how much a counter has grown."""
-        before, after = self.first.values.get(key), self.last.values.get(key)
+    def grown(self, count: Callable[[Heartbeat], Scalar]) -> int:
+        """Return by how much a counter has grown; 0 where it is not known."""
+        before, after = count(self.first.said), count(self.last.said)
         return after - before if isinstance(before, int) and isinstance(after, int) else 0
 
 

@@ -8,12 +8,12 @@ from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Beats, GraphFacts
 from perf_inference.doctor.processes import Participants
 from perf_inference.doctor.snapshot import Interval
+from perf_inference.measure.heartbeat import TICK, InputState
 
 _DROPPED_PCT, _DROPPED = 5.0, 3  # share, and messages, that a node may drop
 _SATURATED_PCT = 95.0
 _SLOW = 0.9  # of the expected rate
 _LISTED = 3
-_LEDGER = "ledger."
 
 
 def inputs(facts: GraphFacts, found: Participants, window: Interval) -> list[Finding]:
@@ -44,52 +44,51 @@ def inputs(facts: GraphFacts, found: Participants, window: Interval) -> list[Fin
 
 def _node_inputs(node: str, beats: Beats) -> list[Finding]:
     findings = []
-    values = beats.last.values
-    for name in _ledgers(values):
-        lost = {counter: beats.grown(f"{_LEDGER}{name}.{counter}") for counter in _counted(name, values)}
+    said = beats.last.said
+    for name, state in said.inputs.items():
+        lost = {counter: _grown(beats, name, counter) for counter in said.loss_counters(name)}
         dropped = sum(lost.values())
-        total = beats.grown(f"{_LEDGER}{name}.received") + lost["lost_before"]
+        total = _grown(beats, name, "received") + lost["lost_before"]
         if dropped >= _DROPPED and 100 * dropped >= _DROPPED_PCT * total:
             findings.append(_slow(node, name, {key: count for key, count in lost.items() if count}, total, beats))
-        findings += _slow_source(node, name, values)
-        problem = values.get(f"input.{name}.problem")
-        if problem:
+        topic = state.topic or name
+        findings += _slow_source(node, topic, state)
+        if state.problem:
             why = "the node waits for what does not come"
-            findings.append(
-                Finding(
-                    "inputs", "warning", f"{node}: {problem}", why, f"$ ros2 topic info -v {word(_topic(name, values))}"
-                )
-            )
-    dropped = beats.grown("dropped") + beats.grown("failed") if "records" in values else 0
+            cure = f"$ ros2 topic info -v {word(topic)}"
+            findings.append(Finding("inputs", "warning", f"{node}: {state.problem}", why, cure))
+    dropped = _other(beats, "dropped") + _other(beats, "failed") if "records" in said.others else 0
     if dropped:
         value = f"{node}: {dropped} records dropped or not readable within {beats.span_s:.1f} s"
         findings.append(Finding("inputs", "warning", value, "the recording has gaps", "see disk and cores"))
     return findings
 
 
-def _counted(name: str, values: Mapping[str, object]) -> tuple[str, ...]:
-    """Return the counters of what was lost; where nobody waits for each message, being replaced is no loss."""
-    lost = ("lost_before", "rejected", "failed")
-    return (*lost, "replaced") if name == values.get("driven_by") else lost
+def _grown(beats: Beats, name: str, counter: str) -> int:
+    return beats.grown(lambda said: said.inputs[name].ledger.get(counter) if name in said.inputs else None)
+
+
+def _other(beats: Beats, key: str) -> int:
+    return beats.grown(lambda said: said.others.get(key))
 
 
 def _slow(node: str, name: str, lost: Mapping[str, int], total: int, beats: Beats) -> Finding:
-    values = beats.last.values
+    said = beats.last.said
     reasons = ", ".join(f"{count} {_WORDS[counter]}" for counter, count in lost.items())
-    what = "ticks" if name == "tick" else f"messages of {_topic(name, values)}"
+    what = "ticks" if name == TICK else f"messages of {said.inputs[name].topic or name}"
     value = f"{node}: of {total} {what} within {beats.span_s:.1f} s {reasons}"
-    took = values.get("total_p50_ms")
+    took = said.total_p50_ms
     why = "the node is slower than its input" + (f": one message takes {took} ms (p50)" if took is not None else "")
     worst = max(lost, key=lambda counter: lost[counter])
     return Finding("inputs", "warning", value, why, _CURES[worst].format(name=name))
 
 
-def _slow_source(node: str, name: str, values: Mapping[str, object]) -> list[Finding]:
+def _slow_source(node: str, topic: str, state: InputState) -> list[Finding]:
     """Compare the rate of an input with what the user has told the node to expect."""
-    rate, expected = (values.get(f"input.{name}.{key}") for key in ("frame_rate_node", "expected_frequency"))
-    if not isinstance(rate, int | float) or not isinstance(expected, int | float) or rate >= _SLOW * expected:
+    rate, expected = state.figure("frame_rate_node"), state.figure("expected_frequency")
+    if rate is None or expected is None or rate >= _SLOW * expected:
         return []
-    value = f"{node}: {rate:.1f} Hz come of {_topic(name, values)} where expected_frequency is {expected:g}"
+    value = f"{node}: {rate:.1f} Hz come of {topic} where expected_frequency is {expected:g}"
     why = "the source is slower than promised, or what it sends does not arrive (then topics or transport says so)"
     return [Finding("inputs", "warning", value, why, "the source's rate, or the parameter expected_frequency")]
 
@@ -122,17 +121,8 @@ def recorder(facts: GraphFacts, host: str) -> tuple[float | None, Sequence[str]]
     """Return what the recorders of this host write [bytes/s] (None: none runs), and where."""
     rate, directories = None, []
     for beats in facts.beats.values():
-        values = beats.last.values
-        if "records" in values and beats.last.host == host:
-            rate = (rate or 0.0) + (beats.grown("bytes") / beats.span_s if beats.span_s > 0 else 0.0)
-            directories.append(str(values.get("directory", "")))
+        others = beats.last.said.others
+        if "records" in others and beats.last.host == host:
+            rate = (rate or 0.0) + (_other(beats, "bytes") / beats.span_s if beats.span_s > 0 else 0.0)
+            directories.append(str(others.get("directory", "")))
     return rate, directories
-
-
-def _ledgers(values: Mapping[str, object]) -> list[str]:
-    names = (key[len(_LEDGER) :].rpartition(".")[0] for key in values if key.startswith(_LEDGER))
-    return list(dict.fromkeys(names))
-
-
-def _topic(name: str, values: Mapping[str, object]) -> str:
-    return str(values.get(f"input.{name}.topic") or name)

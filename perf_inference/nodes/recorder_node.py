@@ -37,6 +37,7 @@ from perf_inference.recording.recorder.selection import Encodings, Selection
 from perf_inference.recording.recorder.session import Session, replace_json
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
+from perf_inference.recording.run_directory import TEGRASTATS_LOG
 from perf_inference.telemetry.machine import MachineSampler
 
 _MACHINERY = ("/rosout", "/parameter_events")
@@ -74,7 +75,7 @@ class RecorderNode(runner.RunnableNode):
             )
         except RecordingError as error:
             raise ConfigError(str(error)) from error
-        log = self._session.directory / "tegrastats.log" if p.tegrastats_log else None
+        log = self._session.directory / TEGRASTATS_LOG if p.tegrastats_log else None
         self._machine = MachineSampler(p.tegrastats_command, tegrastats_log=log)
         self._machine.start()
         self._summary = Summary(self._machine.window, platform.node() or "host")  # of the writer's thread

@@ -27,7 +27,7 @@ from perf_inference.nodes.images.converter import Canvas
 from perf_inference.nodes.reports.episode import EPISODE_QOS, EpisodeState
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import OK
-from perf_inference.nodes.reports.reporter import Heartbeat, Report
+from perf_inference.nodes.reports.reporter import HeartbeatPublisher, Report
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.parameters import declare, parameter
 
@@ -59,7 +59,9 @@ class SimRobotNode(runner.RunnableNode):
             self._parts.append(ArmPart(self, p))
         if p.part in ("camera", "all"):
             self._parts.append(CameraPart(self, p))
-        self._heartbeat = Heartbeat(self, lambda: Report(OK, f"simulating: {p.part}", {"seed": p.seed}), quiet=True)
+        self._heartbeat = HeartbeatPublisher(
+            self, lambda: Report(OK, f"simulating: {p.part}", {"seed": p.seed}), quiet=True
+        )
         self.get_logger().info(f"simulating: {p.part}, seed {p.seed}")
 
     def stop(self) -> None:

@@ -8,24 +8,23 @@ names go stale when a folder is renamed. Messages stream; nothing is loaded as a
 from __future__ import annotations
 
 import heapq
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.files.names import IMAGE_SUFFIXES, NaturalKey, natural_key
+from perf_inference.files.names import IMAGE_SUFFIXES, natural_order
 from perf_inference.recording.bags.mcap_file import McapFile
 from perf_inference.recording.bags.metadata import read_metadata
 from perf_inference.recording.bags.packed_file import PackedFile
 from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.message import BagFile, BagMessage, merged
+from perf_inference.recording.run_directory import once, segment_number
 
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LINES = (".jsonl", ".jsonl.zst")
-_SEGMENT = re.compile(r"topics_[0-9]+\.jsonl(\.zst)?$")
 _RECORDING = "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl"
 _EXPECTED = f"{_RECORDING}, or a folder or pattern (*.jpg) of images (.jpg, .png)"
 
@@ -144,7 +143,7 @@ def _files(given: Path, expected: str) -> list[Path]:
     if not given.exists() and not matched:
         raise ConfigError(f"source must be {expected}; there is nothing at '{given}'")
     try:
-        return sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=_natural)
+        return sorted(matched or (given.iterdir() if given.is_dir() else [given]), key=natural_order)
     except OSError as error:
         raise ConfigError(f"source '{given}' cannot be read: {error.strerror}") from error
 
@@ -155,8 +154,8 @@ def _bags(files: list[Path], whole_folder: bool) -> list[Path]:
 
 def _segments(files: list[Path], whole_folder: bool) -> list[Path]:
     """Return the files of JSON lines: in a folder only the segments; of one that is there twice, the plain one."""
-    lines = [file for file in files if file.name.endswith(_LINES) and (not whole_folder or _SEGMENT.match(file.name))]
-    return [file for file in lines if file.suffix != ".zst" or file.with_suffix("") not in lines]
+    lines = (file for file in files if file.name.endswith(_LINES))
+    return once(file for file in lines if not whole_folder or segment_number(file) is not None)
 
 
 def _not_a_source(given: Path, files: list[Path], expected: str) -> ConfigError:
@@ -182,7 +181,3 @@ def _open_content(path: Path, data: Path) -> BagFile:
     about = read_metadata(path.parent)
     packed = None if about is None or about.problem else about.compression_mode == "message"
     return (McapFile if data.suffix == ".mcap" else SqliteFile)(path, data, packed)
-
-
-def _natural(path: Path) -> NaturalKey:
-    return natural_key(path.name)

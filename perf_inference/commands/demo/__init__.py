@@ -20,6 +20,7 @@ from perf_inference.commands.run import NO_TUNING, add_set_argument
 from perf_inference.errors import EX_CONFIG
 from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable, without_colours
+from perf_inference.recording.run_directory import NODES_LOG
 
 if TYPE_CHECKING:
     from perf_inference.nodes.monitor.observer import Observer
@@ -149,7 +150,7 @@ class _Log:
         self._shown = shown
         self._file = None
         if directory is not None:
-            descriptor = open_own(own_folder(directory) / "nodes.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            descriptor = open_own(own_folder(directory) / NODES_LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             self._file = open(descriptor, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def write(self, name: str, line: str) -> None:

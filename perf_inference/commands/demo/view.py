@@ -15,11 +15,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from perf_inference.measure.heartbeat import Beat
 from perf_inference.printable import OUTSIDE, printable
+from perf_inference.recording.run_directory import summaries_in
 from perf_inference.telemetry.window import window_text
 
 if TYPE_CHECKING:
-    from perf_inference.nodes.monitor.observer import Heartbeat, Observer
+    from perf_inference.nodes.monitor.observer import Observer
 
 _LINE_EVERY_S = 5.0
 _REFRESH_S = 0.2
@@ -61,7 +63,7 @@ class PlainView:
         parts = [_progress(seen, elapsed_s, duration_s, episodes)]
         for name, beat in sorted(seen.heartbeats.items()):
             if name in seen.timings:
-                rate, p50 = (_number(beat.values.get(key)) for key in ("rate_hz", "latency_p50_ms"))
+                rate, p50 = _number(beat.said.rate_hz), _number(beat.said.latency_p50_ms)
                 parts.append(f"{printable(name, OUTSIDE)} {rate} Hz p50 {p50} ms drops {seen.dropped[name]}")
         print(" | ".join([*parts, _looks(seen)]), flush=True)
 
@@ -130,12 +132,12 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         beat = seen.heartbeats.get(name)
         table.add_row(
             _text(name),
-            _text(_count(beat.values.get("inferences") if beat else None)),
+            _text(_count(beat.said.inferences if beat else None)),
             _text(_count(recorded.get("inferences"))),
             _number(figures["hz"], digits=2),
             *(_number(latency[key]) for key in ("mean", "p50", "p90", "p99", "max")),
             str(seen.dropped[name]),
-            _count(_residual(beat) if beat else None),
+            _count(beat.said.residual if beat else None),
         )
     console.print(table)
     if clocks := _clocks(summary):
@@ -146,12 +148,12 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         console.print(Text(printable(f"recorded in {directory}")))
 
 
-def _row(name: str, beat: Heartbeat, seen: Observer) -> tuple[str, ...]:
-    values = beat.values
+def _row(name: str, beat: Beat, seen: Observer) -> tuple[str, ...]:
+    said = beat.said
     silent_s = time.monotonic() - beat.heard_s
     state = beat.message if silent_s < 2 else f"silent for {silent_s:.0f} s"
-    drops = str(seen.dropped[name]) if name in seen.dropped else _count(values.get("dropped"))
-    figures = [_number(values.get(key)) for key in ("rate_hz", "latency_p50_ms", "latency_p90_ms")]
+    drops = str(seen.dropped[name]) if name in seen.dropped else _count(said.others.get("dropped"))
+    figures = map(_number, (said.rate_hz, said.latency_p50_ms, said.latency_p90_ms))
     return (name, *figures, drops, state)
 
 
@@ -185,13 +187,8 @@ def _targets(seen: Observer) -> str:
     return f"{episode.reached} of {episode.finished} ({100 * episode.reached / episode.finished:.0f} %)"
 
 
-def _residual(beat: Heartbeat) -> int:
-    residuals = [value for key, value in beat.values.items() if key.endswith(".residual") and isinstance(value, int)]
-    return max(residuals, key=abs, default=0)
-
-
 def _read_summary(directory: Path | None) -> dict[str, Any]:
-    for path in sorted(directory.glob("performance_summary_*.json")) if directory is not None else ():
+    for path in summaries_in(directory) if directory is not None else ():
         try:
             summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:

@@ -13,11 +13,12 @@ from perf_inference import model_build
 from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.heartbeat import TICK, Heartbeat, InputState
 from perf_inference.measure.ledger import Ledger
-from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
+from perf_inference.measure.stamps import Arrival, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
-from perf_inference.nodes.reports.messages import OK, WARN
+from perf_inference.nodes.reports.messages import OK
 from perf_inference.nodes.reports.reporter import Report, Reporter
 from perf_inference.nodes.ros.parameters import EngineParameters
 from perf_inference.nodes.ros.subscription import Input
@@ -28,7 +29,6 @@ _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that th
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
 _SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
 _LAST_INFERENCE_S, _LAST_SWAP_S = 0.3, 0.1
-_TICK = "tick"  # what drives an engine that no input drives
 _TYPE_CHECK_EVERY = 4  # heartbeats
 
 
@@ -71,7 +71,7 @@ class Inference:
         self._node, self._state, self._skipped = node, state, skipped
         self._rate_hz = rate_hz or None
         self._period_ns = None if self._rate_hz is None else round(1e9 / self._rate_hz)
-        self._driver = _TICK
+        self._driver = TICK
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
         self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
@@ -130,42 +130,39 @@ class Inference:
         if self._beats % _TYPE_CHECK_EVERY == 1:
             self._check_types()
         level, message = self._state()
-        trouble = self._trouble()
-        if trouble:
-            level, message = max(level, WARN), trouble if level == OK else f"{message}; {trouble}"
-        return Report(level, message, self._values())
+        return Report(level, message, self._heartbeat().as_values()).with_trouble(self._trouble())
 
-    def _values(self) -> dict[str, Scalar]:
+    def _heartbeat(self) -> Heartbeat:
         info = self.engine.info
-        values: dict[str, Scalar] = {"engine": info.name, "runtime": info.runtime, "precision": info.precision,
-                                     "device": info.device, "inferences": self.ledger.snapshot().processed}  # fmt: skip
         now_ns = CLOCKS.monotonic_ns()
-        recent = [t for t in list(self._recent) if now_ns - t.arrived_ns < _RECENT_NS]
+        newest = list(self._recent)
+        recent = [t for t in newest if now_ns - t.arrived_ns < _RECENT_NS]
         rate_from_ns = now_ns - max(_RATE_NS, _RATE_PERIODS * (self._period_ns or 0))
-        values["rate_hz"] = rate_hz([t.arrived_ns for t in list(self._recent) if t.arrived_ns > rate_from_ns])
-        values["expected_hz"] = self._rate_hz
-        values["deadline_ms"] = None if self._period_ns is None else self._period_ns / 1e6
-        values["deadlines"], values["deadline_misses"] = self._deadlines, self._misses
-        latency = Distribution.of(t.latency_ns for t in recent if t.latency_ns is not None)
-        total = Distribution.of(t.total_ns for t in recent)
-        for name, distribution in (("latency", latency), ("total", total)):
-            figures = distribution.summary_ms()
-            values.update({f"{name}_{key}_ms": figures[key] for key in ("p50", "p90", "max")})
-        values["samples"] = len(recent)
-        values.update(self._swap.figures())
-        values["driven_by"] = self._driver
-        if self._driver == _TICK:
-            values.update(_flat(_TICK, self.ledger))
-        for name, source in self.inputs.items():
-            values.update(_flat(name, source.ledger))
-            if source.lost_unknown:
-                values[f"{name}_lost_unknown"] = source.lost_unknown
-            age = source.age_s()
-            values[f"{name}_age_s"] = None if age is None else round(age, 3)
-            values.update({f"input.{name}.{key}": value for key, value in source.figures().items()})
-            values[f"input.{name}.topic"] = source.topic
-            values[f"input.{name}.problem"] = source.problem() or None
-        return values
+        latency = Distribution.of(t.latency_ns for t in recent if t.latency_ns is not None).summary_ms()
+        total = Distribution.of(t.total_ns for t in recent).summary_ms()
+        ticks = {TICK: InputState(self.ledger.snapshot().as_dict())} if self._driver == TICK else {}
+        return Heartbeat(
+            engine=info.name,
+            runtime=info.runtime,
+            precision=info.precision,
+            device=info.device,
+            driven_by=self._driver,
+            inferences=self.ledger.snapshot().processed,
+            rate_hz=rate_hz([t.arrived_ns for t in newest if t.arrived_ns > rate_from_ns]),
+            expected_hz=self._rate_hz,
+            deadline_ms=None if self._period_ns is None else self._period_ns / 1e6,
+            deadlines=self._deadlines,
+            deadline_misses=self._misses,
+            latency_p50_ms=latency["p50"],
+            latency_p90_ms=latency["p90"],
+            latency_max_ms=latency["max"],
+            total_p50_ms=total["p50"],
+            total_p90_ms=total["p90"],
+            total_max_ms=total["max"],
+            samples=len(recent),
+            inputs={**ticks, **{name: source.state() for name, source in self.inputs.items()}},
+            others=self._swap.figures(),
+        )
 
     def _trouble(self) -> str:
         if trouble := self._wrong_types or self._swap.trouble():
@@ -188,7 +185,7 @@ class Inference:
 
         A source that is slower than it promised makes every due time of its grid early; that is the input's to tell.
         """
-        late = timing.due_latency_ns if self._driver == _TICK else None
+        late = timing.due_latency_ns if self._driver == TICK else None
         return timing.total_ns if late is None else late
 
     def _judged(self) -> list[Timing]:
@@ -247,7 +244,3 @@ def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callabl
         engine.close()
         raise
     return Model(engine, task)
-
-
-def _flat(name: str, ledger: Ledger) -> dict[str, Scalar]:
-    return {f"ledger.{name}.{key}": value for key, value in ledger.snapshot().as_dict().items()}

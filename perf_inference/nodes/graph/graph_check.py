@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import rclpy
@@ -18,12 +18,11 @@ from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 
 from perf_inference.bringup.search_path import leave_working_directory
-from perf_inference.doctor.graph import Beat, Beats, Endpoint, Flow, GraphFacts, Mismatch
+from perf_inference.doctor.graph import Beats, Endpoint, Flow, GraphFacts, Mismatch
 from perf_inference.errors import ConfigError
 from perf_inference.nodes.graph.qos_check import compare
 from perf_inference.nodes.graph.topic_probe import TopicProbe
-from perf_inference.nodes.reports.heard import check_heartbeat
-from perf_inference.nodes.reports.messages import OK, from_key_values, level
+from perf_inference.nodes.reports.heard import checked_beat
 from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.nodes.ros.raw_input import RawInput, adapted_qos
@@ -36,7 +35,6 @@ _DISCOVERY_S, _QUIET_S, _LONGEST_DISCOVERY_S, _SETTLE_S = 0.5, 0.7, 6.0, 0.3
 _ANNOUNCED_S = 3.3  # participants announce themselves every 3 s; a first announcement is lost now and then
 _DEPTH, _LARGE_DEPTH = 1000, 20
 _LARGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/PointCloud2")
-_TEXTS = frozenset({"engine", "device", "directory"})
 _EPROSIMA = (1, 15)  # Fast DDS' GIDs: vendor, host, lower half of the process id
 
 
@@ -178,15 +176,12 @@ class GraphCheck:
 def _heard(beats: dict[str, Beats], data: bytes) -> None:
     """Keep a heartbeat; another process of the same node begins again. What is none the monitor tells of."""
     try:
-        said = deserialize_message(data, DiagnosticStatus)
-        check_heartbeat(said)
+        status = deserialize_message(data, DiagnosticStatus)
+        beat = checked_beat(status)
     except Exception:  # whatever the middleware says of bytes that are no message
         return
-    host = said.hardware_id.partition("/")[0]
-    values: Mapping[str, Any] = from_key_values(said.values, _TEXTS)
-    beat = Beat(time.monotonic(), host, level(said) == OK, said.message, values)
-    known = beats.get(said.name)
-    beats[said.name] = Beats(known.first if known is not None else beat, beat)
+    known = beats.get(status.name)
+    beats[status.name] = Beats(known.first if known is not None else beat, beat)
 
 
 def _host(info: Any) -> tuple[int, ...] | None:

@@ -11,7 +11,8 @@ from rclpy.node import Node
 
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
-from perf_inference.measure.ledger import Ledger, Mailbox
+from perf_inference.measure.ledger import Ledger
+from perf_inference.measure.mailbox import Mailbox
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.converter import Converter
 from perf_inference.nodes.images.image_input import image_input

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import rclpy
@@ -13,27 +12,16 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
 from perf_inference.errors import InputError
-from perf_inference.measure.stamps import Scalar
+from perf_inference.measure.heartbeat import Beat
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.nodes.reports.episode import EPISODE_QOS, EpisodeState
 from perf_inference.nodes.reports.faults import faults_of
-from perf_inference.nodes.reports.heard import MOST_NODES, check_heartbeat, checked_timing
-from perf_inference.nodes.reports.messages import OK, from_key_values, level
+from perf_inference.nodes.reports.heard import MOST_NODES, checked_beat, checked_timing
 from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.nodes.vision.detections import detected_names
 
 _LONGEST_CAPTION = 1000  # letters
-
-
-@dataclass(frozen=True)
-class Heartbeat:
-    """What a node said last."""
-
-    ok: bool
-    message: str
-    values: Mapping[str, Scalar]
-    heard_s: float  # monotonic
 
 
 class Observer:
@@ -45,7 +33,7 @@ class Observer:
         Args:
             warn: takes a line about messages that cannot be used, once per kind; None: the node's own log does.
         """
-        self.heartbeats: dict[str, Heartbeat] = {}
+        self.heartbeats: dict[str, Beat] = {}
         self.timings: dict[str, TimingStatistics] = {}
         self.dropped: dict[str, int] = {}
         self.episode: EpisodeState | None = None
@@ -91,11 +79,9 @@ class Observer:
         return callback
 
     def _on_status(self, message: DiagnosticStatus) -> None:
-        check_heartbeat(message)
+        beat = checked_beat(message)
         _check_room(self.heartbeats, message.name)
-        self.heartbeats[message.name] = Heartbeat(
-            level(message) == OK, message.message, from_key_values(message.values), time.monotonic()
-        )
+        self.heartbeats[message.name] = beat
 
     def _on_timing(self, message: DiagnosticArray) -> None:
         for status in message.status:

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from perf_inference.measure.alarm import Alarm, Growth, Limits, share_pct
+from perf_inference.measure.heartbeat import TICK, Heartbeat, InputState
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.reports.messages import OK, STALE, WARN, from_key_values, key_values, level
+from perf_inference.nodes.reports.messages import OK, STALE, WARN, heartbeat_of, key_values, level
 
 PREFIX = "monitor_node: "
-_INPUT = "input."
-_LOSSES = ("lost_before", "rejected", "failed")
 _PROCESSES, _DOUBLE_S = 10, 10.0  # that a node's name is remembered of; for how long two of them are a warning
-_MOST = 1e15
 
 
 @dataclass(frozen=True)
@@ -104,43 +102,41 @@ class WatchedNode:
         )
 
     def _judge(self, now_s: float) -> list[_Judged]:
-        said = from_key_values(self._said.values, frozenset({"engine", "device", "directory"}))
-        names = [key[len(_INPUT) : -len(".topic")] for key in said if key.startswith(_INPUT) and key.endswith(".topic")]
-        inputs = [self._input(name, said, now_s) for name in names]
-        if "engine" in said:
-            return [self._engine(said, names, now_s), *inputs]
-        part = "recorder" if "records" in said else "node"
-        return [_Judged(part, level(self._said), self._said.message, said), *inputs]
+        said = heartbeat_of(self._said)
+        inputs = [self._input(name, said, now_s) for name, state in said.inputs.items() if state.topic is not None]
+        if said.engine is not None:
+            return [self._engine(said, now_s), *inputs]
+        part = "recorder" if "records" in said.others else "node"
+        return [_Judged(part, level(self._said), self._said.message, said.as_values()), *inputs]
 
-    def _engine(self, said: Mapping[str, Scalar], inputs: list[str], now_s: float) -> _Judged:
-        driver = str(said.get("driven_by"))
-        of_inputs = tuple(
-            prefix for name in inputs for prefix in (f"{_INPUT}{name}.", f"{name}_age_s", f"{name}_lost_unknown")
-        ) + tuple(f"ledger.{name}." for name in inputs if name != driver)
-        values = {key: value for key, value in said.items() if not key.startswith(of_inputs)}
-        misses = self._growth("engine", "misses", now_s, (_count(said, "deadline_misses"), _count(said, "deadlines")))
-        values["deadline_miss_pct"] = _rounded(share_pct(*misses)) if misses else None
-        alarms = [self._missed(values), self._slow("engine", said.get("rate_hz"), said.get("expected_hz"))]
-        if driver == "tick":
-            values["drop_share_pct"] = self._drop_share("engine", "tick", said, True, now_s)
-            alarms.append(self._dropped("engine", values["drop_share_pct"]))
+    def _engine(self, said: Heartbeat, now_s: float) -> _Judged:
+        values = said.of_node().as_values()
+        misses = self._growth("engine", "misses", now_s, (said.deadline_misses or 0, said.deadlines or 0))
+        values["deadline_miss_pct"] = missed_pct = _share_pct(misses)
+        alarms = [self._missed(missed_pct, said.deadline_ms), self._slow("engine", said.rate_hz, said.expected_hz)]
+        if said.driven_by == TICK:
+            values["drop_share_pct"] = dropped_pct = self._drop_share("engine", TICK, said, now_s)
+            alarms.append(self._dropped("engine", dropped_pct))
         return self._part("engine", level(self._said), self._said.message, alarms, values)
 
-    def _input(self, name: str, said: Mapping[str, Scalar], now_s: float) -> _Judged:
-        begin, ledger = f"{_INPUT}{name}.", f"ledger.{name}."
-        values = {key[len(begin) :]: value for key, value in said.items() if key.startswith(begin)}
-        problem = values.pop("problem", None)
-        values["tolerance"] = self._limits.tolerance_pct
-        values["age_s"] = said.get(f"{name}_age_s")
-        values["drop_share_pct"] = self._drop_share(name, name, said, name == said.get("driven_by"), now_s)
-        values.update({key[len(ledger) :]: value for key, value in said.items() if key.startswith(ledger)})
-        if f"{name}_lost_unknown" in said:
-            values["lost_unknown"] = said[f"{name}_lost_unknown"]
+    def _input(self, name: str, said: Heartbeat, now_s: float) -> _Judged:
+        state = said.inputs[name]
+        dropped_pct = self._drop_share(name, name, said, now_s)
+        values = {
+            **state.figures,
+            "topic": state.topic,
+            "tolerance": self._limits.tolerance_pct,
+            "age_s": state.age_s,
+            "drop_share_pct": dropped_pct,
+            **state.ledger,
+        }
+        if state.lost_unknown is not None:
+            values["lost_unknown"] = state.lost_unknown
         alarms = [
-            self._slow(name, values.get("frame_rate_node"), values.get("expected_frequency")),
-            self._dropped(name, values["drop_share_pct"]),
+            self._slow(name, state.figure("frame_rate_node"), state.figure("expected_frequency")),
+            self._dropped(name, dropped_pct),
         ]
-        return self._part(name, WARN if problem else OK, str(problem or "receiving"), alarms, values)
+        return self._part(name, WARN if state.problem else OK, state.problem or "receiving", alarms, values)
 
     def _part(
         self, part: str, own: bytes, message: str, alarms: list[tuple[int, str]], values: Mapping[str, Scalar]
@@ -149,32 +145,26 @@ class WatchedNode:
         worst = max(own, bytes([max(raised for raised, _ in alarms)]))
         return _Judged(part, worst, "; ".join(texts if own == OK and texts else [message, *texts]), values)
 
-    def _missed(self, values: Mapping[str, Scalar]) -> tuple[int, str]:
-        share, deadline_ms = _number(values["deadline_miss_pct"]), _number(values.get("deadline_ms"))
+    def _missed(self, share: float | None, deadline_ms: float | None) -> tuple[int, str]:
         raised = self._alarm("engine", "misses", self._limits.misses_pct, share)
         deadline = "their deadline" if deadline_ms is None else f"the deadline of {deadline_ms:.1f} ms"
         return raised, f"{share:.1f} % of the inferences came after {deadline}" if raised else ""
 
-    def _slow(self, part: str, rate_hz: Scalar, expected_hz: Scalar) -> tuple[int, str]:
-        rate, expected = _number(rate_hz), _number(expected_hz)
-        share = 100 * rate / expected if rate is not None and expected else None
+    def _slow(self, part: str, rate_hz: float | None, expected_hz: float | None) -> tuple[int, str]:
+        share = 100 * rate_hz / expected_hz if rate_hz is not None and expected_hz else None
         raised = self._alarm(part, "rate", self._limits.rate_pct, share)
-        return raised, f"{rate:.2f} Hz where {expected:g} Hz are expected" if raised else ""
+        return raised, f"{rate_hz:.2f} Hz where {expected_hz:g} Hz are expected" if raised else ""
 
-    def _dropped(self, part: str, share_pct: Scalar) -> tuple[int, str]:
-        share = _number(share_pct)
+    def _dropped(self, part: str, share: float | None) -> tuple[int, str]:
         raised = self._alarm(part, "drops", self._limits.drops_pct, share)
         return raised, f"{share:.1f} % of the messages were dropped" if raised else ""
 
-    def _drop_share(self, part: str, ledger: str, said: Mapping[str, Scalar], drives: bool, now_s: float) -> Scalar:
-        """Return the share that was lost; where nobody waits for each message, being replaced is no loss."""
-
-        def count(counter: str) -> int:
-            return _count(said, f"ledger.{ledger}.{counter}")
-
-        lost = sum(count(counter) for counter in _LOSSES) + (count("replaced") if drives else 0)
-        grown = self._growth(part, "drops", now_s, (lost, count("received") + count("lost_before")))
-        return _rounded(share_pct(*grown)) if grown else None
+    def _drop_share(self, part: str, name: str, said: Heartbeat, now_s: float) -> float | None:
+        """Return the share of what was offered to an input that was lost [%]."""
+        state = said.inputs.get(name, InputState())
+        lost = sum(map(state.count, said.loss_counters(name)))
+        offered = state.count("received") + state.count("lost_before")
+        return _share_pct(self._growth(part, "drops", now_s, (lost, offered)))
 
     def _growth(self, part: str, what: str, now_s: float, counters: tuple[int, int]) -> tuple[int, ...] | None:
         return self._growths.setdefault((part, what), Growth(self._limits.window_s)).add(now_s, counters)
@@ -183,16 +173,6 @@ class WatchedNode:
         return self._alarms.setdefault((part, what), Alarm(limits)).update(value)
 
 
-def _count(said: Mapping[str, Scalar], key: str) -> int:
-    value = said.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
-
-
-def _number(value: Scalar) -> float | None:
-    """Return a number that others can be divided by; None: it is none, or as large as no rate or time can be."""
-    known = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
-    return float(value) if known else None  # type: ignore[arg-type]
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
+def _share_pct(grown: tuple[int, ...] | None) -> float | None:
+    share = share_pct(*grown) if grown else None
+    return None if share is None else round(share, 2)

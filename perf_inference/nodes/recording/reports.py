@@ -12,8 +12,7 @@ from rclpy.serialization import deserialize_message
 
 from perf_inference.errors import InputError, in_one_line
 from perf_inference.nodes.reports.faults import Faults
-from perf_inference.nodes.reports.heard import MOST_NODES, check_heartbeat, checked_timing
-from perf_inference.nodes.reports.messages import from_key_values
+from perf_inference.nodes.reports.heard import MOST_NODES, checked_beat, checked_timing
 from perf_inference.recording.recorder.line_file import LineFile
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
@@ -45,10 +44,10 @@ class RecordedReports:
         """Take a node's own counts."""
         try:
             status = _message(data, DiagnosticStatus)
-            check_heartbeat(status)
-            self._summary.heartbeat(status.name, status.hardware_id, from_key_values(status.values))
+            beat = checked_beat(status)
+            self._summary.heartbeat(status.name, beat.start, beat.said)
             if status.name in self._heard_s or len(self._heard_s) < MOST_NODES:
-                self._heard_s[status.name] = time.monotonic()
+                self._heard_s[status.name] = beat.heard_s
         except InputError as error:
             self._faults.refused("a heartbeat", error)
 

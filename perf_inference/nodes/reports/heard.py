@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from perf_inference.errors import InputError
+from perf_inference.measure.heartbeat import Beat
 from perf_inference.measure.record import check_timing, short
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.reports.messages import ERROR, OK, STALE, WARN, level, timing_record
+from perf_inference.nodes.reports.messages import ERROR, OK, STALE, WARN, heartbeat_of, level, timing_record
 
 MOST_NODES = 500  # that are watched; a robot has tens
 _MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 60_000, 256
@@ -22,6 +24,17 @@ def check_heartbeat(status: DiagnosticStatus) -> None:
     if level(status) not in _LEVELS:
         raise InputError(f"the level of a heartbeat must be 0 to 3, got {level(status)[0]}")
     _check_size(status)
+
+
+def checked_beat(status: DiagnosticStatus) -> Beat:
+    """Return a heartbeat that has come just now.
+
+    Raises:
+        InputError: it is none, or is too large to be kept.
+    """
+    check_heartbeat(status)
+    is_ok = level(status) == OK
+    return Beat(time.monotonic(), status.hardware_id, is_ok, status.message, heartbeat_of(status))
 
 
 def checked_timing(status: DiagnosticStatus) -> dict[str, Scalar]:

@@ -8,6 +8,7 @@ import orjson
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from perf_inference.measure.heartbeat import TEXTS, Heartbeat
 from perf_inference.measure.stamps import Scalar
 
 _TEXT_KEYS = frozenset({"node", "engine", "precision", "device"})
@@ -32,6 +33,11 @@ def key_values(values: Mapping[str, Scalar]) -> list[KeyValue]:
 def from_key_values(values: Iterable[KeyValue], texts: frozenset[str] = frozenset()) -> dict[str, Scalar]:
     """Return what `key_values` was given; the keys in `texts` stay texts whatever they look like."""
     return {pair.key: pair.value if pair.key in texts else _scalar(pair.value) for pair in values}
+
+
+def heartbeat_of(status: DiagnosticStatus) -> Heartbeat:
+    """Return what a status on `inference/status` says."""
+    return Heartbeat.of(from_key_values(status.values, TEXTS))
 
 
 def timing_status(record: Mapping[str, Scalar], hardware_id: str) -> DiagnosticStatus:

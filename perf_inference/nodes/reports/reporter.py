@@ -34,17 +34,20 @@ class Report:
     message: str
     values: Mapping[str, Scalar]
 
+    def with_trouble(self, trouble: str) -> Report:
+        """Return the report with this in its message, as a warning at least; empty: there is none."""
+        if not trouble:
+            return self
+        message = trouble if self.level == OK else f"{self.message}; {trouble}"
+        return Report(max(self.level, WARN), message, self.values)
+
 
 def with_faults(report: Report, faults: Faults) -> Report:
     """Return the report with the node's faults in it; a new one is a warning for some seconds."""
-    trouble = faults.trouble()
-    level, message = report.level, report.message
-    if trouble:
-        level, message = max(level, WARN), trouble if level == OK else f"{message}; {trouble}"
-    return Report(level, message, {**report.values, **faults.values()})
+    return Report(report.level, report.message, {**report.values, **faults.values()}).with_trouble(faults.trouble())
 
 
-class Heartbeat:
+class HeartbeatPublisher:
     """Publishes the state of a node twice a second, on the steady clock."""
 
     def __init__(self, node: Node, report: Callable[[], Report], quiet: bool = False) -> None:
@@ -88,7 +91,7 @@ class Heartbeat:
         self._beats.cancel()
 
 
-class Reporter(Heartbeat):
+class Reporter(HeartbeatPublisher):
     """The heartbeat, and timings in small batches."""
 
     def __init__(self, node: Node, report: Callable[[], Report]) -> None:

@@ -19,6 +19,7 @@ except ImportError:  # Humble
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
+from perf_inference.measure.heartbeat import InputState
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.reports.messages import stamp_ns
@@ -76,6 +77,18 @@ class Input:
     def age_s(self) -> float | None:
         """Return how long ago the newest message came [s]; None: none yet."""
         return None if self.last_ns is None else (CLOCKS.monotonic_ns() - self.last_ns) / 1e9
+
+    def state(self) -> InputState:
+        """Return what the heartbeat says of this input."""
+        age = self.age_s()
+        return InputState(
+            ledger=self.ledger.snapshot().as_dict(),
+            topic=self.topic,
+            problem=self.problem() or None,
+            age_s=None if age is None else round(age, 3),
+            lost_unknown=self.lost_unknown or None,
+            figures=self.figures(),
+        )
 
     def figures(self) -> dict[str, Scalar]:
         """Return rates and delay of now, under the names that NVIDIA's greenwave dashboards read."""

@@ -9,11 +9,13 @@ from pathlib import Path
 import orjson
 
 from perf_inference.errors import RecordingError
+from perf_inference.recording import run_directory
 from perf_inference.recording.analysis.growing_file import GrowingFile
-from perf_inference.recording.analysis.run_reader import TIMINGS, RunReader
+from perf_inference.recording.analysis.run_reader import RunReader
 from perf_inference.recording.analysis.segment_reader import SegmentReader
+from perf_inference.recording.run_directory import TIMINGS
 
-_EXPECTED = "a run's directory, a performance_timings_*.jsonl or a topics_*.jsonl"
+_EXPECTED = f"a run's directory, a {TIMINGS} or a topics_*.jsonl"
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd", ".bag")
 _LOOK_AT = 100  # lines
 
@@ -39,16 +41,16 @@ def open_recording(path: Path, follow: bool = False) -> RunReader | SegmentReade
         return SegmentReader(path)
     if path.stat().st_size == 0 and not follow:
         raise RecordingError(f"{path} is empty: nothing was recorded yet; --follow waits for it")
-    kind = _kind(path)
-    if kind == "topics" or (not kind and path.name.startswith("topics_")):
+    kind = _kind(path) or run_directory.kind(path)
+    if kind == "topics":
         return SegmentReader(path)
-    if kind == "timings" or path.name.startswith("performance_timings_"):
+    if kind == "timings":
         return RunReader(path)
     raise RecordingError(f"{path} is no recording that can be analysed; give {_EXPECTED}")
 
 
 def _check_directory(path: Path, follow: bool) -> None:
-    if any(path.glob(TIMINGS)):
+    if run_directory.timings_in(path):
         return
     if (path / "metadata.yaml").is_file() or any(name.endswith(_BAGS) for name in os.listdir(path)):
         raise _bag(path)
@@ -57,7 +59,7 @@ def _check_directory(path: Path, follow: bool) -> None:
     runs = sorted({timings.parent for timings in path.glob(f"*/{TIMINGS}")})
     if runs:
         raise RecordingError(f"{path} is no run, but holds some: give one of its {len(runs)}, such as {runs[-1]}")
-    if topics := sorted(path.glob("topics_*.jsonl*")):
+    if topics := run_directory.segments_in(path):
         raise RecordingError(f"{path} has no {TIMINGS}; its topics can be looked at one by one: {topics[0]}")
     raise RecordingError(f"{path} has no {TIMINGS}; give {_EXPECTED}")
 

@@ -17,8 +17,8 @@ from perf_inference.recording.analysis.analysis import LineCounts, NodeAnalysis,
 from perf_inference.recording.analysis.figures import Figures
 from perf_inference.recording.analysis.growing_file import GrowingFile
 from perf_inference.recording.analysis.timing_columns import TimingColumns, TimingTable
+from perf_inference.recording.run_directory import SESSION, summary_of, timings_in
 
-TIMINGS = "performance_timings_*.jsonl"
 _WHOLE = ("latency", "due_latency", "dropped_age")  # figures of a node that are not stages
 _MAX_NODES = 1000
 _MOST_JSON_BYTES = 1 << 26
@@ -66,7 +66,7 @@ class RunReader:
     def result(self) -> RunAnalysis:
         """Return what was read so far comes to."""
         directory = self.source if self.source.is_dir() else self.source.parent
-        summary = self._summary(directory)
+        summary = self._summary()
         nodes = as_mapping(summary.get("nodes"))
         overlong = sum(file.overlong for file in self._files.values())
         return RunAnalysis(
@@ -78,12 +78,12 @@ class RunReader:
             nodes=tuple(
                 _node(name, columns, as_mapping(nodes.get(name))) for name, columns in sorted(self._nodes.items())
             ),
-            session=read_json(directory / "session.json"),
+            session=read_json(directory / SESSION),
             summarised=bool(nodes),
         )
 
     def _new_lines(self) -> Iterator[bytes]:
-        for path in sorted(self.source.glob(TIMINGS)) if self.source.is_dir() else [self.source]:
+        for path in timings_in(self.source) if self.source.is_dir() else [self.source]:
             yield from self._files.setdefault(path, GrowingFile(path)).lines()
 
     def _take(self, line: bytes) -> None:
@@ -107,13 +107,10 @@ class RunReader:
         self._nodes[record["node"]] = columns
         self._records += 1
 
-    def _summary(self, directory: Path) -> Mapping[str, Any]:
+    def _summary(self) -> Mapping[str, Any]:
         """Return the newest summary file that belongs to a timings file that was read."""
-        times = sorted(path.name.removeprefix("performance_timings_").removesuffix(".jsonl") for path in self._files)
-        for time in reversed(times):
-            if summary := read_json(directory / f"performance_summary_{time}.json"):
-                return summary
-        return {}
+        found = (read_json(summary_of(path)) for path in sorted(self._files, reverse=True))
+        return next(filter(None, found), {})
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from perf_inference.recording.analysis.segment_reader import compressed_lines, s
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.line import LineError
+from perf_inference.recording.run_directory import packed, segments_in
 
 _PART = re.compile(r".*/(host|platform|gpu[0-9]+)$", re.DOTALL)
 _GPC = re.compile(r"gpu_gpc([0-9]+)_mhz")
@@ -68,7 +69,7 @@ def read_tracks(directory: Path) -> Tracks:
     found: _Found = {}
     messages = unread = 0
     problems = []
-    for path in _segments(directory):
+    for path in segments_in(directory):
         serialized = _Serialized()
         try:
             for line in _lines(path):
@@ -134,21 +135,10 @@ def _id(record: Mapping[str, Any]) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _segments(directory: Path) -> list[Path]:
-    plain = {path.name: path for path in directory.glob("topics_*.jsonl")}
-    packed = [path for path in directory.glob("topics_*.jsonl.zst") if path.name.removesuffix(".zst") not in plain]
-    return sorted([*plain.values(), *packed], key=_number)
-
-
 def _lines(path: Path) -> Iterator[bytes]:
     if not path.exists():  # it was compressed just now
-        path = path.with_name(f"{path.name}.zst")
+        path = packed(path)
     return compressed_lines(path) if path.suffix == ".zst" else GrowingFile(path).lines()
-
-
-def _number(path: Path) -> tuple[int, str]:
-    digits = re.search(r"[0-9]{1,18}", path.name)
-    return int(digits[0]) if digits else 0, path.name
 
 
 def _add(found: _Found, t_ns: Any, message: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 import zstandard
 
 from perf_inference.files.private import open_own
+from perf_inference.recording.run_directory import packed
 
 _CHUNK = 1 << 20
 _NICE = 10
@@ -49,17 +50,18 @@ class Compressor:
             self.error = f"{path} stays as it is, compression failed: {error.strerror}"
 
     def _compress(self, path: Path) -> None:
-        partial = path.with_name(f".{path.name}.zst.part")
+        whole = packed(path)
+        partial = path.with_name(f".{whole.name}.part")
         try:
             with open(path, "rb") as source, open(open_own(partial, _NEW), "wb") as target:
-                with zstandard.ZstdCompressor(write_checksum=True).stream_writer(target, closefd=False) as packed:
+                with zstandard.ZstdCompressor(write_checksum=True).stream_writer(target, closefd=False) as stream:
                     while chunk := source.read(_CHUNK):
                         if self._closing:
                             return
-                        packed.write(chunk)
+                        stream.write(chunk)
                 target.flush()
                 os.fsync(target.fileno())
-            os.replace(partial, path.with_name(f"{path.name}.zst"))
+            os.replace(partial, whole)
             path.unlink()
         finally:
             partial.unlink(missing_ok=True)

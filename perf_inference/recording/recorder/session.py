@@ -15,14 +15,13 @@ import orjson
 from perf_inference._version import VERSION, installed
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import own_folder, replace_file
+from perf_inference.recording import run_directory
 from perf_inference.recording.jsonl.line import FORMAT_VERSION
 from perf_inference.telemetry.host import describe_host
 
 ACCESS = {"owner": 0o700, "group": 0o750, "everybody": 0o755}
 """Mode of a run's directory; its files are as readable as it is."""
 TIME_FORMAT = "%Y%m%d_%H%M%S"
-_TOPICS = re.compile(r"topics_([0-9]{1,18})\.jsonl(\.zst)?$")
-_SESSION = "session.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
 
@@ -48,8 +47,8 @@ class Session:
         if not re.fullmatch(r"[\w.-]+", session):
             raise ConfigError(f"session must be a name of letters, digits, '_', '-' and '.', got '{session}'")
         self.directory = Path(output_dir).expanduser().absolute() / f"{session}_{time_}"
-        self.timings = self.directory / f"performance_timings_{time_}.jsonl"
-        self.summary = self.directory / f"performance_summary_{time_}.json"
+        self.timings = run_directory.timings_path(self.directory, time_)
+        self.summary = run_directory.summary_path(self.directory, time_)
         self._about = {
             "format_version": FORMAT_VERSION,
             "session": session,
@@ -64,7 +63,7 @@ class Session:
             own_folder(self.directory, ACCESS[access])
             self.describe({})
         except OSError as error:
-            if error.errno in _FULL and (self.directory / _SESSION).exists():
+            if error.errno in _FULL and (self.directory / run_directory.SESSION).exists():
                 return  # begun before, by a recorder that has died: the disk may have room again, as for one that runs
             raise ConfigError(
                 f"output_dir must be a directory that can be written, got '{output_dir}': "
@@ -73,8 +72,7 @@ class Session:
 
     def next_topics(self) -> Path:
         """Return the path of the next `topics_<n>.jsonl`: one that is not there yet."""
-        taken = [int(match[1]) for name in os.listdir(self.directory) if (match := _TOPICS.match(name))]
-        return self.directory / f"topics_{max(taken, default=0) + 1}.jsonl"
+        return run_directory.next_segment(self.directory)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -83,7 +81,7 @@ class Session:
 
     def describe(self, counts: Mapping[str, Any]) -> None:
         """Write `session.json` with these counts."""
-        replace_json(self.directory / _SESSION, {**self._about, "counts": dict(counts)})
+        replace_json(self.directory / run_directory.SESSION, {**self._about, "counts": dict(counts)})
 
 
 def replace_json(path: Path, value: Any) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from perf_inference.errors import InputError
-from perf_inference.measure.record import check_timing, is_count, short
+from perf_inference.measure.heartbeat import Heartbeat
+from perf_inference.measure.record import check_timing, short
 from perf_inference.measure.statistics import TimingStatistics
 from perf_inference.telemetry.window import MachineWindow
 
 _REMEMBERED = 20_000  # timings that a second delivery is recognised of: 1000 per node come again to a late joiner
-_LEDGER = "ledger."
 _MOST_NODES, _MOST_STARTS = 500, 10_000  # that are told apart; of all nodes together
 
 
@@ -38,7 +38,7 @@ class Summary:
         self._policies: set[str] = set()
         self._seen: dict[tuple[Any, ...], None] = {}
         self._counted: dict[str, dict[str, int]] = {}  # node: start: inferences
-        self._ledgers: dict[str, dict[str, dict[str, Any]]] = {}
+        self._ledgers: dict[str, dict[str, Mapping[str, Any]]] = {}
 
     def timing(self, record: Mapping[str, Any]) -> bool:
         """Add one flat record; False when it has come before (the same node, start and seq).
@@ -64,28 +64,23 @@ class Summary:
             self._policies.add(node)
         return True
 
-    def heartbeat(self, node: str, start: str, values: Mapping[str, Any]) -> None:
+    def heartbeat(self, node: str, start: str, said: Heartbeat) -> None:
         """Take a node's own counts; `start` tells one process of the node from the next.
 
         Raises:
             InputError: its inferences are no count, or there are too many nodes or starts.
         """
-        if "inferences" not in values:
+        if said.inferences is None:
+            if "inferences" in said.others:
+                wrong = short(said.others["inferences"])
+                raise InputError(f"inferences must be a whole number of at least 0, got {wrong}")
             return
-        inferences = values["inferences"]
-        if not is_count(inferences):
-            raise InputError(f"inferences must be a whole number of at least 0, got {short(inferences)}")
         self._check_room(node)
         starts = self._counted.setdefault(node, {})
         if start not in starts and sum(map(len, self._counted.values())) >= _MOST_STARTS:
             raise InputError(f"at most {_MOST_STARTS} starts of nodes are counted, and this is one more")
-        starts[start] = inferences
-        ledger: dict[str, dict[str, Any]] = {}
-        for key, value in values.items():
-            if key.startswith(_LEDGER) and not isinstance(value, str):
-                source, _, counter = key[len(_LEDGER) :].rpartition(".")
-                ledger.setdefault(source, {})[counter] = value
-        self._ledgers[node] = ledger
+        starts[start] = said.inferences
+        self._ledgers[node] = {name: state.ledger for name, state in said.inputs.items() if state.ledger}
 
     def _check_room(self, node: str) -> None:
         if node in self._nodes or node in self._counted:

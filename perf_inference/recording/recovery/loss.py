@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 from perf_inference.recording.recovery import ranges
 from perf_inference.recording.recovery.ranges import Range
 from perf_inference.recording.recovery.survey import SegmentPart, Survey, dropped_range
-
-_FIRST = re.compile(r"topics_1\.jsonl(\.zst)?$")
+from perf_inference.recording.run_directory import segment_number
 
 
 @dataclass(frozen=True)
@@ -100,4 +98,4 @@ def _start_of(
 def _first_seq(survey: Survey, part: SegmentPart) -> int | None:
     if part.first_seq is not None:
         return part.first_seq
-    return 1 if _FIRST.search(survey.path.name) else None
+    return 1 if segment_number(survey.path) == 1 else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,17 +13,15 @@ from typing import IO
 import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.files.names import NaturalKey, natural_key
+from perf_inference.files.names import natural_order
 from perf_inference.files.regular import open_regular
 from perf_inference.files.whole import claimed, sync_folder, whole_file
+from perf_inference.recording import run_directory
 from perf_inference.recording.recovery.loss import Start, starts
 from perf_inference.recording.recovery.repair import Repair
 from perf_inference.recording.recovery.survey import Survey, survey, walk
 from perf_inference.recording.recovery.timings_survey import TimingsSurvey, survey_timings, timing_pieces
 
-_SEGMENT = re.compile(r"(topics_[0-9]+\.jsonl)(\.zst)?$")
-_TIMINGS = re.compile(r"performance_timings_.*\.jsonl$")
-_KEPT = re.compile(r"(session|performance_summary_.*)\.json$")  # of a run's directory, as they are
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 
 
@@ -35,7 +32,7 @@ class Recovery:
     source: Path
     segments: list[Survey]
     timings: list[TimingsSurvey]
-    kept: list[Path] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)  # copied as they are
 
     @property
     def files(self) -> list[Survey | TimingsSurvey]:
@@ -118,7 +115,7 @@ class Recovery:
         if out.is_file():
             raise ConfigError(f"--out must name a directory, as the source is one; {out} is a file")
         plan: dict[Path, Survey | TimingsSurvey | Path] = {
-            out / each.path.name.removesuffix(".zst"): each for each in self.files if each.lines
+            out / run_directory.plain(each.path).name: each for each in self.files if each.lines
         }
         return plan | {out / path.name: path for path in self.kept}
 
@@ -148,19 +145,19 @@ def read(source: Path) -> Recovery:
     files = [source]
     if source.is_dir():
         try:
-            files = sorted(source.iterdir(), key=_natural)
+            files = sorted(source.iterdir(), key=natural_order)
         except OSError as error:
             raise RecordingError(f"{source} must be a directory that can be read: {error.strerror}") from error
-    timings = [file for file in files if _TIMINGS.match(file.name)]
-    lines = [file for file in files if _SEGMENT.match(file.name)] if source.is_dir() else files
+    timings = list(filter(run_directory.is_timings, files))
+    lines = [file for file in files if not source.is_dir() or run_directory.segment_number(file) is not None]
     segments = [file for file in lines if file not in timings and not file.name.endswith(_BAGS)]
     if not segments and not timings:
         if any(file.name.endswith(_BAGS) for file in files):
             raise RecordingError(
                 f"{source} is no recording of recorder_node: perf-inference convert reads what is readable of a bag"
             )
-        raise RecordingError(f"nothing to recover: {source} must have topics_<n>.jsonl or performance_timings_*.jsonl")
-    kept = [file for file in files if _KEPT.match(file.name)] if source.is_dir() else []
+        raise RecordingError(f"nothing to recover: {source} must have topics_<n>.jsonl or {run_directory.TIMINGS}")
+    kept = list(filter(run_directory.is_about, files)) if source.is_dir() else []
     found = Recovery(source, _surveys(segments), [survey_timings(file) for file in timings], kept)
     if not any(each.lines for each in found.files):
         empty = all(file.stat().st_size == 0 for file in (*segments, *timings))
@@ -172,16 +169,12 @@ def read(source: Path) -> Recovery:
 def _surveys(files: list[Path]) -> list[Survey]:
     """Return what there is in each segment; of one that is there twice, in the better file."""
     best: dict[str, Survey] = {}
-    for file in sorted(files, key=lambda file: (_natural(file), file.suffix)):
+    for file in files:
         found = survey(file)
-        name = file.name.removesuffix(".zst")
+        name = run_directory.plain(file).name
         if name not in best or (found.records, found.lines) > (best[name].records, best[name].lines):
             best[name] = found
     return list(best.values())
-
-
-def _natural(path: Path) -> NaturalKey:
-    return natural_key(path.name)
 
 
 @contextmanager
