@@ -316,7 +316,7 @@ def test_jpeg_in_grey() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "wanted", "format_"),
+    ("picture", "wanted", "format_"),
     [
         (BGR, BGR, "png"),
         (BGR, BGR, "rgb8; png compressed bgr8"),

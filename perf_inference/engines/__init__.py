@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
 from perf_inference.engines.model_file import MODELS, find_model
-from perf_inference.engines.runtimes import AUTO, RUNTIMES, is_remote, runtime_of
+from perf_inference.engines.runtimes import AUTO, BUILT, RUNTIMES, check_device, is_remote, runtime_of
 from perf_inference.errors import ConfigError, NoRoomError
 
 __all__ = [
@@ -45,6 +45,7 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     chosen = runtime_of(found, runtime)
     if not chosen.installed:
         raise ConfigError(f"runtime '{chosen.name}' needs {chosen.library}, which is not installed: {chosen.install}")
+    check_device(chosen, options.device)
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from other engines and the camera.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(chosen.module)  # its library loads only when it is used
@@ -59,6 +60,8 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
         had = engine.info.precision
         engine.close()
         build = f"build it first: perf-inference build {model} --runtime {chosen.name} --precision {options.precision}"
+        if chosen.precisions.get(options.precision) != BUILT:
+            build = f"runtime '{chosen.name}' has {', '.join(chosen.precisions) or 'no precision of its own'}"
         raise ConfigError(
             f"'{found}' is {had}, but precision '{options.precision}' was asked for; "
             + ("its server says how it runs: leave precision at auto" if is_remote(found) else build)

@@ -8,6 +8,7 @@ Another package names its row as an entry point of the group `perf_inference.run
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from perf_inference.errors import ConfigError, in_one_line
+from perf_inference.printable import shown
 
 GROUP = "perf_inference.runtimes"
 AUTO = "auto"
@@ -30,13 +32,13 @@ class Runtime:
     """What runs models of some formats."""
 
     name: str
-    module: str  # has `open_engine(model, options)`; imported when a model is loaded
+    module: str  # has `open_engine(model: str, options: Options) -> Engine`; imported when a model is loaded
     suffixes: tuple[str, ...]  # of the files that it takes as they are
     library: str  # what the module imports; `a or b`: one of them
     install: str  # the command that brings it
-    precisions: Mapping[str, str]  # what it can do, and how it comes to it; `auto` is always one
+    precisions: Mapping[str, str]  # supported: how it is obtained; `auto` is always accepted and not listed
     devices: tuple[str, ...] = ("cpu", _CUDA)  # beside auto; [:N] is the number of one
-    instead: Mapping[str, str] = field(default_factory=dict)  # precision (empty: any): what works where it does not
+    instead: Mapping[str, str] = field(default_factory=dict)  # not supported (empty: any): what works in its place
     files: str = ""  # what others can be made from its files: what they are called
     made_from: tuple[str, ...] = ()  # the runtimes of the files that its own can be made from
     made_suffix: str = ""  # of what is made
@@ -48,7 +50,7 @@ class Runtime:
 
     @property
     def installed(self) -> bool:
-        """Whether its library can be imported here (it is not)."""
+        """Whether its library is here; found without importing it."""
         try:
             return any(find_spec(name) is not None for name in self.library.split(" or "))
         except ModuleNotFoundError:  # of a parent package
@@ -178,6 +180,13 @@ def _load(point: EntryPoint) -> None:
         register(point.load())
     except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         _broken[point.name] = in_one_line(error)
+
+
+def check_device(runtime: Runtime, device: str) -> None:
+    """Raise ConfigError unless the runtime has devices of this kind."""
+    words = ", ".join((AUTO, *runtime.devices))
+    if not re.fullmatch(words.replace(", ", "|").replace("[:N]", "(:[0-9]{1,3})?"), device):
+        raise ConfigError(f"device must be one of {words} for runtime '{runtime.name}', got '{shown(device)}'")
 
 
 def is_remote(model: str) -> bool:

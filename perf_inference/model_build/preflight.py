@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import psutil
 
 from perf_inference.engines import AS_IT_IS, Options
-from perf_inference.engines.runtimes import AUTO, Runtime
+from perf_inference.engines.runtimes import AUTO, Runtime, check_device
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import content, file_check, precision
 from perf_inference.model_build.plan import Plan, resolve
-from perf_inference.printable import shown
 
 _WORKING_BYTES = 64 << 20  # activations, buffers and the runtime's own, of a small model
 
@@ -35,9 +33,7 @@ def check(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -
 
 
 def _check_device(runtime: Runtime, device: str) -> None:
-    words = ", ".join((AUTO, *runtime.devices))
-    if not re.fullmatch(words.replace(", ", "|").replace("[:N]", "(:[0-9]{1,3})?"), device):
-        raise ConfigError(f"device must be one of {words} for runtime '{runtime.name}', got '{shown(device)}'")
+    check_device(runtime, device)
     if device.startswith("cuda") and not any(map(Path.exists, map(Path, ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")))):
         raise ConfigError(f"device '{device}' is not here: no NVIDIA driver is loaded (nvidia-smi says more); set cpu")
 

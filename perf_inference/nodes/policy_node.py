@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from geometry_msgs.msg import WrenchStamped
 from sensor_msgs.msg import JointState
@@ -47,8 +48,7 @@ class PolicyNode(runner.RunnableNode):
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
-        self._sent = 0
-        self._said = ""  # why the safe action was sent at the last look
+        self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
         self._period_ns, self._max_age_ns = round(1e9 / p.sample_rate), round(p.max_observation_age_s * 1e9)
         self._windows_lock = threading.Lock()
         self._force, self._joints = Window(6), Window(2 * len(p.joint_names))
@@ -178,38 +178,40 @@ class PolicyNode(runner.RunnableNode):
         self._inference.unreadable(error)
 
     def _on_force(self, arrival: Arrival) -> None:
-        source, (f, t) = self._force_input, (arrival.message.wrench.force, arrival.message.wrench.torque)
-        source.ledger.count("received")
-        try:
-            sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
-            self._gate.accept("force", self._when(arrival), arrival.stamp_ns)
-            with self._windows_lock:
-                self._force.add(self._stamp(arrival), sample)
-        except InputError as error:
-            self._gate.refuse("force", str(error))
-            self._reject(source, error)
-        else:
-            source.ledger.count("processed")
+        self._take("force", self._force_input, arrival, self._force_sample)
 
     def _on_joints(self, arrival: Arrival) -> None:
-        message, source = arrival.message, self._joint_input
-        source.ledger.count("received")
-        try:
-            ours = self._gate.joint_states(
-                self._when(arrival), arrival.stamp_ns, message.name, message.position, message.velocity
-            )
-            row = self._gate.joint_row()
-            if ours and row is not None:
-                with self._windows_lock:
-                    self._joints.add(self._stamp(arrival), [*row[0], *row[1]], self._max_age_ns)
-        except InputError as error:
-            self._reject(source, error)
-        else:  # of a gripper, say: other joints on the same topic
-            source.ledger.count("processed" if ours else "ignored")
+        self._take(JOINT_STATES, self._joint_input, arrival, self._joint_sample)
 
-    def _reject(self, source: Input, error: InputError) -> None:
-        source.ledger.count("rejected")
-        self.get_logger().warning(f"skipped a message of {source.topic}: {error}", throttle_duration_sec=2.0)
+    def _take(self, name: str, source: Input, arrival: Arrival, take: Callable[[Arrival], str]) -> None:
+        """Let `take` have a message, and count what became of it."""
+        source.ledger.count("received")
+        outcome = "failed"
+        try:
+            outcome = take(arrival)
+        except InputError as error:
+            outcome = "rejected"
+            self._gate.refuse(name, str(error))
+            self.get_logger().warning(f"skipped a message of {source.topic}: {error}", throttle_duration_sec=2.0)
+        finally:
+            source.ledger.count(outcome)
+
+    def _force_sample(self, arrival: Arrival) -> str:
+        f, t = arrival.message.wrench.force, arrival.message.wrench.torque
+        sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
+        self._gate.accept("force", self._when(arrival), arrival.stamp_ns)
+        with self._windows_lock:
+            self._force.add(self._stamp(arrival), sample)
+        return "processed"
+
+    def _joint_sample(self, arrival: Arrival) -> str:
+        message, when = arrival.message, self._when(arrival)
+        ours = self._gate.joint_states(when, arrival.stamp_ns, message.name, message.position, message.velocity)
+        row = self._gate.joint_row()
+        if ours and row is not None:
+            with self._windows_lock:
+                self._joints.add(self._stamp(arrival), [*row[0], *row[1]], self._max_age_ns)
+        return "processed" if ours else "ignored"  # of a gripper, say: other joints on the same topic
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._gate.enable(bool(request.data), self._now())

@@ -7,7 +7,7 @@ nothing fresh to act on. It reads no clock and knows no ROS: each call brings it
 
     accept / joint_states   a sample of an input             any thread
     release                 an action of the policy          the policy's thread
-    look                    at 20 Hz or more, for ever       the gate's own thread
+    look                    every LOOK_S, for ever           the gate's own thread
     enable, stop            what people and the end of the process say
 """
 
@@ -251,7 +251,7 @@ class Gate:
         return "" if now.steady_ns < self._until_ns else "no newer action, and the last one leads to a limit"
 
     def _stopped_ns(self) -> int:
-        """Return when the joints get too old, if nothing more is accepted [ns, steady]."""
+        """Return when the newest sample of the joints gets too old [ns, steady]."""
         newest = self._samples[JOINT_STATES]
         assert newest is not None
         return newest.measured_ns + self._max_age_ns

@@ -125,7 +125,8 @@ def outputs_answer_the_inputs(subject: Subject) -> None:
         to_second = copy(engine.infer(second))
         expect(
             bool([*different(subject, to_first, to_second)]),
-            "two different inputs must give different outputs, but these give the same; hand two over that do not",
+            "two different inputs must give different outputs, but these give the same; pass two inputs whose outputs "
+            "differ: check_engine(make, (first, second))",
         )
         expect_same(subject, engine.infer(first), to_first, "for the same input after another one")
         expect_same(subject, engine.infer(second), to_second, "for the same input after another one")
