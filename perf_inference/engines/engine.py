@@ -53,7 +53,7 @@ def check_inputs(specs: Sequence[ArraySpec], inputs: Mapping[str, NDArray[Any]])
 
 @dataclass(frozen=True)
 class Options:
-    """How a model is to be run. What a runtime does not have is ignored, but a precision or device, which it refuses."""
+    """How a model is to be run; a runtime ignores what it does not have, but refuses a precision or device."""
 
     precision: str = "auto"  # one of PRECISIONS; auto: as the file is
     device: str = "auto"  # cpu, cuda:N; openvino: gpu:N, npu

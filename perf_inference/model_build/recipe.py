@@ -69,6 +69,9 @@ def written(made: Plan) -> str:
 
 
 def _export(made: Plan, target: Path, recipe: Recipe) -> None:
+    torch = RUNTIMES["torch"]
+    if not torch.installed:
+        raise ConfigError(f"a checkpoint is exported by PyTorch, which is not installed: {torch.install}")
     from perf_inference.model_build.converters import checkpoint  # torch loads only when it is used
 
     assert made.source is not None
