@@ -27,7 +27,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from perf_inference.bringup import child_process, shared_memory, tuning
-from perf_inference.bringup.robot import Graph, NodeSpec, absolute, default_config, read_graph
+from perf_inference.bringup.robot import Graph, NodeSpec, default_config, read_graph
 from perf_inference.bringup.supervisor import BACK_OFF_S, HEALTHY_S
 from perf_inference.errors import EX_CONFIG, ConfigError
 
@@ -58,19 +58,20 @@ def _start(context: LaunchContext) -> list[Any]:
 
     config = Path(argument("config")) if argument("config") else default_config()
     try:
-        graph = read_graph(config, argument("sim") == "true", argument("record") == "true")
+        graph = read_graph(
+            config, argument("sim") == "true", argument("record") == "true", namespace=argument("namespace")
+        )
     except ConfigError as error:
         raise RuntimeError(f"bad configuration: {error}") from error
-    namespace = argument("namespace")
     container = argument("container") == "true"
     actions, chosen = _prepared(graph, container, argument("tuning") == "true")
     if container:
         more = chosen.of(images=bool(graph.image_publishers()))
-        actions += Restarted("container", lambda again: _container(graph, namespace, {**more, **again})).actions()
+        actions += Restarted("container", lambda again: _container(graph, {**more, **again})).actions()
     else:
         for node in graph.nodes:
             more = chosen.of(node.images)
-            actions += Restarted(node.name, partial(_node, graph, node, namespace, more)).actions()
+            actions += Restarted(node.label, partial(_node, graph, node, more)).actions()
     if graph.run_directory is not None:
         where = LogInfo(msg=f"recorded in {graph.run_directory}")
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
@@ -90,12 +91,12 @@ def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], t
     return actions, chosen
 
 
-def _node(graph: Graph, node: NodeSpec, namespace: str, own: dict[str, str], again: dict[str, str]) -> Node:
+def _node(graph: Graph, node: NodeSpec, own: dict[str, str], again: dict[str, str]) -> Node:
     return Node(
         package="perf_inference",
         executable=node.executable,
         name=node.name,
-        namespace=absolute(namespace) if namespace else "",
+        namespace=node.namespace,
         parameters=[str(file) for file in graph.files],
         remappings=[tuple(remapping.split(":=", 1)) for remapping in node.remappings],
         ros_arguments=["--enclave", node.enclave] if node.enclave else [],
@@ -105,8 +106,8 @@ def _node(graph: Graph, node: NodeSpec, namespace: str, own: dict[str, str], aga
     )
 
 
-def _container(graph: Graph, namespace: str, again: dict[str, str]) -> Node:
-    arguments = graph.container_arguments(namespace)
+def _container(graph: Graph, again: dict[str, str]) -> Node:
+    arguments = graph.container_arguments()
     named = [f"{node.executable}={node.name}" for node in graph.nodes]
     return Node(
         package="perf_inference",

@@ -220,9 +220,9 @@ def robot_yaml(chance: random.Random, seeds: list[bytes], folder: Path) -> None:
     path = folder / "robot.yaml"
     path.write_bytes(mutations.yaml_text(chance, _one(chance, seeds).decode()))
     said = [f"yolo_node.rate={chance.choice(mutations.YAML_BITS)}"] if chance.random() < 0.1 else []
-    graph = read_graph(path, sim=chance.random() < 0.5, record=False, assignments=said)
+    graph = read_graph(path, sim=chance.random() < 0.5, record=False, assignments=said, namespace="robot")
     for node in graph.nodes:
-        assert all("\0" not in word for word in graph.command(node, "robot"))
+        assert all("\0" not in word for word in graph.command(node))
     graph.container_command()
     graph.close()
 

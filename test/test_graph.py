@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
+
+from conftest import Process, Ros
+from rcl_interfaces.srv import GetParameters
+
+from perf_inference.bringup.parameters_file import namespace_of
 from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.errors import ConfigError
 
@@ -59,8 +66,8 @@ def test_a_section_can_start_a_second_node_of_a_kind_with_its_own_remapping(tmp_
         "/**:\n  ros__parameters: {start: {remap: ['image:=camera/image_raw']}}\n"
         "/**/front:\n  ros__parameters: {start: {executable: yolo_node, remap: ['detections:=front/detections']}}\n"
     )
-    graph = read_graph(config)
-    command = graph.command(graph.nodes[0], "robot1")
+    graph = read_graph(config, namespace="robot1")
+    command = graph.command(graph.nodes[0])
     assert graph.nodes[0].remappings[0] == "detections:=front/detections"  # of two that match, rcl takes the first
     assert "perf_inference.nodes.yolo_node" in command
     for argument in ("__node:=front", "__ns:=/robot1", "image:=camera/image_raw", "detections:=front/detections"):
@@ -143,3 +150,66 @@ def test_the_recording_is_where_an_assignment_puts_it(tmp_path: Path) -> None:
     assert (graph.run_directory.parent, graph.run_directory.name[:5]) == (where, "mine_")
     (recorder,) = graph.nodes
     assert recorder.parameters["output_dir"] == str(where)
+
+
+TWO_ROBOTS = (
+    "/**/monitor_node:\n  ros__parameters: {}\n"
+    "/robot1/yolo_node:\n  ros__parameters: {confidence: 0.1}\n"
+    "/robot2/yolo_node:\n  ros__parameters: {confidence: 0.2}\n"
+)
+
+
+def test_two_robots_in_one_file(tmp_path: Path) -> None:
+    (tmp_path / "robot.yaml").write_text(TWO_ROBOTS)
+    graph = read_graph(tmp_path / "robot.yaml", assignments=["yolo_node.iou=0.5"])
+    assert [node.label for node in graph.nodes] == ["monitor_node", "robot1/yolo_node", "robot2/yolo_node"]
+    assert "__ns:=/robot2" in graph.command(graph.nodes[2])
+    assert set(yaml.safe_load(graph.files[1].read_text())) == {"/robot1/yolo_node", "/robot2/yolo_node"}
+    with pytest.raises(ConfigError, match="a container takes the nodes of one namespace, these are of /, /robot1"):
+        graph.container_command()
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted", "namespace"),
+    [
+        ("/**/yolo_node", "", ""),
+        ("/**/yolo_node", "robot1", "/robot1"),
+        ("yolo_node", "", ""),
+        ("/robot1/arm/yolo_node", "", "/robot1/arm"),
+        ("/robot1/yolo_node", "robot1", "/robot1"),
+        ("robot1/yolo_node", "/robot1/", "/robot1"),
+        ("/*/yolo_node", "robot1", "/robot1"),
+        ("/**/arm/yolo_node", "robot1/arm", "/robot1/arm"),
+        ("/robot1/**/yolo_node", "robot1", "/robot1"),
+    ],
+)
+def test_a_section_reaches_its_node(key: str, wanted: str, namespace: str) -> None:
+    assert namespace_of(key, wanted) == namespace
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [("yolo_node", "robot1"), ("/robot2/yolo_node", "robot1"), ("/*/yolo_node", ""), ("/**/arm/yolo_node", "robot1")],
+)
+def test_a_section_that_would_not_reach_its_node_is_refused(key: str, wanted: str) -> None:
+    with pytest.raises(ConfigError, match=r"its parameters would not reach it; call it /\*\*/yolo_node"):
+        namespace_of(key, wanted)
+
+
+def test_one_node_is_started_once(tmp_path: Path) -> None:
+    (tmp_path / "robot.yaml").write_text(
+        "/**/yolo_node:\n  ros__parameters: {}\nyolo_node:\n  ros__parameters: {iou: 0.1}\n"
+    )
+    with pytest.raises(ConfigError, match=r"two sections of .* start the node yolo_node"):
+        read_graph(tmp_path / "robot.yaml")
+
+
+def test_each_robots_node_has_its_own_parameters(
+    ros: Ros, start_command: Callable[..., Process], tmp_path: Path
+) -> None:
+    (tmp_path / "robot.yaml").write_text(TWO_ROBOTS)
+    start_command("run", "--config", str(tmp_path / "robot.yaml"))
+    for robot, confidence in (("robot1", 0.1), ("robot2", 0.2)):
+        request = GetParameters.Request(names=["confidence"])
+        (value,) = ros.call(GetParameters, f"/{robot}/yolo_node/get_parameters", request).values
+        assert value.double_value == confidence

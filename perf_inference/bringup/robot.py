@@ -16,16 +16,16 @@ from typing import Any
 import yaml
 
 from perf_inference.bringup.executables import CONTAINER, NODES
+from perf_inference.bringup.parameters_file import namespace_of, sections_of, short, start_of
 from perf_inference.errors import ConfigError
-from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
-from perf_inference.files.private import PRIVATE, open_to_everybody
+from perf_inference.files.bounded_yaml import YamlError, read_yaml
+from perf_inference.files.private import PRIVATE
 from perf_inference.files.whole import whole_file
 
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
 _SIMULATED = {"enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a node
-_REMAPPING = re.compile(r"[^\s:=\0]+(:[^\s:=\0]+)?:=[^\s\0]+")
 SESSION = re.compile(r"[\w.-]+")
 
 
@@ -39,6 +39,12 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)  # set by the starter, over the file's
     images: bool = False  # it publishes images
     enclave: str = ""  # of SROS2; empty: none is named
+    namespace: str = ""  # with its leading slash; empty: the root
+
+    @property
+    def label(self) -> str:
+        """What the starters call it: two robots may have a node of one name."""
+        return f"{self.namespace}/{self.name}".lstrip("/")
 
 
 @dataclass(frozen=True)
@@ -55,23 +61,31 @@ class Graph:
         if self.run_directory is None and len(self.files) > 1:
             shutil.rmtree(self.files[1].parent, ignore_errors=True)
 
-    def command(self, node: NodeSpec, namespace: str = "") -> list[str]:
+    def command(self, node: NodeSpec) -> list[str]:
         """Return the command line of one node's process."""
         module = f"perf_inference.nodes.{node.executable}"
-        arguments = ["-r", f"__node:={node.name}", *self._common(namespace)]
+        arguments = ["-r", f"__node:={node.name}", *self._common(node.namespace)]
         for remapping in node.remappings:
             arguments += ["-r", remapping]
         arguments += ["--enclave", node.enclave] if node.enclave else []
         return [sys.executable, "-m", module, "--ros-args", *arguments]
 
-    def container_command(self, namespace: str = "") -> list[str]:
+    def container_command(self) -> list[str]:
         """Return the command line of one process with all nodes."""
         named = [f"{node.executable}={node.name}" for node in self.nodes]
-        return [sys.executable, "-m", "perf_inference.nodes.container", *named, *self.container_arguments(namespace)]
+        return [sys.executable, "-m", "perf_inference.nodes.container", *named, *self.container_arguments()]
 
-    def container_arguments(self, namespace: str = "") -> list[str]:
-        """Return the ROS arguments of a process with all nodes."""
-        arguments = ["--ros-args", *self._common(namespace)]
+    def container_arguments(self) -> list[str]:
+        """Return the ROS arguments of a process with all nodes.
+
+        Raises:
+            ConfigError: they are of several namespaces.
+        """
+        namespaces = {node.namespace for node in self.nodes}
+        if len(namespaces) > 1:
+            named = ", ".join(sorted(space or "/" for space in namespaces))
+            raise ConfigError(f"a container takes the nodes of one namespace, these are of {named}; start it without")
+        arguments = ["--ros-args", *self._common(*namespaces)]
         for node in self.nodes:
             for remapping in node.remappings:
                 arguments += ["-r", f"{node.name}:{remapping}"]
@@ -79,14 +93,14 @@ class Graph:
 
     def image_publishers(self, container: bool = False) -> list[str]:
         """Return the names of the processes that publish images."""
-        names = [node.name for node in self.nodes if node.images]
+        names = [node.label for node in self.nodes if node.images]
         return [CONTAINER] if container and names else names
 
     def _common(self, namespace: str) -> list[str]:
         arguments = []
         for file in self.files:
             arguments += ["--params-file", str(file)]
-        return arguments + (["-r", f"__ns:={absolute(namespace)}"] if namespace else [])
+        return arguments + (["-r", f"__ns:={namespace}"] if namespace else [])
 
 
 def read_graph(
@@ -96,6 +110,7 @@ def read_graph(
     session: str = "run",
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     assignments: Sequence[str] = (),
+    namespace: str = "",
 ) -> Graph:
     """Return the nodes that the sections of a parameters file name.
 
@@ -105,24 +120,23 @@ def read_graph(
         session: first part of the name of the run's directory, where the file does not say.
         overrides: parameters by executable that the starter sets over the file's.
         assignments: `NODE.PARAMETER=VALUE`, as the user gave them on the command line; over all others.
+        namespace: of all nodes; empty: each section's own.
 
     Raises:
-        ConfigError: no such file, or one that names no node of this package.
+        ConfigError: no such file, one that names no node of this package, or a section that would not reach its node.
     """
-    sections = _sections(config)
+    sections = sections_of(config)
     common = sections.pop(_GLOBAL, {})
     chosen = []
     for key, parameters in sections.items():
         name = key.rpartition("/")[2]
         if not _NAME.fullmatch(name):
-            raise ConfigError(
-                f"section {_short(key)} of {config} must end in the name of a node, such as /**/yolo_node"
-            )
-        executable = _start(parameters, key, config).get("executable", name)
+            raise ConfigError(f"section {short(key)} of {config} must end in the name of a node, such as /**/yolo_node")
+        executable = start_of(parameters, key, config).get("executable", name)
         if not isinstance(executable, str) or executable not in NODES:
             raise ConfigError(
                 f"section '{key}' of {config} must be named after a node or have start.executable, one of "
-                f"{', '.join(NODES)}; got {_short(executable)}"
+                f"{', '.join(NODES)}; got {short(executable)}"
             )
         if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
             continue
@@ -133,7 +147,7 @@ def read_graph(
         raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
     assigned = _assigned(assignments, [name for _, name, _, _ in chosen])
     run_directory, nodes = None, []
-    for_all_nodes = _start(common, _GLOBAL, config).get("enclave", "")
+    for_all_nodes = start_of(common, _GLOBAL, config).get("enclave", "")
     for key, name, executable, parameters in chosen:
         settings: dict[str, Any] = {}
         if executable == "policy_node" and sim:
@@ -144,10 +158,13 @@ def read_graph(
             settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
         settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
-        own, for_all = (_start(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
-        enclave = _start(parameters, key, config).get("enclave") or for_all_nodes
+        own, for_all = (start_of(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
+        enclave = start_of(parameters, key, config).get("enclave") or for_all_nodes
         images = NODES[executable] and {**parameters, **settings}.get("part") != "arm"
-        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images, enclave))
+        space = namespace_of(key, namespace)
+        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images, enclave, space))
+    if twice := {node.label for node in nodes if sum(node.label == other.label for other in nodes) > 1}:
+        raise ConfigError(f"two sections of {config} start the node {', '.join(sorted(twice))}; give one another name")
     return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory, for_all_nodes)
 
 
@@ -195,7 +212,14 @@ def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> li
     On the command line it could not be said for a node in any namespace, and of two patterns that match a node rcl
     takes the one that it met last; a file can repeat the section's own pattern.
     """
-    sections = {f"/**/{node.name}": {"ros__parameters": dict(node.parameters)} for node in nodes if node.parameters}
+    names = [node.name for node in nodes]
+    sections = {
+        f"/**/{node.name}" if names.count(node.name) == 1 else f"/{node.label}": {
+            "ros__parameters": dict(node.parameters)
+        }
+        for node in nodes
+        if node.parameters
+    }
     if not sections:
         return []
     if run_directory is None:
@@ -224,77 +248,16 @@ def default_config() -> Path:
     raise ConfigError("config/robot.yaml is neither installed nor in a source tree; give --config FILE")
 
 
-def absolute(namespace: str) -> str:
-    """Return the namespace with its leading slash."""
-    return "/" + namespace.strip("/")
-
-
-def _sections(config: Path) -> dict[str, dict[str, Any]]:
-    _check_owner(config)
-    try:
-        with config.open("rb") as file:
-            content = read_yaml(file.read(MOST_BYTES + 1))
-    except OSError as error:
-        raise ConfigError(f"config must be a readable file, got {config}: {error.strerror}") from error
-    except YamlError as error:
-        raise ConfigError(f"config {config} is no YAML: {error}") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(section, dict) and isinstance(section.get("ros__parameters", ""), dict | None)
-        for section in content.values()
-    ):
-        got = ", ".join(map(_short, list(content)[:10])) if isinstance(content, dict) else type(content).__name__
-        raise ConfigError(
-            f"config {config} must be a ROS parameters file, sections with `ros__parameters:` in each and names and "
-            f"values below it; got {got}"
-        )
-    return {str(key): dict(section["ros__parameters"] or {}) for key, section in content.items()}
-
-
-def _check_owner(config: Path) -> None:
-    """Refuse a file that everybody can change: it says what is started, and what runs as this user."""
-    try:
-        why = open_to_everybody(config)
-        if not why and not config.is_file():
-            why = "it is no regular file: the nodes read it again"
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead in a circle
-        what = getattr(error, "strerror", None) or "its links lead in a circle"
-        raise ConfigError(f"config must be a readable file, got {config}: {what}") from error
-    if why:
-        raise ConfigError(f"config {config} says what is started, but {why}")
-
-
-def _start(parameters: Mapping[str, Any], section: str, config: Path) -> Mapping[str, Any]:
-    """Return what the starter reads of a section."""
-    start = parameters.get("start", {})
-    remap = start.get("remap", []) if isinstance(start, dict) else None
-    if not isinstance(remap, list) or not all(isinstance(rule, str) and _REMAPPING.fullmatch(rule) for rule in remap):
-        raise ConfigError(
-            f"start in section '{section}' of {config} must be like {{remap: ['image:=/camera/image_raw']}}, "
-            f"got {_short(start)}"
-        )
-    enclave = start.get("enclave", "")
-    if not isinstance(enclave, str) or not re.fullmatch(r"((/\w+)+)?", enclave):
-        raise ConfigError(
-            f"start.enclave in section '{section}' of {config} must be like /robot1/yolo, got {enclave!r}"
-        )
-    return dict(start)
-
-
 def _recorder_names(parameters: Mapping[str, Any], session: str, key: str, config: Path) -> tuple[Path, str]:
     """Return the recorder's output_dir and session."""
     output_dir, session = parameters.get("output_dir", "runs"), parameters.get("session", session)
     if not isinstance(output_dir, str) or not output_dir.isprintable() or not output_dir:
         raise ConfigError(
-            f"output_dir in section '{key}' of {config} must be the name of a folder, got {_short(output_dir)}"
+            f"output_dir in section '{key}' of {config} must be the name of a folder, got {short(output_dir)}"
         )
     if not isinstance(session, str) or not SESSION.fullmatch(session):
         raise ConfigError(
             f"session in section '{key}' of {config} must be a name of letters, digits, '_', '-' and '.', "
-            f"got {_short(session)}"
+            f"got {short(session)}"
         )
     return Path(output_dir).expanduser(), session
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."

@@ -15,11 +15,11 @@ from perf_inference.printable import printable
 _LOOK_S = 3.0
 
 
-def commands(graph: Graph, namespace: str, container: bool) -> dict[str, list[str]]:
+def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
     """Return the command lines by name: one per node, or one container."""
     if container:
-        return {CONTAINER: graph.container_command(namespace)}
-    return {node.name: graph.command(node, namespace) for node in graph.nodes}
+        return {CONTAINER: graph.container_command()}
+    return {node.label: graph.command(node) for node in graph.nodes}
 
 
 def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, str]]:
@@ -34,7 +34,7 @@ def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, 
     publishers = graph.image_publishers(container)
     chosen = tuning.choose(os.environ, publishers)
     say(chosen.line)
-    names = [CONTAINER] if container else [node.name for node in graph.nodes]
+    names = [CONTAINER] if container else [node.label for node in graph.nodes]
     return {name: chosen.of(images=name in publishers) for name in names}
 
 

@@ -37,10 +37,13 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Start the nodes; end with Ctrl-C or SIGTERM (status 0) or when none is left (1; wrong configuration: 78)."""
     stop = StopFlag()
-    graph = read_graph(options.config or default_config(), options.sim, options.record, assignments=options.assignments)
-    say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.name for node in graph.nodes)}")
+    graph = read_graph(
+        options.config or default_config(), options.sim, options.record,
+        assignments=options.assignments, namespace=options.namespace,
+    )  # fmt: skip
+    say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.label for node in graph.nodes)}")
     own = prepare(graph, options.container, options.tuning)
-    supervisor = Supervisor(commands(graph, options.namespace, options.container), child_environment(), say, own=own)
+    supervisor = Supervisor(commands(graph, options.container), child_environment(), say, own=own)
     supervisor.start()
     memory = MemoryWatch(supervisor, say)
     while not stop and supervisor.running and not supervisor.misconfigured:

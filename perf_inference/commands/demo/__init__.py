@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     _choose_domain()
     own = prepare(graph, container=False, wanted=options.tuning)
     log = _Log(graph.run_directory, view.note)
-    supervisor = Supervisor(commands(graph, "", container=False), child_environment(), view.note, log.write, own)
+    supervisor = Supervisor(commands(graph, container=False), child_environment(), view.note, log.write, own)
     observer, ended = None, ""
     supervisor.start()
     try:
