@@ -28,16 +28,15 @@ class _Work:
 
     def __init__(self, device: CudaDevice) -> None:
         self._device = device
-        with device.runtime.selected(device.index):
-            self._buffer = device.runtime.pointer("cudaMalloc", _FILL_BYTES)
+        self._buffer = device.pointer("cudaMalloc", _FILL_BYTES)
 
     def give(self, stream: CudaStream, times: int) -> None:
-        with self._device.runtime.selected(self._device.index):
+        with self._device.selected():
             for _ in range(times):
                 self._device.runtime.call("cudaMemsetAsync", self._buffer, 0, _FILL_BYTES, stream.handle)
 
     def close(self) -> None:
-        self._device.runtime.call("cudaFree", self._buffer)
+        self._device.call("cudaFree", self._buffer)
 
 
 def selftest() -> Outcome:
@@ -112,10 +111,9 @@ def memory_figures() -> Outcome:
         return device.memory_used_bytes() / 1e6, samples[0].memory_used_mb if samples else None
 
     before = used_mb()
-    with device.runtime.selected(device.index):
-        buffer = device.runtime.pointer("cudaMalloc", 1 << 30)
+    buffer = device.pointer("cudaMalloc", 1 << 30)
     during = used_mb()
-    device.runtime.call("cudaFree", buffer)
+    device.call("cudaFree", buffer)
     after = used_mb()
     nvml.close()
     grown, wanted = during[0] - before[0], (1 << 30) / 1e6
@@ -164,7 +162,7 @@ def graph() -> Outcome:
         array.to_device(stream)
         array.to_host(stream)
 
-    with device.runtime.selected(device.index):
+    with device.selected():
         caught, same = CudaGraph(stream, work), True
         for value in range(5):
             array.host[...] = value
@@ -186,12 +184,10 @@ def a_failed_call_leaves_no_error() -> Outcome:
     device = gpu()
     said = "no error"
     try:
-        with device.runtime.selected(device.index):
-            device.runtime.pointer("cudaMalloc", 1 << 50)
+        device.pointer("cudaMalloc", 1 << 50)
     except EngineError as error:
         said = str(error)
     left = device.runtime._lib.cudaPeekAtLastError()
-    device.runtime.forget_error()
     small = CudaArray(device, (16,), np.dtype(np.float32))
     stream = device.stream()
     small.to_device(stream)
@@ -236,7 +232,7 @@ def another_thread() -> Outcome:
 
     def use() -> None:
         array.host[...] = 7
-        with device.runtime.selected(device.index):
+        with device.selected():
             array.to_device(stream)
             array.to_host(stream)
             stream.synchronize()

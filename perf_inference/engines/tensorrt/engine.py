@@ -57,7 +57,7 @@ class TensorRtEngine:
         self.parts_ns: Mapping[str, int] = NO_PARTS
         self._name, self._trt, self._device = path.stem, trt, device
         self._log = library.logger(trt)
-        with device.runtime.selected(device.index):
+        with device.selected():
             runtime = trt.Runtime(self._log)
             if options.allow_pickle and hasattr(runtime, "engine_host_code_allowed"):
                 runtime.engine_host_code_allowed = True  # a version-compatible plan holds code that runs on the host
@@ -83,7 +83,7 @@ class TensorRtEngine:
         check_inputs(self.inputs, inputs)
         if self._context is None:
             raise EngineError(f"'{self._name}' is closed")
-        with self._device.runtime.selected(self._device.index):  # of this thread, which need not be that of before
+        with self._device.selected():  # of this thread, which need not be that of before
             shapes = {spec.name: inputs[spec.name].shape for spec in self.inputs}
             if shapes != self._shapes:
                 self._arrange(shapes)
@@ -105,7 +105,7 @@ class TensorRtEngine:
     def close(self) -> None:
         if self._context is None:
             return
-        with self._device.runtime.selected(self._device.index):
+        with self._device.selected():
             self._stream.synchronize()
             self._graph = None
             self._arrays = {}

@@ -62,7 +62,7 @@ def build(
     trt = library.building()
     require_source(source, metadata.get("precision", "fp32"), precision, typed=_typed(trt))
     here, log = library.machine(trt, device), library.logger(trt)
-    with device.runtime.selected(device.index):
+    with device.selected():
         builder = trt.Builder(log)
         network = builder.create_network(_network_flags(trt))
         _parse(trt, network, log, source)
