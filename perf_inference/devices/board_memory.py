@@ -1,4 +1,4 @@
-"""The memory that a board's processor shares with its GPU (a Jetson); CUDA's own figure counts the page cache as used."""
+"""The memory that a board's processor shares with its GPU (a Jetson), of which CUDA counts the page cache as used."""
 
 from __future__ import annotations
 

@@ -52,8 +52,8 @@ GRAPH_SIGNATURES: dict[str, tuple[Any, ...]] = {  # CUDA 11.4 and later have the
     "cudaGraphDestroy": (c_void_p,),
 }
 _MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # cudaDevAttrComputeCapabilityMajor, -Minor, cudaDevAttrIntegrated
+_NON_BLOCKING = 1  # cudaStreamNonBlocking: does not wait for the default stream
 _BLOCKING_SYNC = 1  # cudaEventBlockingSync: who waits for the event sleeps
-_STREAM_NON_BLOCKING = 1  # cudaStreamNonBlocking: does not wait for the default stream
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2", "libcudart.so")
 _WORK_BYTES, _WORK_TIMES = 64 << 20, 200
 
@@ -215,8 +215,7 @@ class CudaStream:
 
     def __init__(self, device: CudaDevice, handle: int | None) -> None:
         self.device, self._owned = device, handle is None
-        made = device.pointer("cudaStreamCreateWithFlags", _STREAM_NON_BLOCKING) if handle is None else handle
-        self.handle = made  # 0 is the default stream of the thread's device
+        self.handle = device.pointer("cudaStreamCreateWithFlags", _NON_BLOCKING) if handle is None else handle
 
     def synchronize(self) -> None:
         self.device.call("cudaStreamSynchronize", self.handle)
@@ -236,8 +235,7 @@ class CudaEvent:
 
     def __init__(self, stream: CudaStream) -> None:
         self._stream, self._device = stream, stream.device
-        flags = _BLOCKING_SYNC if stream.device.blocking else 0
-        self.handle = self._device.pointer("cudaEventCreateWithFlags", flags)
+        self.handle = self._device.pointer("cudaEventCreateWithFlags", _BLOCKING_SYNC * stream.device.blocking)
 
     def record(self) -> None:
         self._device.call("cudaEventRecord", self.handle, self._stream.handle)
