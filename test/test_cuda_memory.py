@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from perf_inference.devices import cuda_runtime
 from perf_inference.devices.cuda_runtime import CudaDevice, CudaRuntime
 from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.tensorrt.cuda_memory import CudaArray, CudaGraph
-from perf_inference.errors import EngineError
+from perf_inference.errors import BrokenDeviceError, EngineError
 
 F32 = np.dtype(np.float32)
 MS = 1_000_000
@@ -124,3 +125,21 @@ def test_the_real_runtime_has_every_function_of_graphs() -> None:
         assert not missing, path
         return
     pytest.skip("no libcudart here")
+
+
+def test_what_goes_after_cuda_broke_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, raised = fake_cuda.compiled(tmp_path), list[str]()
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: raised.append(str(said.exc_value)))
+    with fake_cuda.in_force(library, monkeypatch) as fake:
+        gpu = CudaDevice(CudaRuntime(str(library)), 0)
+        stream, array = gpu.stream(), CudaArray(gpu, (3,), F32)
+        event, graph = stream.event(), CudaGraph(stream, lambda: array.to_device(stream))
+        fake.fakeBreak(1)
+        with pytest.raises(
+            BrokenDeviceError, match=r"cudaMemcpyAsync: .*\(cudaError 700\); CUDA is broken .*restart it$"
+        ):
+            array.to_device(stream)
+        del array, event, graph, stream
+        gc.collect()
+    assert raised == []
+    assert held(library) == 2  # both sides of the array: nothing can be freed any more
