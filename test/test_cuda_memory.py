@@ -133,7 +133,7 @@ def test_what_goes_after_cuda_broke_raises_nothing(tmp_path: Path, monkeypatch: 
     with fake_cuda.in_force(library, monkeypatch) as fake:
         gpu = CudaDevice(CudaRuntime(str(library)), 0)
         stream, array = gpu.stream(), CudaArray(gpu, (3,), F32)
-        event, graph = stream.event(), CudaGraph(stream, lambda: array.to_device(stream))
+        event, graph = stream.event(), CudaGraph(stream, work(gpu, stream, 0.01))
         fake.fakeBreak(1)
         with pytest.raises(
             BrokenDeviceError, match=r"cudaMemcpyAsync: .*\(cudaError 700\); CUDA is broken .*restart it$"
