@@ -21,7 +21,7 @@ def check(index: int) -> None:
 
 
 def is_broken(index: int) -> bool:
-    """Ask the driver whether this process' CUDA is broken on the device."""
+    """Ask the driver whether this process' CUDA is broken on the device; `check` raises it then."""
     driver = load_driver()
     said = driver.broken(index) if driver is not None else None
     if said is not None:

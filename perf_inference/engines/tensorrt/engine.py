@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice
 from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
@@ -42,7 +43,7 @@ def open_engine(model: str, options: Options) -> TensorRtEngine:
             f"'{path}' does not say in which precision it was built; set precision to it, or build it with: "
             f"{Built('fp16').command}"
         )
-    device = library.gpu(options.device)  # before TensorRT, which crashes where there is none
+    device = library.gpu(options.device, options.blocking_wait)  # before TensorRT, which crashes where there is none
     trt = library.running()
     built.require_fit(library.machine(trt, device), path)
     return TensorRtEngine(trt, device, path, file, built, options)
@@ -83,6 +84,14 @@ class TensorRtEngine:
         check_inputs(self.inputs, inputs)
         if self._context is None:
             raise EngineError(f"'{self._name}' is closed")
+        broken.check(self._device.index)
+        try:
+            return self._infer(inputs)
+        except EngineError:
+            broken.keep_if_broken(self._device.index, vars(self).copy())
+            raise
+
+    def _infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         with self._device.selected():  # of this thread, which need not be that of before
             shapes = {spec.name: inputs[spec.name].shape for spec in self.inputs}
             if shapes != self._shapes:
@@ -105,11 +114,13 @@ class TensorRtEngine:
     def close(self) -> None:
         if self._context is None:
             return
-        with self._device.selected():
-            self._stream.synchronize()
-            self._graph = None
-            self._arrays = {}
-            self._context = self._engine = self._runtime = None  # in this order: each belongs to the next
+        if not broken.keep_if_broken(self._device.index, vars(self).copy()):
+            with self._device.selected():
+                self._stream.synchronize()
+                self._graph = None
+                self._arrays = {}
+                self._context = self._engine = self._runtime = None  # in this order: each belongs to the next
+        self._context = None
 
     def _compute(self) -> None:
         if self._graph is not None:
@@ -127,7 +138,7 @@ class TensorRtEngine:
     def _enqueue(self) -> None:
         context = self._context
         if not context.execute_async_v3(self._stream.handle):
-            raise EngineError(f"TensorRT failed on '{self._name}': {self._log.said}")
+            raise broken.failure(self._device.index, f"TensorRT failed on '{self._name}': {self._log.said}")
 
     def _arrange(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Set the inputs' shapes, and make room for all arrays where the shapes are others than before."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.engines.tensorrt.plan_file import Machine
 from perf_inference.errors import ConfigError
@@ -43,11 +44,12 @@ def building() -> Any:
     return found
 
 
-def gpu(wanted: str) -> CudaDevice:
+def gpu(wanted: str, blocking: bool = False) -> CudaDevice:
     """Return the GPU; `auto` is the first. Without one, TensorRT ends the process instead of raising an error.
 
     Raises:
         ConfigError: no such GPU, or no driver; says why.
+        BrokenDeviceError: an error has broken this process' CUDA there.
     """
     kind, _, number = wanted.partition(":")
     if kind not in ("auto", "cuda") or (number and not number.isdecimal()):
@@ -61,7 +63,9 @@ def gpu(wanted: str) -> CudaDevice:
         ) from error
     if int(number or 0) >= runtime.devices:
         raise ConfigError(f"device '{wanted}' is not here: {runtime.path} finds {runtime.devices} device(s)")
-    return CudaDevice(runtime, int(number or 0))
+    if broken.is_broken(int(number or 0)):
+        broken.check(int(number or 0))
+    return CudaDevice(runtime, int(number or 0), blocking)
 
 
 def machine(trt: Any, device: CudaDevice) -> Machine:
