@@ -110,13 +110,15 @@ def test_pytorchs_buffers_outlive_an_engine_whose_cuda_broke(fake: Any) -> None:
             raise RuntimeError("CUDA error: device-side assert triggered")
         return (x * 2,)
 
-    call = StagedCall(twice, CpuDevice(), cuda_graph=False)
-    call._index = 0
+    call, other = (StagedCall(twice, CpuDevice(), cuda_graph=False) for _ in range(2))
+    buffers = []
     in_use(0)
-    assert call.run([np.ones(3, np.float32)])[0].tolist() == [2, 2, 2]
-    (plan,) = call._plans.values()
-    buffers = [weakref.ref(tensor) for tensor in (*plan.staged, *plan.inputs, *plan.fetched)]
-    del plan
+    for each in (call, other):
+        each._index = 0
+        assert each.run([np.ones(3, np.float32)])[0].tolist() == [2, 2, 2]
+        (plan,) = each._plans.values()
+        buffers += [weakref.ref(tensor) for tensor in (*plan.staged, *plan.inputs, *plan.fetched)]
+    del plan, each
     with pytest.raises(RuntimeError, match="device-side assert"):
         call.run([np.full(3, -1, np.float32)])
     with pytest.raises(BrokenDeviceError, match=SAID):
@@ -124,7 +126,8 @@ def test_pytorchs_buffers_outlive_an_engine_whose_cuda_broke(fake: Any) -> None:
     with pytest.raises(BrokenDeviceError, match=SAID):
         call.run([np.ones(5, np.float32)])
     call.close()
-    del call
+    other.close()
+    del call, other
     gc.collect()
     assert torch.tensor([buffer() is not None for buffer in buffers]).all()
 
