@@ -20,7 +20,7 @@ from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Optio
 from perf_inference.engines.model_card import ModelCard
 from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
-from perf_inference.engines.pytorch.precision import WORKS
+from perf_inference.engines.pytorch.precision import WORKS, exact_fp32
 from perf_inference.errors import (
     BrokenDeviceError,
     ConfigError,
@@ -130,7 +130,7 @@ class TorchEngine:
 
 
 def find_device(wanted: str, precision: str = "fp32") -> str:
-    """Return `cpu` or `cuda:N`; `auto` is the first GPU if there is one, and for int8 the CPU.
+    """Return `cpu` or `cuda:N`, there with fp32 as it is on the CPU; `auto` is the first GPU, and for int8 the CPU.
 
     Raises:
         ConfigError: it is not here, or int8 is wanted on a GPU.
@@ -150,6 +150,7 @@ def find_device(wanted: str, precision: str = "fp32") -> str:
         raise ConfigError("PyTorch's int8 runs on a CPU; set device: cpu or precision: fp16, or build it for tensorrt")
     if broken.is_broken(int(number)):
         broken.check(int(number))
+    exact_fp32()
     return f"cuda:{int(number)}"
 
 
