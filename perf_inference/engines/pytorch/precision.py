@@ -44,8 +44,8 @@ def exact_fp32() -> None:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the older flags will go
+        torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
     for kind in (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", None),
                  getattr(torch.backends.cudnn, "rnn", None)):  # fmt: skip
         if hasattr(kind, "fp32_precision"):
