@@ -154,7 +154,7 @@ def test_the_providers_come_in_their_order(
         (
             Options(device="cuda:0"),
             (CPU,),
-            "no execution provider for device 'cuda:0' among CPUExecutionProvider; install onnxruntime-gpu, or set",
+            "among CPUExecutionProvider; install onnxruntime-gpu in place of onnxruntime, or set device: cpu",
         ),
         (
             Options(device="npu"),

@@ -18,7 +18,7 @@ class Runtime:
     module: str  # has `open_engine(model, options)`
     suffixes: tuple[str, ...]  # of the files that it takes as they are
     library: str  # what it imports; `a or b`: one of them
-    install: str  # the command that brings it
+    install: str  # the command that brings it, or what does
 
     @property
     def installed(self) -> bool:
@@ -49,7 +49,7 @@ RUNTIMES = {
             f"{_ENGINES}.tensorrt.engine",
             (".engine", ".plan", ".trt"),
             "tensorrt or tensorrt_lean",
-            "pip install tensorrt",
+            "pip install tensorrt; on a Jetson take JetPack's, by a venv made with --system-site-packages",
         ),
         Runtime(
             "openvino",

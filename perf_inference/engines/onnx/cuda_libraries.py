@@ -11,7 +11,15 @@ from pathlib import Path
 
 import onnxruntime
 
+from perf_inference.devices.jetson import is_jetson
+
 _log = logging.getLogger(__name__)
+
+
+def install() -> str:
+    """Return what brings an ONNX Runtime for GPUs; beside `onnxruntime` it would lose its providers to that."""
+    build = "onnxruntime-gpu of JetPack's builds (pypi.jetson-ai-lab.io)" if is_jetson() else "onnxruntime-gpu"
+    return f"install {build} in place of onnxruntime"
 
 
 @cache

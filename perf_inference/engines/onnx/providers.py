@@ -60,7 +60,7 @@ def providers(file: OnnxFile, options: Options, present: Sequence[str]) -> list[
     chosen = [_full_name(name, present) for name in options.providers] or [name for name in _ORDER if name in present]
     fitting = [name for name in chosen if _has(name, device, named=bool(options.providers))]
     if not fitting:
-        instead = "install onnxruntime-gpu, or set device: cpu" if device.startswith("cuda") else "set device: auto"
+        instead = f"{cuda_libraries.install()}, or set device: cpu" if device.startswith("cuda") else "set device: auto"
         raise ConfigError(f"no execution provider for device '{device}' among {', '.join(chosen)}; {instead}")
     return [_provider(name, file, options) for name in dict.fromkeys((*fitting, CPU))]
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from perf_inference.devices import board_memory, broken
+from perf_inference.devices.jetson import is_jetson
 from perf_inference.devices.torch_device import TorchDevice
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.model_card import ModelCard
@@ -72,7 +74,7 @@ class TorchEngine:
             self.outputs = output_specs(trial, network.outputs, call.owned)
             if options.compile or (network.device != "cpu" and options.cuda_graph):
                 call.close()
-                with _compiling() if options.compile else nullcontext():
+                with _compiling(network.device) if options.compile else nullcontext():
                     function = _compiled(function, trial.free) if options.compile else function
                     call = _call(function, network, options, options.cuda_graph)
                     for inputs in trial.inputs:
@@ -186,7 +188,7 @@ def _compiled(function: Function, free: bool) -> Function:
 
 
 @contextmanager
-def _compiling() -> Iterator[None]:
+def _compiling(device: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own, of what its compiler uses
@@ -194,8 +196,11 @@ def _compiling() -> Iterator[None]:
     except OutOfMemory:
         raise
     except Exception as error:
-        raise ConfigError(f"PyTorch cannot compile this network here ({in_one_line(error)}); set compile: false, or "
-                          "install a C++ compiler (g++)") from error  # fmt: skip
+        needs = "install a C++ compiler (g++)"
+        if device != "cpu" and find_spec("triton") is None:
+            needs = f"install Triton: {'its build for JetPack' if is_jetson() else 'pip install triton'}"
+        said = f"PyTorch cannot compile this network here ({in_one_line(error)})"
+        raise ConfigError(f"{said}; set compile: false, or {needs}") from error
 
 
 def _failure(device: str, said: str) -> EngineError:

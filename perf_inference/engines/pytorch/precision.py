@@ -46,8 +46,9 @@ def exact_fp32() -> None:
         warnings.simplefilter("ignore", UserWarning)  # that the older flags will go
         torch.set_float32_matmul_precision("highest")
         torch.backends.cudnn.allow_tf32 = False
-    for kind in (torch.backends.cuda.matmul, getattr(torch.backends.cudnn, "conv", None),
-                 getattr(torch.backends.cudnn, "rnn", None)):  # fmt: skip
+    cudnn = torch.backends.cudnn
+    kinds: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
+    for kind in kinds:
         if hasattr(kind, "fp32_precision"):
             kind.fp32_precision = "ieee"
 
