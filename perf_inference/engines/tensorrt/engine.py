@@ -15,6 +15,7 @@ from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.tensorrt import library
 from perf_inference.engines.tensorrt.cuda_memory import CudaArray, CudaGraph
+from perf_inference.engines.tensorrt.log import logger
 from perf_inference.engines.tensorrt.plan_file import Built, PlanFile, read_plan
 from perf_inference.errors import ConfigError, EngineError, InputError
 
@@ -57,16 +58,18 @@ class TensorRtEngine:
     ) -> None:
         self.parts_ns: Mapping[str, int] = NO_PARTS
         self._name, self._trt, self._device = path.stem, trt, device
-        self._log = library.logger(trt)
+        self._errors = logger(trt).errors
+        since = self._errors.mark()
         with device.selected():
-            runtime = trt.Runtime(self._log)
+            runtime = trt.Runtime(logger(trt))
             if options.allow_pickle and hasattr(runtime, "engine_host_code_allowed"):
                 runtime.engine_host_code_allowed = True  # a version-compatible plan holds code that runs on the host
             engine = runtime.deserialize_cuda_engine(file.plan)
             context = engine.create_execution_context() if engine is not None else None
             if context is None:
+                said = self._errors.take(since)
                 raise ConfigError(
-                    f"TensorRT {trt.__version__} does not take '{path}': {self._log.said}; build it for this machine: "
+                    f"TensorRT {trt.__version__} does not take '{path}': {said}; build it for this machine: "
                     f"{built.command}"
                 )
             self.inputs, self.outputs = _specs(trt, engine)
@@ -136,9 +139,10 @@ class TensorRtEngine:
                 self._graph = None
 
     def _enqueue(self) -> None:
-        context = self._context
+        context, since = self._context, self._errors.mark()
         if not context.execute_async_v3(self._stream.handle):
-            raise broken.failure(self._device.index, f"TensorRT failed on '{self._name}': {self._log.said}")
+            said = f"TensorRT failed on '{self._name}': {self._errors.take(since)}"
+            raise broken.failure(self._device.index, said)
 
     def _arrange(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Set the inputs' shapes, and make room for all arrays where the shapes are others than before."""
