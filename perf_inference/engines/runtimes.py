@@ -40,7 +40,7 @@ _TORCH = _extra("torch")
 RUNTIMES = {
     runtime.name: runtime
     for runtime in (
-        Runtime("onnx", f"{_ENGINES}.onnx.engine", (".onnx",), "onnxruntime", "pip install onnxruntime"),
+        Runtime("onnx", f"{_ENGINES}.onnx.engine", (".onnx",), "onnxruntime", _extra("cpu") + " (or [cuda])"),
         Runtime("torch", f"{_ENGINES}.pytorch.torch", (".safetensors", ".pt", ".pth"), "torch", _TORCH),
         Runtime("torchscript", f"{_ENGINES}.pytorch.torchscript", (".torchscript", ".ts"), "torch", _TORCH),
         Runtime("torch_export", f"{_ENGINES}.pytorch.torch_export", (".pt2",), "torch", _TORCH),
