@@ -205,6 +205,7 @@ cudaError_t CUDARTAPI cudaGraphExecDestroy(cudaGraphExec_t graph) { free(graph),
 cudaError_t CUDARTAPI cudaGraphDestroy(cudaGraph_t graph) { free(graph), held--; return OK; }
 
 CUresult CUDAAPI cuInit(unsigned int flags) { return flags ? 1 : getenv("FAKE_CUDA_DEVICES") ? 0 : 100; }
+CUresult CUDAAPI cuDeviceGetCount(int *count) { *count = 2; return 0; }
 CUresult CUDAAPI cuDeviceGet(CUdevice *device, int ordinal) { *device = ordinal; return ordinal < 2 ? 0 : 101; }
 CUresult CUDAAPI cuDeviceGetName(char *name, int len, CUdevice device) {
     if (len < 7) return 1;

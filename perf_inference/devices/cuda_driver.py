@@ -23,6 +23,7 @@ STICKY = frozenset((226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 810, 
 RESTART = "CUDA is broken in this process and stays so: restart it"
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
+    "cuDeviceGetCount": (POINTER(c_int),),
     "cuDeviceGet": (POINTER(c_int), c_int),
     "cuDeviceGetName": (c_char_p, c_int, c_int),
     "cuDevicePrimaryCtxRetain": (POINTER(c_void_p), c_int),
@@ -58,6 +59,9 @@ class CudaDriver:
         self._contexts: dict[int, int] = {}  # by device; held until the process ends
         self._lock = threading.Lock()
         self.call("cuInit", 0)
+        count = c_int()
+        self.call("cuDeviceGetCount", byref(count))
+        self.devices = count.value
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call the function of this name.
@@ -110,7 +114,7 @@ class CudaDriver:
 
     def broken(self, index: int) -> str | None:
         """Return which error has broken this process' work on the device for good; None: it is not broken."""
-        if not self.in_use(index):
+        if index >= self.devices or not self.in_use(index):
             return None
         free, total = c_size_t(), c_size_t()
         try:

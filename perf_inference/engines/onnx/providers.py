@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import onnxruntime
 
 from perf_inference.devices import broken
+from perf_inference.devices.cuda_driver import load_driver
 from perf_inference.engines.engine import Options
 from perf_inference.engines.onnx import cuda_libraries
 from perf_inference.engines.onnx.file import OnnxFile
@@ -73,7 +74,7 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
         BrokenDeviceError: an error has broken this process' CUDA on the device.
     """
     wanted = providers(file, options, onnxruntime.get_available_providers())
-    _prepare_cuda(wanted)
+    _prepare_cuda(wanted, options.blocking_wait)
     reasons: dict[str, str] = {}  # by the provider that was first in an attempt: why that did not do
     for given in attempts(wanted, options):
         try:
@@ -106,13 +107,15 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
     )
 
 
-def _prepare_cuda(wanted: Sequence[Provider]) -> None:
+def _prepare_cuda(wanted: Sequence[Provider], blocking_wait: bool) -> None:
     """Let the libraries be found that CUDA's providers need, and let TensorRT calculate in fp32."""
     for one in wanted:
         if one.name in (CUDA, TENSORRT):
             cuda_libraries.preload()
             if broken.is_broken(index := broken.index_of(one.device)):
                 broken.check(index)
+            if blocking_wait and (driver := load_driver()) is not None and index < driver.devices:
+                driver.wait_blocked(index)
         if one.name == TENSORRT:
             os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 
