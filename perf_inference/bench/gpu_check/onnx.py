@@ -9,7 +9,7 @@ from importlib import metadata
 import numpy as np
 import onnxruntime
 
-from perf_inference.bench.gpu_check.found import gpu, off_by, reference, spread, times_ns
+from perf_inference.bench.gpu_check.found import device, gpu, off_by, reference, spread, times_ns
 from perf_inference.bench.gpu_check.section import Outcome, Skip, Table
 from perf_inference.doctor import onnx_runtime
 from perf_inference.engines import Options, find_model, load
@@ -32,7 +32,7 @@ def providers_here() -> Outcome:
     ]
     said = f"onnxruntime {onnxruntime.__version__} with {', '.join(onnxruntime.get_available_providers())}; installed: "
     said += f"{', '.join(installed)}; preload_dlls: {hasattr(onnxruntime, 'preload_dlls')}; "
-    judged = onnx_runtime.onnx_runtime(gpus=1)
+    judged = onnx_runtime.onnx_runtime(gpus=int(device() != "cpu"))
     said += f"the doctor: {judged.level}, {judged.value}"
     return Outcome(said, judged.level != "ok" if len(installed) > 1 else judged.level == "ok")
 

@@ -84,10 +84,10 @@ def two_engines_at_once() -> Outcome:
 
 def sleeping_waits() -> Outcome:
     """Run the detector with `blocking_wait`, and without: what a wait costs the processor, and the latency."""
-    where, rows, shares = device(), [], []
-    pairs = reference("detector", "torch")
+    torch_gpu()
+    rows, shares, pairs = [], [], reference("detector", "torch")
     for blocking in (False, True):  # in this order: the context's own flag stays set
-        engine = load("detector", "torch", Options(device=where, precision="fp32", blocking_wait=blocking))
+        engine = load("detector", "torch", Options(device="cuda:0", precision="fp32", blocking_wait=blocking))
         off = off_by(engine, pairs)
         began_s, began_cpu_s = time.perf_counter(), time.thread_time()
         taken = times_ns(lambda engine=engine: engine.infer(pairs[0][0]), 200, 1.0)  # type: ignore[misc]
