@@ -1,4 +1,4 @@
-"""TensorRT 8.5 to 11: serialised engines on a GPU. Uses what NVIDIA's `tensorrt_lean` has, and the CUDA runtime."""
+"""TensorRT 8.6 to 11: serialised engines on a GPU. Uses what NVIDIA's `tensorrt_lean` has, and the CUDA runtime."""
 
 from __future__ import annotations
 

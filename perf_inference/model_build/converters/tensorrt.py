@@ -1,4 +1,4 @@
-"""ONNX to a TensorRT engine for this GPU; needs the whole of TensorRT, 8.5 to 11, and takes minutes."""
+"""ONNX to a TensorRT engine for this GPU; needs the whole of TensorRT, 8.6 to 11, and takes minutes."""
 
 from __future__ import annotations
 
