@@ -45,7 +45,7 @@ def generate_launch_description() -> LaunchDescription:
                                   description="all nodes in one process"),
             DeclareLaunchArgument("record", default_value="true", choices=_BOOLEAN, description="start the recorder"),
             DeclareLaunchArgument("tuning", default_value="true", choices=_BOOLEAN,
-                                  description="set transport and allocator for pictures, where you have not"),
+                                  description="set transport and allocator for images, where you have not"),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
             OpaqueFunction(function=_start),
         ]

@@ -204,7 +204,7 @@ def start_command(domain: int) -> Iterator[Callable[..., Process]]:
 
 @pytest.fixture
 def shared_data() -> Path:
-    """Real pictures, models and bags that are not part of this package."""
+    """Real images, models and bags that are not part of this package."""
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no test data at {SHARED_DATA}; set PERF_INFERENCE_TEST_DATA")
     return SHARED_DATA

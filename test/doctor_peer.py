@@ -13,7 +13,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-TOPIC = "picture"
+TOPIC = "image"
 
 
 def publish(node: Node, qos: QoSProfile, width: int, height: int, rate_hz: float) -> None:

@@ -79,7 +79,7 @@ def test_a_bad_command_is_refused_and_changes_nothing(bad: tuple[float, ...]) ->
     assert arm.braking
 
 
-def test_forward_and_inverse_agree_with_each_other_and_with_the_picture() -> None:
+def test_forward_and_inverse_agree_with_each_other_and_with_the_image() -> None:
     rng = np.random.default_rng(0)
     for shoulder, elbow in rng.uniform((-0.3, 0.2), (3.2, 2.8), size=(200, 2)):
         x_px, y_px = tip((shoulder, elbow))

@@ -105,7 +105,7 @@ def peer(ros: Ros) -> Peer:
 @pytest.fixture
 def all_nodes(domain: int, tmp_path: Path) -> Iterator[Process]:
     """All nodes of the package in one process: whichever ends, ends it."""
-    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "image.png"), np.zeros((8, 8, 3), np.uint8))
     command = [sys.executable, "-m", "perf_inference.nodes.container", *NODES, "--ros-args"]
     for setting in (f"recorder_node:output_dir:={tmp_path}", f"replay_node:source:={tmp_path}",
                     "replay_node:loop:=true", "recorder_node:topics:=['joint_states']"):  # fmt: skip
@@ -251,7 +251,7 @@ def test_callers_of_the_captioner_are_bounded(peer: Peer, start_node: Start) -> 
     futures = peer.send(Trigger, "caption_node/caption", *(Trigger.Request() for _ in range(2000)))
     answers = peer.answers(futures, 10)
     assert answers
-    assert all(not answer.success for answer in answers), "no picture has come"
+    assert all(not answer.success for answer in answers), "no image has come"
     assert peer.beats("caption_node")
     assert node.alive
 

@@ -5,7 +5,7 @@
     stop       SIGSTOP of one node for up to 4 s, then SIGCONT
     full       the disk of the recording is filled to the last byte for up to 6 s, while other acts go on
     unlink     the shared memory of the nodes' transport is removed from /dev/shm under them
-    second     a second publisher sends other pictures, joints, forces and heartbeats for some seconds
+    second     a second publisher sends other images, joints, forces and heartbeats for some seconds
 
 A witness outside of the robot hears all timings, heartbeats and actions.
 """

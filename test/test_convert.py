@@ -641,14 +641,14 @@ def test_a_target_that_cannot_be_is_refused_with_a_reason(tmp_path: Path) -> Non
 
 def test_what_is_no_recording_is_refused_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "a.png").touch()
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").touch()
     for name in ("empty.mcap", "empty.db3"):
         (tmp_path / name).touch()
     for source, reason in (
         ("none", "there is nothing at"),
         ("empty", "an empty folder"),
-        ("pictures", r"source must be a rosbag2 folder, [^;]*jsonl; '.*pictures' is a\.png"),
+        ("images", r"source must be a rosbag2 folder, [^;]*jsonl; '.*images' is a\.png"),
         ("empty.mcap", "must be a recording, but is empty"),
         ("empty.db3", "must be a recording, but is empty"),
     ):
@@ -758,10 +758,10 @@ def peak_mb(source: Path, target: Path) -> float:
 
 
 def images(path: Path, megabytes: int) -> Path:
-    """Write pictures of 1 MB and small messages in turn."""
+    """Write images of 1 MB and small messages in turn."""
     chance = random.Random(2)
     kind = "sensor_msgs/msg/CompressedImage"
-    picture = b"\0\1\0\0" + struct.pack("<iII", 1, 2, 1) + b"\0\0\0\0" + struct.pack("<I", 5) + b"jpeg\0\0\0\0"
+    image = b"\0\1\0\0" + struct.pack("<iII", 1, 2, 1) + b"\0\0\0\0" + struct.pack("<I", 5) + b"jpeg\0\0\0\0"
     topics = [Topic("/image", kind, definition=builtin_definition(kind)),
               Topic("/text", STRING, definition=builtin_definition(STRING))]  # fmt: skip
     storage = "mcap" if path.suffix == ".mcap" else "sqlite3"
@@ -769,7 +769,7 @@ def images(path: Path, megabytes: int) -> Path:
     for topic in topics:
         writer.add(topic)
     for number in range(megabytes):
-        data = picture + struct.pack("<I", 1 << 20) + chance.randbytes(1 << 20)
+        data = image + struct.pack("<I", 1 << 20) + chance.randbytes(1 << 20)
         for message in (BagMessage(number, "/image", kind, data), *(text(n) for n in range(100))):
             contents.count(message)
             writer.write(topics[message.topic == "/text"], message)

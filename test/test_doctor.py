@@ -149,7 +149,7 @@ def test_a_stock_transport_is_found_and_named(start_peer: Callable[..., Process]
     assert seen.status == 1, str(seen)
     (finding,) = seen.findings
     assert finding["level"] == "warning"
-    assert f"doctor_peer.py (pid {camera.pid}) has a segment of 0.55 MB and publishes /picture" in finding["value"]
+    assert f"doctor_peer.py (pid {camera.pid}) has a segment of 0.55 MB and publishes /image" in finding["value"]
     assert "$ export FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=" in finding["mend"]
 
 
@@ -170,14 +170,14 @@ def test_a_stock_allocator_is_found_and_named(start_peer: Callable[..., Process]
 
 
 @pytest.mark.long
-def test_best_effort_pictures_that_never_arrive_are_explained(start_peer: Callable[..., Process]) -> None:
+def test_best_effort_images_that_never_arrive_are_explained(start_peer: Callable[..., Process]) -> None:
     camera = start_peer("publish", "camera", 1920, 1080, 10, "BEST_EFFORT", tuned=False)
     viewer = start_peer("subscribe", "viewer", 1920, 1080, 10, "BEST_EFFORT", tuned=False)
     ready(camera)
     viewer.wait_for("ready")
     seen = Diagnosis(*only("transport"), "--seconds", "1")
     assert seen.status == 1, str(seen)
-    assert f"(pid {camera.pid}) has a segment of 0.55 MB and publishes /picture" in seen("transport")["value"]
+    assert f"(pid {camera.pid}) has a segment of 0.55 MB and publishes /image" in seen("transport")["value"]
 
 
 def test_slow_subscribers_are_found_and_named(
@@ -185,7 +185,7 @@ def test_slow_subscribers_are_found_and_named(
 ) -> None:
     model = slow_detector(tmp_path / "slow.onnx", 512, 4)
     detector = start_node(
-        "yolo_node", "-p", f"model:={model}", "-p", "threads:=1", "-r", "image:=picture", env={"OMP_NUM_THREADS": "1"}
+        "yolo_node", "-p", f"model:={model}", "-p", "threads:=1", "-r", "image:=image", env={"OMP_NUM_THREADS": "1"}
     )
     camera = start_peer("publish", "camera", 64, 48, 400, "BEST_EFFORT", tuned=True)
     foreign = start_peer("subscribe", "viewer", 64, 48, 400, "BEST_EFFORT", 100, tuned=True)
@@ -196,7 +196,7 @@ def test_slow_subscribers_are_found_and_named(
     told = [finding for finding in seen.findings if finding["level"] == "warning"]
     assert told, str(seen)
     ours = next(finding for finding in told if finding["value"].startswith("yolo_node: of "))
-    assert "messages of /picture" in ours["value"]
+    assert "messages of /image" in ours["value"]
     assert "replaced by a newer one" in ours["value"]
     assert "ms (p50)" in ours["why"]
     assert [f for f in told if f["value"].startswith(f"/viewer: a thread of pid {foreign.pid} has work")], str(seen)

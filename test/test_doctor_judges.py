@@ -33,7 +33,7 @@ from perf_inference.doctor.processes import (
     participants,
     title_of,
 )
-from perf_inference.doctor.snapshot import Snapshot, Window, take_snapshot, udp_overflows
+from perf_inference.doctor.snapshot import Snapshot, Interval, take_snapshot, udp_overflows
 from perf_inference.doctor.transport import missing, needs_udp, transport
 from perf_inference.telemetry.jetson import JetsonSettings
 from perf_inference.telemetry.nvml import GpuSample
@@ -90,19 +90,19 @@ def snapshot(t_s: float, processes: dict[int, Usage] | None = None, **changes: o
     return replace(empty, **changes)  # type: ignore[arg-type]
 
 
-def window(*faults: tuple[int, int], seconds: float = 2.0) -> Window:
+def window(*faults: tuple[int, int], seconds: float = 2.0) -> Interval:
     """Return a window in which each process (pid, faults) had so many page faults."""
-    return Window(
+    return Interval(
         snapshot(0, {pid: Usage(0, 0, 1) for pid, _ in faults}),
         snapshot(seconds, {pid: Usage(0, count, 1) for pid, count in faults}),
     )
 
 
-def picture_flow(publisher: int = 7, subscriber: int = 8, received: int = 20, size: int = 1_000_000) -> Flow:
+def image_flow(publisher: int = 7, subscriber: int = 8, received: int = 20, size: int = 1_000_000) -> Flow:
     source = Source("/camera", True, received, 0, 10.0, 10.0, 1.0, None)
     ends = (Endpoint("/camera", publisher, True),), (Endpoint("/viewer", subscriber, True),)
     return Flow(
-        "/picture",
+        "/image",
         IMAGE,
         *ends,
         True,
@@ -167,14 +167,14 @@ def test_a_participant_as_proc_shows_it(tmp_path: Path) -> None:
 
 
 def test_a_process_that_was_replaced_has_no_share() -> None:
-    seen = Window(snapshot(0, {5: Usage(0, 0, 1)}), snapshot(1, {5: Usage(90, 9, 2), 6: Usage(90, 9, 1)}))
+    seen = Interval(snapshot(0, {5: Usage(0, 0, 1)}), snapshot(1, {5: Usage(90, 9, 2), 6: Usage(90, 9, 1)}))
     assert (seen.cpu_pct(5), seen.faults(5), seen.cpu_pct(6)) == (None, None, None)
 
 
 def test_the_first_touch_of_shared_memory_is_not_held_against_a_process() -> None:
     before, after = {5: Usage(0, 100, 1, 1000)}, {5: Usage(0, 9000, 1, 9192)}
-    assert Window(snapshot(0, before), snapshot(1, after)).faults(5) == 708
-    assert Window(snapshot(0, after), snapshot(1, {5: Usage(0, 9300, 1, 0)})).faults(5) == 300
+    assert Interval(snapshot(0, before), snapshot(1, after)).faults(5) == 708
+    assert Interval(snapshot(0, after), snapshot(1, {5: Usage(0, 9300, 1, 0)})).faults(5) == 300
 
 
 def test_a_snapshot_of_this_machine() -> None:
@@ -191,30 +191,30 @@ def test_a_snapshot_of_this_machine() -> None:
 
 def test_who_publishes_more_than_its_segment_holds() -> None:
     small = participant()
-    (finding,) = transport(among(small, participant(8)), seen(picture_flow()))
+    (finding,) = transport(among(small, participant(8)), seen(image_flow()))
     assert (finding.level, finding.value) == (
-        "warning", "camera (pid 7) has a segment of 0.55 MB and publishes /picture with 1.00 MB a message",
+        "warning", "camera (pid 7) has a segment of 0.55 MB and publishes /image with 1.00 MB a message",
     )  # fmt: skip
-    assert "export FASTDDS_BUILTIN_TRANSPORTS=" in finding.mend
-    (fits,) = transport(among(small, participant(8)), seen(picture_flow(size=100_000)))
+    assert "export FASTDDS_BUILTIN_TRANSPORTS=" in finding.fix
+    (fits,) = transport(among(small, participant(8)), seen(image_flow(size=100_000)))
     assert fits.level == "ok"
-    (tuned,) = transport(among(participant(segment_bytes=16_750_544), participant(8)), seen(picture_flow()))
+    (tuned,) = transport(among(participant(segment_bytes=16_750_544), participant(8)), seen(image_flow()))
     assert tuned.level == "ok"
 
 
-def test_pictures_of_which_none_arrives() -> None:
-    (finding,) = transport(among(participant()), seen(picture_flow(received=0)))
-    assert "publishes /picture (sensor_msgs/msg/Image), of which nothing arrives" in finding.value
+def test_images_of_which_none_arrives() -> None:
+    (finding,) = transport(among(participant()), seen(image_flow(received=0)))
+    assert "publishes /image (sensor_msgs/msg/Image), of which nothing arrives" in finding.value
 
 
 def test_a_setting_that_localhost_voids() -> None:
     own = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=8MB"}
-    (finding,) = transport(among(participant(environment=own)), seen(picture_flow()))
+    (finding,) = transport(among(participant(environment=own)), seen(image_flow()))
     assert "ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, which it has, voids" in finding.why
-    assert "$ export FASTDDS_DEFAULT_PROFILES_FILE=" in finding.mend
-    assert finding.mend.endswith("$ unset FASTDDS_BUILTIN_TRANSPORTS")
+    assert "$ export FASTDDS_DEFAULT_PROFILES_FILE=" in finding.fix
+    assert finding.fix.endswith("$ unset FASTDDS_BUILTIN_TRANSPORTS")
     mine = participant(environment={"FASTDDS_DEFAULT_PROFILES_FILE": "/home/me/dds.xml"})
-    assert transport(among(mine), seen(picture_flow()))[0].mend.startswith("give the shared memory in /home/me/dds.xml")
+    assert transport(among(mine), seen(image_flow()))[0].fix.startswith("give the shared memory in /home/me/dds.xml")
 
 
 def test_transports_and_middlewares_that_do_not_mix() -> None:
@@ -258,29 +258,29 @@ def test_what_a_process_was_not_started_with() -> None:
 
 
 def test_what_needs_the_network() -> None:
-    flow = picture_flow()
+    flow = image_flow()
     far = replace(flow, subscribers=(Endpoint("/viewer", None, False),))
     assert needs_udp(among(participant()), [flow]) == ""
-    assert needs_udp(among(participant()), [far]) == "/picture goes between hosts"
+    assert needs_udp(among(participant()), [far]) == "/image goes between hosts"
     assert "without shared memory" in needs_udp(among(participant(segment_bytes=None)), [flow])
-    assert needs_udp(among(participant()), [picture_flow(size=10)]) == ""
+    assert needs_udp(among(participant()), [image_flow(size=10)]) == ""
 
 
 def test_page_faults_are_counted_against_the_messages() -> None:
-    # 20 pictures of 1 MB, at 10 Hz within 2 s: 20 MB out of pid 7 and into pid 8; 200 faults a MB are the limit
+    # 20 images of 1 MB, at 10 Hz within 2 s: 20 MB out of pid 7 and into pid 8; 200 faults a MB are the limit
     found = among(participant(), participant(8, name="viewer", environment={"MALLOC_ARENA_MAX": "2"}))
-    (ok,) = allocator.allocator(found, [picture_flow()], window((7, 100), (8, 4000)))
+    (ok,) = allocator.allocator(found, [image_flow()], window((7, 100), (8, 4000)))
     assert (ok.level, ok.value) == ("ok", "2 nodes with large messages, at most 200 page faults per MB")
-    (cold,) = allocator.allocator(found, [picture_flow()], window((7, 100), (8, 4020)))
+    (cold,) = allocator.allocator(found, [image_flow()], window((7, 100), (8, 4020)))
     assert cold.value == "viewer (pid 8): 201 page faults per MB of messages (2010/s), MALLOC_ARENA_MAX=2"
-    (before,) = allocator.allocator(found, [picture_flow()], window((7, 100), (8, 0)), window((8, 2010), seconds=1.0))
+    (before,) = allocator.allocator(found, [image_flow()], window((7, 100), (8, 0)), window((8, 2010), seconds=1.0))
     assert before.value.startswith("viewer (pid 8): 201 page faults per MB of messages (2010/s)")
-    young = Window(snapshot(0, {8: Usage(0, 0, 9700)}), snapshot(1, {8: Usage(0, 2010, 9700)}))  # 3 s at 100 ticks/s
-    (starting,) = allocator.allocator(found, [picture_flow()], window((7, 100), (8, 0)), young)
+    young = Interval(snapshot(0, {8: Usage(0, 0, 9700)}), snapshot(1, {8: Usage(0, 2010, 9700)}))  # 3 s at 100 ticks/s
+    (starting,) = allocator.allocator(found, [image_flow()], window((7, 100), (8, 0)), young)
     assert starting.level == "ok"
-    (few,) = allocator.allocator(found, [picture_flow(received=1)], window((7, 9000), (8, 9000)))
+    (few,) = allocator.allocator(found, [image_flow(received=1)], window((7, 9000), (8, 9000)))
     assert few.level == "skipped"
-    (small,) = allocator.allocator(found, [picture_flow(size=100_000)], window((7, 9000), (8, 9000)))
+    (small,) = allocator.allocator(found, [image_flow(size=100_000)], window((7, 9000), (8, 9000)))
     assert small.level == "skipped"
 
 
@@ -293,7 +293,7 @@ def test_what_an_environment_says_of_the_allocator() -> None:
 
 
 def test_losses_and_silence() -> None:
-    flow = picture_flow()
+    flow = image_flow()
     source = flow.sources[0]
 
     def told(**changes: object) -> list[Finding]:
@@ -304,7 +304,7 @@ def test_losses_and_silence() -> None:
     assert [finding.level for finding in told(lost=1)] == ["ok"]
     (lossy,) = told(lost=20, sent_hz=20.0)
     assert (lossy.level, lossy.value) == (
-        "warning", "/picture: /camera sent 20.0 Hz, 10.0 Hz arrived here (20 of 40 lost)",
+        "warning", "/image: /camera sent 20.0 Hz, 10.0 Hz arrived here (20 of 40 lost)",
     )  # fmt: skip
     (silent,) = told(longest_pause_s=0.12, silent_s=0.6)
     assert "then nothing for 0.6 s" in silent.value
@@ -313,8 +313,8 @@ def test_losses_and_silence() -> None:
 
 
 def test_topics_that_were_not_listened_to_are_told() -> None:
-    flow = replace(picture_flow(received=0), not_heard="message type x/msg/Y is not installed here")
-    assert flows.topics(GraphFacts(1.0, (flow,)))[-1].value == "/picture: message type x/msg/Y is not installed here"
+    flow = replace(image_flow(received=0), not_heard="message type x/msg/Y is not installed here")
+    assert flows.topics(GraphFacts(1.0, (flow,)))[-1].value == "/image: message type x/msg/Y is not installed here"
 
 
 def test_a_mismatch_that_is_not_certain_is_a_warning() -> None:
@@ -367,7 +367,7 @@ def test_a_recorder_that_drops_and_what_it_writes() -> None:
 
 def test_clocks_of_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clocks, "ntp", lambda: None)
-    flow = picture_flow()
+    flow = image_flow()
 
     def told(**changes: object) -> Finding:
         source = replace(flow.sources[0], **changes)  # type: ignore[arg-type]
@@ -377,7 +377,7 @@ def test_clocks_of_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told().level == "ok"
     ahead = told(here=False, least_delay_ms=-12.5)
     assert (ahead.level, ahead.value) == (
-        "warning", "/picture: messages of /camera arrive 12.5 ms before they were sent",
+        "warning", "/image: messages of /camera arrive 12.5 ms before they were sent",
     )  # fmt: skip
     assert "took 250 ms from another host" in told(here=False, least_delay_ms=250.0).value
     assert told(here=True, least_delay_ms=250.0).level == "ok"  # slow, but the same clock
@@ -396,11 +396,11 @@ def test_udp_buffers_matter_where_something_needs_them(tmp_path: Path) -> None:
     (core / "rmem_max").write_text("212992\n")
     (core / "wmem_max").write_text("212992\n")
     assert network.udp_buffers("", None, tmp_path).level == "ok"
-    small = network.udp_buffers("/picture goes between hosts", None, tmp_path)
-    assert (small.level, small.mend.splitlines()[0]) == (
+    small = network.udp_buffers("/image goes between hosts", None, tmp_path)
+    assert (small.level, small.fix.splitlines()[0]) == (
         "warning", "$ sudo sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608",
     )  # fmt: skip
-    over = Window(snapshot(0, udp_overflows=3), snapshot(2, udp_overflows=10))
+    over = Interval(snapshot(0, udp_overflows=3), snapshot(2, udp_overflows=10))
     assert "; 7 datagrams found a full buffer within 2.0 s" in network.udp_buffers("", over, tmp_path).value
     assert network.udp_buffers("", None, tmp_path / "none").level == "skipped"
 
@@ -423,7 +423,7 @@ def test_governors(tmp_path: Path, governor: str, driver: str, highest: int, lev
         (folder / name).write_text(f"{text}\n")
     finding = processor.governor(None, tmp_path)
     assert finding.level == level, finding
-    hot = Window(snapshot(0, hot_stops=1), snapshot(2, hot_stops=3))
+    hot = Interval(snapshot(0, hot_stops=1), snapshot(2, hot_stops=3))
     assert "2 times too hot" in processor.governor(hot, tmp_path).value
     assert processor.governor(None, tmp_path / "none").level == "skipped"
 
@@ -434,12 +434,12 @@ def test_cores_that_others_take() -> None:
     later = {7: Usage(2 * ticks, 0, 1), 8: Usage(2 * ticks, 0, 1), 9: Usage(ticks // 2, 0, 1)}
 
     def told(idle: int) -> list[Finding]:
-        seen = Window(snapshot(0, processes), snapshot(2, later, all_ticks=100, idle_ticks=idle))
+        seen = Interval(snapshot(0, processes), snapshot(2, later, all_ticks=100, idle_ticks=idle))
         return processor.cores(seen, {7}, Path("/nowhere"))
 
     assert [one.value.partition(" takes")[0] for one in told(idle=50)] == ["? (pid 8)"]
     assert [one.value.partition(" takes")[0] for one in told(idle=5)] == ["? (pid 8)", "? (pid 9)"]
-    stopped = Window(snapshot(0, quota_stops=1), snapshot(2, quota_stops=5))
+    stopped = Interval(snapshot(0, quota_stops=1), snapshot(2, quota_stops=5))
     assert "used up 4 times" in processor.cores(stopped, set())[0].value
 
 
@@ -457,9 +457,9 @@ GPU = GpuSample(0, "RTX", "uuid", 50.0, 1000.0, 8000.0, 60.0, 80.0, 170.0, 1800.
         (None, "ok", ""),
     ],
 )
-def test_gpus(reasons: tuple[str, ...] | None, level: str, mend: str) -> None:
+def test_gpus(reasons: tuple[str, ...] | None, level: str, fix: str) -> None:
     (finding,) = accelerator.judge_gpus([replace(GPU, clock_reasons=reasons)], "")
-    assert (finding.level, mend in finding.mend) == (level, True)
+    assert (finding.level, fix in finding.fix) == (level, True)
     assert "clock 1800 of 2100 MHz, power 80 of 170 W" in finding.value
     assert accelerator.judge_gpus(None, "no driver")[0] == Finding("gpu", "skipped", "no driver")
 
@@ -562,7 +562,7 @@ def test_a_report_of_80_columns_that_leaves_commands_whole() -> None:
     assert [line for line in lines if len(line) > 80] == [f"                {command}"]
     assert lines[0] == "machine"
     assert any(line.startswith("  ERROR   qos           value") for line in lines)
-    assert any(line.startswith("          mend: a sentence") for line in lines)
+    assert any(line.startswith("          fix: a sentence") for line in lines)
     assert lines[-1] == "1 ok, 0 warnings, 1 error, 0 not applicable here (-)"
 
 

@@ -44,7 +44,7 @@ def test_two_packages_are_found_by_their_metadata(tmp_path: Path, monkeypatch: p
     finding = onnx_runtime.onnx_runtime(gpus=1)
     assert finding.level == "error", "the CPU's is what is left of them"
     assert "and onnxruntime-gpu 1.31.1, both installed; providers: " in finding.value
-    assert finding.mend == "$ pip uninstall -y onnxruntime onnxruntime-gpu\n$ pip install onnxruntime-gpu"
+    assert finding.fix == "$ pip uninstall -y onnxruntime onnxruntime-gpu\n$ pip install onnxruntime-gpu"
 
 
 def test_the_packages_against_the_machine() -> None:
@@ -52,9 +52,9 @@ def test_the_packages_against_the_machine() -> None:
     assert judge({"onnxruntime-gpu": "1.31.1"}, CUDA, gpu=True).level == "ok"
     assert judge(BOTH, CUDA, gpu=True).level == "warning"
     assert judge(BOTH, CPU, gpu=True).level == "error"
-    assert judge(BOTH, CPU, gpu=False).mend.endswith("$ pip install onnxruntime")
+    assert judge(BOTH, CPU, gpu=False).fix.endswith("$ pip install onnxruntime")
     unused = judge({"onnxruntime": "1.30.0"}, CPU, gpu=True)
-    assert (unused.level, unused.mend) == (
+    assert (unused.level, unused.fix) == (
         "warning", "$ pip uninstall -y onnxruntime\n$ pip install onnxruntime-gpu",
     )  # fmt: skip
     lost = "libcublasLt.so.13: cannot open shared object file: No such file or directory"
@@ -62,12 +62,12 @@ def test_the_packages_against_the_machine() -> None:
     assert (lacking.level, lost in lacking.why) == ("error", True)
     assert judge({"onnxruntime-gpu": "1.31.1"}, {**CUDA, "missing": lost}, gpu=False).level == "ok"
     none = judge({}, {}, gpu=False, failure="ModuleNotFoundError: No module named 'onnxruntime'")
-    assert (none.level, none.mend) == ("error", "$ pip install onnxruntime")
+    assert (none.level, none.fix) == ("error", "$ pip install onnxruntime")
 
 
 def test_a_jetson_gets_its_own_wheels() -> None:
     finding = judge({"onnxruntime": "1.23.0"}, CPU, gpu=True, on_jetson=True)
-    assert finding.mend.endswith("$ pip install --index-url https://pypi.jetson-ai-lab.io/jp6/cu126 onnxruntime-gpu")
+    assert finding.fix.endswith("$ pip install --index-url https://pypi.jetson-ai-lab.io/jp6/cu126 onnxruntime-gpu")
 
 
 def test_what_fails_to_import_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ def test_a_cache_of_another_user_is_a_warning(tmp_path: Path, monkeypatch: pytes
     os.chown(tmp_path / "built", 4321, 4321)
     finding = engine_cache.engine_cache()
     assert (finding.level, finding.value) == ("warning", f"{tmp_path} belongs to another user")
-    assert finding.mend.endswith(f"$ sudo chown -R $USER {tmp_path}")
+    assert finding.fix.endswith(f"$ sudo chown -R $USER {tmp_path}")
     os.chown(tmp_path / "built", 0, 0)
     assert engine_cache.engine_cache().level == "ok"
 

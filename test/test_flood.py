@@ -1,12 +1,12 @@
-"""A detector flooded at three times its capacity: every picture that was sent is accounted for.
+"""A detector flooded at three times its capacity: every image that was sent is accounted for.
 
     probe           flood                                               tail
     12 good, then   at 3 x capacity: good, poison (the engine raises),  5 good at 2 Hz
     2 of each kind  short step, unknown encoding, truncated data;
     of bad, singly  twice the node is stopped for a while (losses)
 
-The publisher and its reader are matched before the first picture, and the last five come slowly, so that a loss is
-always followed by a picture whose number shows it.
+The publisher and its reader are matched before the first image, and the last five come slowly, so that a loss is
+always followed by an image whose number shows it.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ PIXELS = np.full((HEIGHT_PX, WIDTH_PX, 3), 50, np.uint8)
 FUTURE_S = 4_000_000_000  # a stamp in the year 2096
 
 
-def picture(kind: str) -> Image:
-    """Return a picture: `good`, `poison`, `future` (a stamp that cannot be), or malformed in one of three ways."""
+def image(kind: str) -> Image:
+    """Return an image: `good`, `poison`, `future` (a stamp that cannot be), or malformed in one of three ways."""
     value = 255 if kind == "poison" else 50
     data = array("B", np.full_like(PIXELS, value).tobytes())
     message = Image(header=Header(frame_id=kind), height=HEIGHT_PX, width=WIDTH_PX, encoding="bgr8", step=WIDTH_PX * 3)
@@ -59,7 +59,7 @@ def picture(kind: str) -> Image:
     return message
 
 
-PICTURES = {kind: picture(kind) for kind in ("good", "poison", "future", "step", "encoding", "truncated")}
+PICTURES = {kind: image(kind) for kind in ("good", "poison", "future", "step", "encoding", "truncated")}
 MALFORMED = ("step", "encoding", "truncated")
 # Malformed and poisonous ones in turn, so that none of them always meets a busy engine.
 FLOOD_KINDS = ("good", "good", "step", "good", "poison", "good", "encoding", "good", "poison", "truncated", "good")
@@ -139,7 +139,7 @@ class Flood:
 
 
 def probe(flood: Flood) -> float:
-    """Check each way a picture can end, one at a time; return what the node can do [Hz]."""
+    """Check each way an image can end, one at a time; return what the node can do [Hz]."""
     kinds = ["good"] * 12 + [*MALFORMED, "poison", "future"] * 2
     for kind in kinds:
         results = len(flood.results)
@@ -160,7 +160,7 @@ def probe(flood: Flood) -> float:
 
 @pytest.mark.skipif(not HAS_MESSAGE_INFO, reason="this ROS 2 gives no sequence numbers")
 @pytest.mark.parametrize("queue_size", [1, pytest.param(64, marks=pytest.mark.long)])
-def test_every_picture_of_a_flood_is_accounted_for(
+def test_every_image_of_a_flood_is_accounted_for(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path, queue_size: int
 ) -> None:
     model = sometimes_failing_detector(tmp_path / "slow.onnx", HEIGHT_PX, WIDTH_PX)

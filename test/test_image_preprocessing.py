@@ -1,4 +1,4 @@
-"""Pictures prepared in the model's graph: the same pixels as on the host, and boxes in the camera's."""
+"""Images prepared in the model's graph: the same pixels as on the host, and boxes in the camera's."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from onnx_models import save
 
 from perf_inference import cli, engines
 from perf_inference.demo.scenes import random_scene, render
-from perf_inference.engines.image_preprocessing import PICTURE, PictureFit, PictureFront, fit_in_graph
+from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, ImageFront, fit_in_graph
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters.image_input import area_means, fuse
 from perf_inference.model_build.converters.openvino import convert
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
-from perf_inference.tasks.picture import ImageInput, Placement
+from perf_inference.tasks.image import ImageInput, Placement
 from perf_inference.tasks.policy import Observation, PolicyTask
 from perf_inference.tasks.yolo import YoloTask
 
-STRETCH = PictureFront(letterbox=False)
-ULTRALYTICS = PictureFront(letterbox=True, rgb=True, scale=1 / 255)
-YOLOX = PictureFront(letterbox=True, centred=False)
+STRETCH = ImageFront(letterbox=False)
+ULTRALYTICS = ImageFront(letterbox=True, rgb=True, scale=1 / 255)
+YOLOX = ImageFront(letterbox=True, centred=False)
 
 
 def scene(width_px: int, height_px: int, shift_px: int = 0) -> NDArray[np.uint8]:
@@ -42,7 +42,7 @@ def scene(width_px: int, height_px: int, shift_px: int = 0) -> NDArray[np.uint8]
 
 
 def echo(path: Path, shape: tuple[Any, ...], kind: int = TensorProto.FLOAT, opset: int = 17) -> Path:
-    """Write a model that gives back its picture."""
+    """Write a model that gives back its image."""
     inputs = [helper.make_tensor_value_info("images", kind, shape)]
     outputs = [helper.make_tensor_value_info("echo", kind, shape)]
     save(path, [helper.make_node("Identity", ["images"], ["echo"])], inputs, outputs, {}, {"who": "echo"})
@@ -59,17 +59,17 @@ def echo(path: Path, shape: tuple[Any, ...], kind: int = TensorProto.FLOAT, opse
     [(320, 240), (427, 240), (100, 75), (64, 64)],
     ids=lambda size: f"{size[0]}x{size[1]}",
 )
-def test_the_graph_prepares_pictures_as_the_host_does(
-    tmp_path: Path, size: tuple[int, int], front: PictureFront, runtime: str
+def test_the_graph_prepares_images_as_the_host_does(
+    tmp_path: Path, size: tuple[int, int], front: ImageFront, runtime: str
 ) -> None:
     fuse(echo(tmp_path / "echo.onnx", ("n", 3, 64, 64)), tmp_path / "fused.onnx", *size, front)
     plain, fused = (engines.load(str(tmp_path / f"{name}.onnx"), runtime) for name in ("echo", "fused"))
     assert (fused.inputs[0].name, fused.inputs[0].shape) == ("images", (1, size[1], size[0], 3))
     assert fused.info.metadata["who"] == "echo"
-    picture, wanted = scene(*size), []
+    image, wanted = scene(*size), []
     for engine in (plain, fused):
         into = ImageInput.of(engine.inputs[0], 64, 64, front.rgb, front.scale, engine.info.metadata)
-        array, placement = into.letterboxed(picture, front.centred) if front.letterbox else into.stretched(picture)
+        array, placement = into.letterboxed(image, front.centred) if front.letterbox else into.stretched(image)
         wanted.append(
             (engine.infer({"images": array})["echo"] / front.scale, placement, (into.width_px, into.height_px))
         )
@@ -81,9 +81,9 @@ def test_the_graph_prepares_pictures_as_the_host_does(
 
 
 def test_averaging_by_area_is_opencvs() -> None:
-    picture = np.random.default_rng(0).random((75, 101, 3)).astype(np.float32)
-    wanted = cv2.resize(picture, (40, 31), interpolation=cv2.INTER_AREA)
-    have = np.einsum("hy,yxc,wx->hwc", area_means(75, 31), picture, area_means(101, 40))
+    image = np.random.default_rng(0).random((75, 101, 3)).astype(np.float32)
+    wanted = cv2.resize(image, (40, 31), interpolation=cv2.INTER_AREA)
+    have = np.einsum("hy,yxc,wx->hwc", area_means(75, 31), image, area_means(101, 40))
     np.testing.assert_allclose(have, wanted, atol=1e-5)
 
 
@@ -96,11 +96,11 @@ def test_averaging_by_area_is_opencvs() -> None:
         ("person", (853, 480), "onnx"),
     ],
 )
-def test_a_real_yolox_finds_the_same_in_the_cameras_picture(
-    shared_data: Path, tmp_path: Path, picture: str, size: tuple[int, int] | None, runtime: str
+def test_a_real_yolox_finds_the_same_in_the_cameras_image(
+    shared_data: Path, tmp_path: Path, image: str, size: tuple[int, int] | None, runtime: str
 ) -> None:
     source = shared_data / "vision" / "yolox_nano_coco.onnx"
-    frame = cv2.imread(str(shared_data / "vision" / f"{picture}.jpg"))
+    frame = cv2.imread(str(shared_data / "vision" / f"{image}.jpg"))
     if size:
         frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
     height, width = frame.shape[:2]
@@ -123,7 +123,7 @@ def test_a_real_yolox_finds_the_same_in_the_cameras_picture(
         )
 
 
-def test_the_embedded_models_take_the_cameras_picture_too(tmp_path: Path) -> None:
+def test_the_embedded_models_take_the_cameras_image_too(tmp_path: Path) -> None:
     def engine_of(name: str, path: Path | None = None) -> Any:
         return engines.load(str(path or name))
 
@@ -150,19 +150,19 @@ def test_converted_models_keep_it(tmp_path: Path) -> None:
     convert(tmp_path / "fused.onnx", tmp_path / "fused.xml", "fp32")
     engine = engines.load(str(tmp_path / "fused.xml"))
     fit = fit_in_graph(engine.info.metadata, "images")
-    assert fit == PictureFit(320, 200, 64, 64, 64, 40, 0, 12)
+    assert fit == ImageFit(320, 200, 64, 64, 64, 40, 0, 12)
     assert Placement.of(fit) == Placement(0.2, 0.2, 0, 12, 320, 200)
     assert fit_in_graph(engine.info.metadata, "another") is None
     into = ImageInput.of(engine.inputs[0], 1, 1, rgb=False, scale=1.0, metadata=engine.info.metadata)
     assert into.blank().shape == (200, 320, 3)
 
 
-def test_a_picture_of_another_size_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_image_of_another_size_is_refused_with_what_to_do(tmp_path: Path) -> None:
     fuse(echo(tmp_path / "echo.onnx", (1, 3, 64, 64)), tmp_path / "fused.onnx", 320, 200, ULTRALYTICS)
     engine = engines.load(str(tmp_path / "fused.onnx"))
     into = ImageInput.of(engine.inputs[0], 64, 64, rgb=True, scale=1.0, metadata=engine.info.metadata)
     for prepare in (into.stretched, into.letterboxed):
-        with pytest.raises(InputError, match=r"built for pictures of 320x200 px, got 64x48; .* --picture 64x48, or"):
+        with pytest.raises(InputError, match=r"built for images of 320x200 px, got 64x48; .* --image-size 64x48, or"):
             prepare(scene(64, 48))
 
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_fused_says_why(tmp_path: Path) -> None:
     assert not (tmp_path / "no.onnx").exists()
 
 
-FIT = PictureFit(320, 200, 64, 64, 64, 40, 0, 12)
+FIT = ImageFit(320, 200, 64, 64, 64, 40, 0, 12)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ FIT = PictureFit(320, 200, 64, 64, 64, 40, 0, 12)
     ids=range(12),
 )
 def test_metadata_that_are_no_fit_are_refused(entry: str) -> None:
-    with pytest.raises(ConfigError, match="does not say how it takes pictures"):
+    with pytest.raises(ConfigError, match="does not say how it takes images"):
         fit_in_graph({PICTURE: entry}, "images")
 
 
@@ -252,7 +252,7 @@ def test_the_command_builds_it_in_any_precision(
 ) -> None:
     monkeypatch.setenv("PERF_INFERENCE_CACHE", str(tmp_path / "cache"))
     out = tmp_path / f"camera{suffix}"
-    command = ["build", "detector", "--picture", "640x480", "--runtime", runtime, "--precision", precision]
+    command = ["build", "detector", "--image-size", "640x480", "--runtime", runtime, "--precision", precision]
     assert cli.main([*command, "--out", str(out)]) == 0
     assert f"model:={out} " in capsys.readouterr().out
     engine = engines.load(str(out), runtime)
@@ -272,14 +272,14 @@ def test_the_command_builds_it_in_any_precision(
         )
 
 
-def test_the_command_says_what_cannot_take_a_picture(
+def test_the_command_says_what_cannot_take_a_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PERF_INFERENCE_CACHE", str(tmp_path / "cache"))
     for arguments, said in (
-        (["--picture", "640x480", "--compare"], "leave --picture out"),
-        (["--picture", "0x480"], "must be WIDTHxHEIGHT, 1920x1080, got '0x480'"),
-        (["--picture", "640x70000"], "each below 65536"),
+        (["--image-size", "640x480", "--compare"], "leave --image-size out"),
+        (["--image-size", "0x480"], "must be WIDTHxHEIGHT, 1920x1080, got '0x480'"),
+        (["--image-size", "640x70000"], "each below 65536"),
     ):
         with pytest.raises(SystemExit) if "0x480" in arguments else nullcontext():
             assert cli.main(["build", "detector", *arguments]) != 0

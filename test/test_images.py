@@ -78,7 +78,7 @@ def cases() -> dict[str, tuple[NDArray[Any], NDArray[np.uint8]]]:
 
 
 def chroma_cases() -> dict[str, tuple[NDArray[Any], NDArray[np.uint8]]]:
-    """Return one picture of one colour and random light in all YUV encodings."""
+    """Return one image of one colour and random light in all YUV encodings."""
     luma, (u, v) = RANDOM.integers(16, 236, (HEIGHT, WIDTH), np.uint8), (90, 170)
     y = 1.164 * (luma - 16.0)
     wanted = np.stack([y + 2.018 * (u - 128), y - 0.391 * (u - 128) - 0.813 * (v - 128), y + 1.596 * (v - 128)], axis=2)
@@ -154,7 +154,7 @@ def test_odd_sizes(encoding: str, height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-def test_bayer_keeps_the_colour_of_a_plain_picture(pattern: str) -> None:
+def test_bayer_keeps_the_colour_of_a_plain_image(pattern: str) -> None:
     colour = {"r": 200, "g": 120, "b": 40}
     tile = np.array([colour[c] for c in pattern], np.uint8).reshape(2, 2)
     for raw, encoding in ((np.tile(tile, (4, 4)), "8"), (np.tile(tile, (4, 4)).astype(np.uint16) * 257, "16")):
@@ -169,7 +169,7 @@ def test_bgr8_is_a_view(padding: int) -> None:
     assert np.shares_memory(to_bgr(read_image(cdr)), np.frombuffer(cdr, np.uint8))
 
 
-def test_a_picture_stays_while_the_next_one_is_made() -> None:
+def test_a_image_stays_while_the_next_one_is_made() -> None:
     converter = Converter()
     images = [message(np.full((4, 6, 3), level, np.uint8), "rgb8") for level in range(4)]
     first = converter.bgr(images[0])
@@ -196,7 +196,7 @@ def test_round_trip() -> None:
     assert np.array_equal(to_bgr(image), BGR[:, ::2])
 
 
-def test_a_canvas_keeps_its_message_and_never_draws_on_the_picture_itself() -> None:
+def test_a_canvas_keeps_its_message_and_never_draws_on_the_image_itself() -> None:
     canvas = Canvas()
     drawn = canvas.put(BGR, Header())
     drawn[:] = 0
@@ -252,7 +252,7 @@ def test_a_length_that_lies_is_refused(at: int) -> None:
         read_image(cdr[:at] + b"\xff\xff\xff\x7f" + cdr[at + 4 :])
 
 
-def test_any_other_bytes_give_a_picture_or_are_refused() -> None:
+def test_any_other_bytes_give_a_image_or_are_refused() -> None:
     whole = np.frombuffer(serialize_message(message(BGR, "bgr8")), np.uint8)
     converter, made = Converter(), 0
     for _ in range(3000):
@@ -281,7 +281,7 @@ def test_another_serialization_is_left_to_the_middleware() -> None:
         ({"step": 23}, "step must be at least 24 bytes for 8 px of bgr8, got 23"),
         ({"height": 7}, "data must have 168 bytes for 8x7 bgr8 with step 24, got 144"),
         ({"encoding": "jpeg"}, "encoding must be one of bgr8"),
-        ({"encoding": "32FC1"}, "encoding '32FC1' holds numbers, such as a depth, and no picture"),
+        ({"encoding": "32FC1"}, "encoding '32FC1' holds numbers, such as a depth, and no image"),
         ({"encoding": "16SC1"}, "encoding '16SC1' holds numbers"),
         ({"width": 0}, "must have pixels, got 0x6"),
         ({"encoding": "yuyv", "width": 7}, "yuyv must have an even width, got 7x6"),
@@ -321,7 +321,7 @@ def test_jpeg_in_grey() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "wanted", "format_"),
+    ("image", "wanted", "format_"),
     [
         (BGR, BGR, "png"),
         (BGR, BGR, "rgb8; png compressed bgr8"),
@@ -338,7 +338,7 @@ def test_png_exactly(picture: NDArray[Any], wanted: NDArray[np.uint8], format_: 
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
-def test_a_compressed_picture_that_is_cut_off_is_refused(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_compressed_image_that_is_cut_off_is_refused(kind: str, capfd: pytest.CaptureFixture[str]) -> None:
     whole = compressed(SMOOTH, kind, "x")
     for left in (len(whole.data) // 2, 40):
         with pytest.raises(InputError, match="a compressed image of format 'x' is cut off or broken"):

@@ -167,22 +167,22 @@ def test_the_worst_of_all_outputs_is_the_difference() -> None:
 # Calibration
 
 
-def test_calibration_is_read_from_arrays_and_pictures(tmp_path: Path) -> None:
+def test_calibration_is_read_from_arrays_and_images(tmp_path: Path) -> None:
     specs = (ArraySpec("x", (1, 2, 2, 3), np.dtype(np.uint8)),)
     for index in range(3):
         np.savez(tmp_path / f"{index}.npz", x=np.full((1, 2, 2, 3), index, np.uint8), other=np.zeros(1))
     made = read_folder(tmp_path, specs)
     assert [int(inputs["x"].max()) for inputs in made.inputs] == [0, 1, 2]
     assert all(set(inputs) == {"x"} for inputs in made.inputs)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "images"
+    images.mkdir()
     blue = np.zeros((4, 6, 3), np.uint8)
     blue[..., 0] = 255
-    cv2.imwrite(str(pictures / "blue.png"), blue)
-    assert read_folder(pictures, specs).inputs[0]["x"][0, 0, 0].tolist() == [255, 0, 0]
+    cv2.imwrite(str(images / "blue.png"), blue)
+    assert read_folder(images, specs).inputs[0]["x"][0, 0, 0].tolist() == [255, 0, 0]
     planes = (ArraySpec("x", (1, 3, None, None), np.dtype(np.float32)),)
-    assert read_folder(pictures, planes).inputs[0]["x"][0, :, 0, 0].tolist() == [0, 0, 1]
-    assert made.sha256 != read_folder(pictures, specs).sha256
+    assert read_folder(images, planes).inputs[0]["x"][0, :, 0, 0].tolist() == [0, 0, 1]
+    assert made.sha256 != read_folder(images, specs).sha256
 
 
 def test_calibration_that_does_not_fit_is_refused(tmp_path: Path) -> None:

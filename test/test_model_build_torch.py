@@ -33,15 +33,15 @@ TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 5e-2, "int8": 5e-2}
 
 
 class Small(torch.nn.Module):  # type: ignore[misc]
-    """A picture and a state to two outputs, one of whole numbers."""
+    """An image and a state to two outputs, one of whole numbers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.look = torch.nn.Conv2d(3, width, 3, stride=2)
         self.layers = torch.nn.Sequential(torch.nn.Linear(width + 4, 32), torch.nn.Tanh(), torch.nn.Linear(32, 5))
 
-    def forward(self, picture: Any, state: Any) -> tuple[Any, Any]:
-        seen = torch.relu(self.look(picture)).mean((2, 3))
+    def forward(self, image: Any, state: Any) -> tuple[Any, Any]:
+        seen = torch.relu(self.look(image)).mean((2, 3))
         scores = self.layers(torch.cat([seen, state], dim=1))
         return scores, scores.argmax(1)
 
@@ -50,7 +50,7 @@ def build_small(weights: Mapping[str, Any], metadata: Mapping[str, str]) -> Arch
     module = Small(len(weights["look.bias"]))
     module.load_state_dict({name: weight.float() for name, weight in weights.items()})
     floats = np.dtype(np.float32)
-    inputs = (ArraySpec("picture", (None, 3, 16, 16), floats), ArraySpec("state", (None, 4), floats))
+    inputs = (ArraySpec("image", (None, 3, 16, 16), floats), ArraySpec("state", (None, 4), floats))
     return Architecture(module.eval(), inputs, ("scores", "best"))
 
 
@@ -72,8 +72,8 @@ def small(tmp_path: Path) -> str:
 
 def inputs(batch: int, seed: int = 0) -> dict[str, np.ndarray[Any, Any]]:
     rng = np.random.default_rng(seed)
-    picture = rng.standard_normal((batch, 3, 16, 16)).astype(np.float32)
-    return {"picture": picture, "state": rng.standard_normal((batch, 4)).astype(np.float32)}
+    image = rng.standard_normal((batch, 3, 16, 16)).astype(np.float32)
+    return {"image": image, "state": rng.standard_normal((batch, 4)).astype(np.float32)}
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_server_gives_the_same_outputs(small: str, tmp_path: Path, opened: lis
 def gives_what_the_network_gives(engine: Engine, small: str) -> None:
     assert (engine.info.name, engine.info.precision) == ("small", "fp32")
     assert engine.info.metadata.items() >= {"task": "look", "names": "a,b", "architecture": "small"}.items()
-    assert [spec.name for spec in engine.inputs] == ["picture", "state"]
+    assert [spec.name for spec in engine.inputs] == ["image", "state"]
     assert [(spec.name, spec.shape, spec.dtype) for spec in engine.outputs] == [
         ("scores", (None, 5), np.float32), ("best", (None,), np.int64)
     ]  # fmt: skip
@@ -140,13 +140,13 @@ def test_every_precision_is_near_fp32_or_refused(small: str, runtime: str, preci
 
 @pytest.mark.parametrize("runtime", ["onnx", "torchscript", "torch_export"])
 def test_free_axes_can_be_fixed(small: str, runtime: str) -> None:
-    shapes = {"picture": (2, 3, 16, 16), "state": (2, 4)}
+    shapes = {"image": (2, 3, 16, 16), "state": (2, 4)}
     made = prepare(small, runtime, Options(), Recipe(shapes=shapes))
     engine = engines.load(made.model, made.runtime)
     assert {spec.name: spec.shape for spec in engine.inputs} == shapes
     assert engine.outputs[0].shape == (2, 5)
     engine.close()
-    with pytest.raises(ConfigError, match=r"shape of state does not fit the network: its inputs are picture"):
+    with pytest.raises(ConfigError, match=r"shape of state does not fit the network: its inputs are image"):
         prepare(small, runtime, Options(), Recipe(shapes={"state": (2, 5)}))
 
 

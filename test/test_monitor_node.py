@@ -96,7 +96,7 @@ def diagnostics(ros: Ros) -> Diagnostics:
 
 
 class Camera:
-    """Publishes a small picture at 20 Hz of the test's own spinning, while it is on."""
+    """Publishes a small image at 20 Hz of the test's own spinning, while it is on."""
 
     def __init__(self, ros: Ros) -> None:
         self.on = True
@@ -273,7 +273,7 @@ def test_a_camera_slower_than_promised_is_a_warning_of_its_input(
 def test_an_engine_slower_than_its_rate_is_a_warning(
     diagnostics: Diagnostics, camera: Camera, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:
-    # A picture comes each 50 ms, an inference takes some 250 ms: all are late, and most of the pictures are replaced.
+    # An image comes each 50 ms, an inference takes some 250 ms: all are late, and most of the images are replaced.
     model = slow_detector(tmp_path / "slow.onnx", size=1000, products=12)
     start_node("monitor_node", *QUIET)
     yolo = start_node("yolo_node", "-p", f"model:={model}", "-p", "expected_frequency:=20.0", "-p", "threads:=1")

@@ -114,7 +114,7 @@ def test_devices_have_their_names_here() -> None:
 
 
 class Random(CalibrationDataReader):
-    """Three random pictures for an input."""
+    """Three random images for an input."""
 
     def __init__(self, spec: ArraySpec) -> None:
         self._left = [arrays((spec,), seed) for seed in range(3)]

@@ -82,8 +82,8 @@ class Engine:
 
 
 def observation() -> Observation:
-    picture = np.zeros((8, 8, 3), np.uint8)
-    return Observation(np.zeros((3, 6), np.float32), np.zeros((3, 4), np.float32), picture, 3, 3, 0)
+    image = np.zeros((8, 8, 3), np.uint8)
+    return Observation(np.zeros((3, 6), np.float32), np.zeros((3, 4), np.float32), image, 3, 3, 0)
 
 
 @pytest.mark.parametrize("action", [[float("nan"), 0.0], [0.0], [float("inf"), 0.0]])

@@ -77,7 +77,7 @@ def test_colours_of_a_process_of_ours_are_no_escapes() -> None:
 # logs ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_picture_forges_no_line_of_a_nodes_log(ros: Ros, start_node: Callable[..., Process]) -> None:
+def test_a_image_forges_no_line_of_a_nodes_log(ros: Ros, start_node: Callable[..., Process]) -> None:
     from sensor_msgs.msg import CompressedImage, Image
 
     raw = ros.node.create_publisher(Image, "image", 1)

@@ -124,7 +124,7 @@ def test_the_middlewares_profile_follows_nobodys_link(tmp_path: Path, monkeypatc
     environment = {"HOME": "/proc/nowhere"}
     with pytest.raises(PermissionError, match="link of another user"):
         middleware.write_profile(environment, "receiver", 8)
-    setting = middleware.transport(environment, 1, middleware.Limits(1 << 40, 1 << 30))
+    setting = middleware.transport(environment, 1, middleware.KernelLimits(1 << 40, 1 << 30))
     assert setting.remark.startswith("stock, because its profile cannot be written")
     assert not list((tmp_path / "home").iterdir())
 
@@ -271,7 +271,7 @@ def test_cleaning_shared_memory_waits_for_no_pipe_and_follows_no_link(tmp_path: 
     assert victim.read_text() == "precious\n"
 
 
-def test_nobody_else_reads_the_pictures_in_shared_memory(start_node: Callable[..., Process]) -> None:
+def test_nobody_else_reads_the_images_in_shared_memory(start_node: Callable[..., Process]) -> None:
     pytest.importorskip("rclpy")
     if not os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp").startswith("rmw_fastrtps"):
         pytest.skip("only Fast DDS' segments are known")

@@ -98,7 +98,7 @@ def heartbeat(node: str, inferences: int) -> DiagnosticStatus:
 def test_topics_become_lines_in_order_with_all_fields(ros: Ros, start_node: Start, tmp_path: Path) -> None:
     reliable = ros.node.create_publisher(JointState, "joint_states", 10)
     best_effort = ros.node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data)
-    picture = ros.node.create_publisher(Image, "image", 10)
+    image = ros.node.create_publisher(Image, "image", 10)
     latched_qos = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     ros.node.create_publisher(String, "description", latched_qos).publish(String(data="said before the recorder came"))
     run = Run(start_node, tmp_path)
@@ -107,7 +107,7 @@ def test_topics_become_lines_in_order_with_all_fields(ros: Ros, start_node: Star
         reliable.publish(joint_state(number))
     best_effort.publish(WrenchStamped())
     assert wait_until(lambda: len(run.topics()) == 302), len(run.topics())
-    assert picture.get_subscription_count() == 0, "images only by name"
+    assert image.get_subscription_count() == 0, "images only by name"
     assert run.process.stop() == 0
 
     records = run.topics()
@@ -275,8 +275,8 @@ def test_only_what_is_asked_for(ros: Ros, start_node: Start, tmp_path: Path) -> 
     assert wait_until(lambda: len(run.topics()) == 2)
     assert [publisher.get_subscription_count() for publisher in publishers[2:]] == [0, 0]
     assert run.process.stop() == 0
-    pictures = [record for record in run.topics() if record["topic"] == "/camera/image_raw"]
-    assert pictures[0]["message"]["data"] == {"dtype": "|u1", "base64": "YWJj"}
+    images = [record for record in run.topics() if record["topic"] == "/camera/image_raw"]
+    assert images[0]["message"]["data"] == {"dtype": "|u1", "base64": "YWJj"}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # rclpy reports a mismatch with a call of its own

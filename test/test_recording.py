@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from perf_inference.errors import ConfigError, RecordingError
-from perf_inference.recording.open import Bag, Pictures, open_source
+from perf_inference.recording.open import Bag, ImageFolder, open_source
 from perf_inference.recording.qos import Qos, Span, format_qos, parse_qos
 from perf_inference.recording.recorder.selection import Encodings, Selection
 from perf_inference.recording.recorder.session import Session, replace_json
@@ -304,19 +304,19 @@ def test_a_cut_mcap_gives_what_is_whole_and_then_says_so(shared_data: Path, tmp_
         assert 0 < message.count < 20
 
 
-def test_pictures_are_sorted_as_people_sort(tmp_path: Path) -> None:
+def test_images_are_sorted_as_people_sort(tmp_path: Path) -> None:
     for name in ("10.png", "9.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     source = open_source(tmp_path)
-    assert isinstance(source, Pictures)
+    assert isinstance(source, ImageFolder)
     assert [path.name for path in source.files] == ["9.jpg", "10.png"]
 
 
-def test_a_pattern_chooses_among_pictures(tmp_path: Path) -> None:
+def test_a_pattern_chooses_among_images(tmp_path: Path) -> None:
     for name in ("b.jpg", "a.jpg", "c.png"):
         (tmp_path / name).touch()
     source = open_source(tmp_path / "*.jpg")
-    assert isinstance(source, Pictures)
+    assert isinstance(source, ImageFolder)
     assert [file.name for file in source.files] == ["a.jpg", "b.jpg"]
     with pytest.raises(ConfigError, match="there is nothing at"):
         open_source(tmp_path / "*.bmp")

@@ -37,9 +37,9 @@ def server(tmp_path: Path) -> Iterator[MLServer]:
 def test_the_server_is_killed_and_restarted_under_a_node(
     ros: Ros, start_node: Callable[..., Process], server: MLServer, protocol: str
 ) -> None:
-    picture = from_bgr(render(Scene((Item("circle", "red", 200, 240, 48.0),), seed=5)), Header(frame_id="camera"))
+    image = from_bgr(render(Scene((Item("circle", "red", 200, 240, 48.0),), seed=5)), Header(frame_id="camera"))
     publisher = ros.node.create_publisher(Image, "image", qos_profile_sensor_data)
-    ros.node.create_timer(0.05, lambda: publisher.publish(picture))
+    ros.node.create_timer(0.05, lambda: publisher.publish(image))
     statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
     detections = ros.collect(String, "detections_json")
 

@@ -131,7 +131,7 @@ def test_a_burst_faster_than_any_reader_loses_nothing(ros: Ros, start_node: Star
     assert process.wait() == 0
 
 
-def test_pictures_come_with_their_names_at_their_rate(ros: Ros, start_node: Start, shared_data: Path) -> None:
+def test_images_come_with_their_names_at_their_rate(ros: Ros, start_node: Start, shared_data: Path) -> None:
     arrived: list[int] = []
     images: list[Image] = []
 
@@ -217,8 +217,8 @@ def test_a_topic_that_cannot_be_played_is_named_and_the_rest_is_played(
     assert "/odd is not played (1 messages): message type no_such_msgs/msg/Thing is not installed" in process.output()
 
 
-def test_a_damaged_picture_is_skipped_by_name(ros: Ros, start_node: Start, tmp_path: Path) -> None:
-    (tmp_path / "1.jpg").write_bytes(b"not a picture")
+def test_a_damaged_image_is_skipped_by_name(ros: Ros, start_node: Start, tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(b"not an image")
     cv2.imwrite(str(tmp_path / "2.png"), np.full((4, 6, 3), 200, np.uint8))
     images = ros.collect(Image, "image", EASY)
     process = replay(start_node, tmp_path, "picture_hz:=20.0")
@@ -231,7 +231,7 @@ def test_a_damaged_picture_is_skipped_by_name(ros: Ros, start_node: Start, tmp_p
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ((), "parameter 'source' must name a recording or a folder of pictures, got nothing"),
+        ((), "parameter 'source' must name a recording or a folder of images, got nothing"),
         (("source:=/no/such/bag",), "there is nothing at '/no/such/bag'"),
         (("source:={tmp_path}", "clock:=true"), "clock needs a recording"),
         (("source:={tmp_path}", "rate:=0.0"), "parameter 'rate' of replay_node must be a number from"),

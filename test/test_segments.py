@@ -20,7 +20,7 @@ from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import Qos
 from perf_inference.recording.recorder.compressor import Compressor
-from perf_inference.recording.recorder.segments import Limits, Segments
+from perf_inference.recording.recorder.segments import SegmentLimits, Segments
 from perf_inference.recording.recorder.session import Session
 from perf_inference.recording.recorder.writer import Writer
 
@@ -122,7 +122,7 @@ def test_two_types_on_one_topic_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_the_next_segment_begins_at_its_size_and_can_be_read_alone(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, limits=Limits(max_bytes=1200))
+    folder = Folder(tmp_path, limits=SegmentLimits(max_bytes=1200))
     folder.write(1, 12)
     folder.close()
     names = sorted(path.name for path in folder.path.glob("topics_*"))
@@ -158,7 +158,7 @@ class Steady:
 
 def test_the_next_segment_begins_at_its_age(tmp_path: Path) -> None:
     clocks = Steady()
-    folder = Folder(tmp_path, limits=Limits(max_s=2.0), clocks=clocks)
+    folder = Folder(tmp_path, limits=SegmentLimits(max_s=2.0), clocks=clocks)
     folder.segments.message(COUNT, 1, message(1))
     clocks.now_ns = 2_000_000_000
     folder.segments.message(COUNT, 2, message(2))  # the last one of the first
@@ -171,7 +171,7 @@ def test_the_next_segment_begins_at_its_age(tmp_path: Path) -> None:
 
 
 def test_where_the_next_segment_cannot_be_opened_this_one_goes_on(tmp_path: Path) -> None:
-    folder = Folder(tmp_path, limits=Limits(max_bytes=1))
+    folder = Folder(tmp_path, limits=SegmentLimits(max_bytes=1))
     (folder.path / "topics_2.jsonl").mkdir()  # which the names of files do not tell ...
     folder.segments._next_path = lambda: folder.path / "topics_2.jsonl"
     folder.write(1, 3)
@@ -182,7 +182,7 @@ def test_where_the_next_segment_cannot_be_opened_this_one_goes_on(tmp_path: Path
 
 def test_a_next_segment_that_could_not_be_opened_is_tried_again_after_a_second(tmp_path: Path) -> None:
     clocks = Steady()
-    folder = Folder(tmp_path, limits=Limits(max_bytes=1), clocks=clocks)
+    folder = Folder(tmp_path, limits=SegmentLimits(max_bytes=1), clocks=clocks)
     real, asked = folder.segments._next_path, []
 
     def missing() -> Path:
@@ -258,7 +258,7 @@ def test_what_the_disk_refused_for_too_long_is_dropped_counted_and_said(
 
 def test_closed_segments_are_compressed_and_the_last_stays(tmp_path: Path) -> None:
     compressor = Compressor()
-    folder = Folder(tmp_path, limits=Limits(max_bytes=1), closed=compressor.add)
+    folder = Folder(tmp_path, limits=SegmentLimits(max_bytes=1), closed=compressor.add)
     folder.write(1, 2)
     assert wait_until(lambda: (folder.path / "topics_2.jsonl.zst").exists())
     folder.close()

@@ -18,7 +18,7 @@ from perf_inference.nodes.bench.share_collector import ShareCollector
 
 
 def test_the_share_is_all_but_the_engine() -> None:
-    # stamp  callback  picture  input  output  objects  published     [ms]
+    # stamp  callback  image  input  output  objects  published     [ms]
     #   0       4         5       7     17       18        20
     ms = 1_000_000
     collector = ShareCollector.__new__(ShareCollector)

@@ -1,4 +1,4 @@
-"""An hour of the simulated robot at 60 pictures a second: the memory of each node levels off."""
+"""An hour of the simulated robot at 60 images a second: the memory of each node levels off."""
 
 from __future__ import annotations
 

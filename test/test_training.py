@@ -44,15 +44,15 @@ def test_a_short_training_gives_a_model_that_the_node_takes(name: str, tmp_path:
     for output in one:
         np.testing.assert_allclose(one[output], two[output], rtol=0, atol=1e-3)
     checkpoint.close()
-    picture = np.zeros((480, 640, 3), np.uint8)
+    image = np.zeros((480, 640, 3), np.uint8)
     if name == "detector":
         task = YoloTask(engine)
         assert len(task.names) == 24
-        inputs, context = task.preprocess(picture)
+        inputs, context = task.preprocess(image)
         task.postprocess(engine.infer(inputs), context)
     elif name == "captioner":
         caption = CaptionTask(engine)
-        inputs, context = caption.preprocess(picture)
+        inputs, context = caption.preprocess(image)
         caption.postprocess(engine.infer(inputs), context)
     else:
         assert PolicyTask(engine, ("shoulder", "elbow")).window == 65
@@ -63,6 +63,6 @@ def test_the_seed_fixes_the_weights(tmp_path: Path) -> None:
     first, second = tmp_path / "first.onnx", tmp_path / "second.onnx"
     for out in (first, second):
         train("detector", out)
-    picture = {"image": np.random.default_rng(0).integers(0, 255, (1, 192, 256, 3), np.uint8)}
-    one, two = (engines.load(str(path)).infer(picture)["output0"] for path in (first, second))
+    image = {"image": np.random.default_rng(0).integers(0, 255, (1, 192, 256, 3), np.uint8)}
+    one, two = (engines.load(str(path)).infer(image)["output0"] for path in (first, second))
     assert np.array_equal(one, two)

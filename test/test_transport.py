@@ -1,4 +1,4 @@
-"""Pictures between real processes: tuned and stock ones hear each other, on one host and across two networks."""
+"""Images between real processes: tuned and stock ones hear each other, on one host and across two networks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PAIRS = pytest.mark.parametrize(
 
 
 @_PAIRS
-def test_every_picture_arrives_on_one_host(domain: int, publisher: str, subscriber: str) -> None:
+def test_every_image_arrives_on_one_host(domain: int, publisher: str, subscriber: str) -> None:
     outcome = exchange(PICTURES, *environments(publisher, subscriber))
     assert (outcome.sent, outcome.received) == (FRAMES, FRAMES)
     assert (outcome.segment_bytes > LARGE) == (publisher == "tuned")
@@ -76,7 +76,7 @@ def test_tuned_where_discovery_is_confined_to_this_host(
 
 
 @pytest.mark.long
-def test_best_effort_pictures_arrive_where_discovery_is_confined_to_this_host(domain: int, tmp_path: Path) -> None:
+def test_best_effort_images_arrive_where_discovery_is_confined_to_this_host(domain: int, tmp_path: Path) -> None:
     own = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "XDG_CACHE_HOME": str(tmp_path)}
     traffic = PICTURES._replace(qos="best_effort")
     assert exchange(traffic, *environments("tuned", "tuned", **own)).received == FRAMES
@@ -115,7 +115,7 @@ def segments(start: Process, *names: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("host_only", [False, True])
-def test_publishers_of_pictures_alone_get_a_large_segment(
+def test_publishers_of_images_alone_get_a_large_segment(
     start_command: Callable[..., Process], host_only: bool, tmp_path: Path
 ) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path), **({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"} if host_only else {})}
@@ -175,7 +175,7 @@ def networks() -> Iterator[tuple[list[str], list[str]]]:
 
 
 @_PAIRS
-def test_every_picture_arrives_across_two_networks(
+def test_every_image_arrives_across_two_networks(
     domain: int, networks: tuple[list[str], list[str]], publisher: str, subscriber: str
 ) -> None:
     started = environments(publisher, subscriber)

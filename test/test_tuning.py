@@ -10,19 +10,19 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from perf_inference.bringup import domain, tuning
-from perf_inference.bringup.middleware import CYCLONE, ZENOH, Limits, Setting, transport
+from perf_inference.bringup.middleware import CYCLONE, ZENOH, KernelLimits, Setting, transport
 from perf_inference.bringup.tuning import ALLOCATOR, PAGES, choose, describe, may_publish_images, tuned
 
 MB = 1 << 20
-ROOMY = Limits(1000 * MB, 4 * MB)
+ROOMY = KernelLimits(1000 * MB, 4 * MB)
 FAST_DDS, PROFILE = "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
-def variables(environment: dict[str, str], publishers: int = 1, limits: Limits = ROOMY) -> dict[str, str]:
+def variables(environment: dict[str, str], publishers: int = 1, limits: KernelLimits = ROOMY) -> dict[str, str]:
     return dict(transport(environment, publishers, limits).variables)
 
 
-def test_publishers_of_pictures_get_shared_memory_the_others_larger_sockets(tmp_path: Path) -> None:
+def test_publishers_of_images_get_shared_memory_the_others_larger_sockets(tmp_path: Path) -> None:
     chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["camera", "yolo_node"], ROOMY)
     assert chosen.of(images=True) == {
         FAST_DDS: "DEFAULT?sockets_size=16MB", **ALLOCATOR, **PAGES, "PERF_INFERENCE_TUNING": "by_starter"
@@ -74,15 +74,15 @@ def test_a_profile_in_the_working_directory_stays(tmp_path: Path, monkeypatch: p
     ("free_mb", "publishers", "sockets_mb"), [(1000, 3, 16), (110, 3, 16), (64, 1, 8), (64, 3, 8), (40, 3, None)]
 )
 def test_the_segments_fit_into_what_is_free(free_mb: int, publishers: int, sockets_mb: int | None) -> None:
-    setting = transport({}, publishers, Limits(free_mb * MB, 4 * MB))
+    setting = transport({}, publishers, KernelLimits(free_mb * MB, 4 * MB))
     assert setting.variables == ({FAST_DDS: f"DEFAULT?sockets_size={sockets_mb}MB"} if sockets_mb else {})
     if sockets_mb is None:
         assert "need 50 MB of /dev/shm and 40 are free: mount -o remount" in setting.remark
 
 
 def test_no_transport_that_could_not_register_its_sockets() -> None:
-    assert "65500 bytes does not fit into a socket of 60000" in transport({}, 1, Limits(1000 * MB, 60_000)).remark
-    assert variables({}, limits=Limits(None, None)) == {FAST_DDS: "DEFAULT?sockets_size=8MB"}
+    assert "65500 bytes does not fit into a socket of 60000" in transport({}, 1, KernelLimits(1000 * MB, 60_000)).remark
+    assert variables({}, limits=KernelLimits(None, None)) == {FAST_DDS: "DEFAULT?sockets_size=8MB"}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_other_middleware_is_served_from_its_documentation() -> None:
         ("python my_program.py", True),
     ],
 )
-def test_who_may_publish_pictures(command: str, images: bool) -> None:
+def test_who_may_publish_images(command: str, images: bool) -> None:
     assert may_publish_images(command.split()) is images
 
 

@@ -45,7 +45,7 @@ def test_a_model_that_casts_at_once_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def test_uint8_in_the_middle_goes_too() -> None:
-    # x -> Cast float -> Cast uint8 -> Transpose -> Cast float: what a picture's front leaves before the model's own
+    # x -> Cast float -> Cast uint8 -> Transpose -> Cast float: what an image's front leaves before the model's own
     model = model_of(
         helper.make_node("Cast", ["x"], ["a"], to=TensorProto.FLOAT),
         helper.make_node("Cast", ["a"], ["b"], to=TensorProto.UINT8),
@@ -56,9 +56,9 @@ def test_uint8_in_the_middle_goes_too() -> None:
     assert TensorProto.UINT8 not in {
         helper.get_node_attr_value(node, "to") for node in model.graph.node if node.op_type == "Cast"
     }
-    picture = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
+    image = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    np.testing.assert_array_equal(session.run(None, {"x": picture})[0], picture.transpose(2, 0, 1).astype(np.float32))
+    np.testing.assert_array_equal(session.run(None, {"x": image})[0], image.transpose(2, 0, 1).astype(np.float32))
 
 
 def test_what_computes_with_uint8_is_refused() -> None:

@@ -36,7 +36,7 @@ SCENE = Scene(
 
 
 class Camera:
-    """Publishes one picture at 20 Hz of the test's own spinning, once it is switched on."""
+    """Publishes one image at 20 Hz of the test's own spinning, once it is switched on."""
 
     def __init__(self, ros: Ros) -> None:
         self.ros, self.on = ros, False
@@ -46,7 +46,7 @@ class Camera:
         self.compressed = CompressedImage(header=self.message.header, format="bgr8; jpeg compressed bgr8")
         self.compressed.data = array("B", cv2.imencode(".jpg", render(SCENE))[1].tobytes())
         self._compressed = ros.node.create_publisher(CompressedImage, "front/compressed", qos_profile_sensor_data)
-        self.cut_bytes = 0  # off the end of each serialized picture
+        self.cut_bytes = 0  # off the end of each serialized image
         self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
         ros.node.create_timer(0.05, self._publish)
 
@@ -88,7 +88,7 @@ def test_detections_name_the_shapes_where_they_are(
         assert box["size_y"] == pytest.approx(y1 - y0, rel=0.15)
 
 
-def test_the_annotated_picture_comes_while_somebody_looks(
+def test_the_annotated_image_comes_while_somebody_looks(
     ros: Ros, camera: Camera, start_node: Callable[..., Process]
 ) -> None:
     start_node("yolo_node")
@@ -99,7 +99,7 @@ def test_the_annotated_picture_comes_while_somebody_looks(
     assert np.abs(drawn).max() > 50
 
 
-def test_a_picture_whose_step_does_not_fit_is_counted_and_skipped(
+def test_a_image_whose_step_does_not_fit_is_counted_and_skipped(
     ros: Ros, camera: Camera, start_node: Callable[..., Process]
 ) -> None:
     node = start_node("yolo_node")
@@ -115,7 +115,7 @@ def test_a_picture_whose_step_does_not_fit_is_counted_and_skipped(
     assert camera.values()["ledger.image.residual"] == 0
 
 
-def test_a_serialized_picture_that_is_cut_off_is_counted_and_skipped(
+def test_a_serialized_image_that_is_cut_off_is_counted_and_skipped(
     ros: Ros, camera: Camera, start_node: Callable[..., Process]
 ) -> None:
     node = start_node("yolo_node")
@@ -130,7 +130,7 @@ def test_a_serialized_picture_that_is_cut_off_is_counted_and_skipped(
     assert camera.values()["ledger.image.residual"] == 0
 
 
-def test_compressed_pictures_of_a_remapped_camera(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
+def test_compressed_images_of_a_remapped_camera(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
     messages = ros.collect(String, "detections_json")
     node = start_node("yolo_node", "-p", "image_transport:=compressed", "-r", "image:=front")
     whole = camera.compressed.data
@@ -147,7 +147,7 @@ def test_compressed_pictures_of_a_remapped_camera(ros: Ros, camera: Camera, star
     assert "waits for /front/compressed" in node.output()
 
 
-def test_a_caption_of_compressed_pictures(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
+def test_a_caption_of_compressed_images(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
     captions = ros.collect(String, "caption")
     start_node("caption_node", "-p", "rate:=5.0", "-p", "image_transport:=compressed", "-r", "image:=front")
     camera.on = True
@@ -189,7 +189,7 @@ def test_a_caption_comes_when_it_is_asked_for(ros: Ros, camera: Camera, start_no
     node = start_node("caption_node", "-p", "rate:=0.0")
     answer = ros.call(Trigger, "caption_node/caption", Trigger.Request(), 20)
     assert not answer.success
-    assert "no picture has come on /image yet" in answer.message
+    assert "no image has come on /image yet" in answer.message
     camera.on = True
     assert ros.spin_until(lambda: camera.values().get("ledger.image.received", 0) > 0, 20), node.output()
     answer = ros.call(Trigger, "caption_node/caption", Trigger.Request())

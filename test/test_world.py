@@ -31,20 +31,20 @@ def test_an_episode_is_a_function_of_seed_and_index() -> None:
     assert World(7).episode(3) != World(8).episode(3)
 
 
-def test_a_picture_is_a_function_of_seed_time_and_pose() -> None:
+def test_a_image_is_a_function_of_seed_time_and_pose() -> None:
     camera = Camera(EPISODES[0])
-    first = camera.picture(1.0, (1.0, 1.5)).copy()
-    other = camera.picture(2.0, (1.2, 1.5))
+    first = camera.image(1.0, (1.0, 1.5)).copy()
+    other = camera.image(2.0, (1.2, 1.5))
     assert first.shape == (480, 640, 3)
     assert first.dtype == np.uint8
     assert (first != other).any()
-    assert (Camera(World(7).episode(0)).picture(1.0, (1.0, 1.5)) == first).all()
+    assert (Camera(World(7).episode(0)).image(1.0, (1.0, 1.5)) == first).all()
 
 
 def test_the_camera_sees_what_render_draws() -> None:
     quiet = Camera(EPISODES[1])
     quiet._noise[:] = 0
-    seen = quiet.picture(0.5, (1.0, 1.5)).astype(np.float64)
+    seen = quiet.image(0.5, (1.0, 1.5)).astype(np.float64)
     drawn = render(EPISODES[1].scene_at(0.5, (1.0, 1.5))).astype(np.float64)
     assert abs((seen - drawn).mean()) < 1.0  # `render` cuts to integers, the camera rounds
     assert np.abs(seen - drawn).mean() < 6.0  # the noise of one
@@ -52,7 +52,7 @@ def test_the_camera_sees_what_render_draws() -> None:
     assert np.abs(blocks).max() < 5.0
 
 
-def test_the_puck_stays_in_reach_and_in_the_picture() -> None:
+def test_the_puck_stays_in_reach_and_in_the_image() -> None:
     limits = np.array(ArmLimits().position_rad)
     for episode in EPISODES:
         path = episode.track.at(TIMES_S)

@@ -1,4 +1,4 @@
-"""Output layouts, suppression, and real pictures through a real model."""
+"""Output layouts, suppression, and real images through a real model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from perf_inference import engines
 from perf_inference.engines import ArraySpec, EngineInfo
 from perf_inference.errors import ConfigError, EngineError
-from perf_inference.tasks.picture import letterbox, stretch
+from perf_inference.tasks.image import letterbox, stretch
 from perf_inference.tasks.yolo import COCO, Detection, YoloTask, split, suppress
 
 F32 = np.dtype(np.float32)
@@ -24,9 +24,9 @@ class Engine:
     """The specs of a detector, and the output that it is given."""
 
     def __init__(
-        self, output: tuple[int | None, ...], names: str = "", picture: tuple[int, ...] = (1, 3, 64, 64)
+        self, output: tuple[int | None, ...], names: str = "", image: tuple[int, ...] = (1, 3, 64, 64)
     ) -> None:
-        self.inputs = (ArraySpec("images", picture, F32),)
+        self.inputs = (ArraySpec("images", image, F32),)
         self.outputs = (ArraySpec("output0", output, F32),)
         self.info = EngineInfo("d", "fake", "fp32", "cpu", {"names": names})
 
@@ -60,7 +60,7 @@ def test_an_output_that_is_no_detector_is_refused(output: tuple[int, ...]) -> No
 
 def test_names_come_from_the_metadata_then_coco_then_numbers() -> None:
     assert YoloTask(Engine((1, 6, CELLS), "{0: 'cup', 1: 'cat'}")).names == ("cup", "cat")
-    assert YoloTask(Engine((1, 84, 8400), picture=(1, 3, 640, 640))).names == COCO
+    assert YoloTask(Engine((1, 84, 8400), image=(1, 3, 640, 640))).names == COCO
     assert YoloTask(Engine((1, 6, CELLS))).names == ("class_0", "class_1")
     with pytest.raises(ConfigError, match="class_names must have 2 names"):
         YoloTask(Engine((1, 6, CELLS)), class_names=("one",))
@@ -112,18 +112,18 @@ def test_scores_that_are_not_finite_are_an_error_of_the_engine() -> None:
 
 
 def test_shrinking_by_a_whole_number_is_the_mean_of_whole_pixels() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    shrunk, _ = stretch(picture, 128, 96)
-    means = picture.reshape(96, 5, 128, 5, 3).mean(axis=(1, 3))
+    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    shrunk, _ = stretch(image, 128, 96)
+    means = image.reshape(96, 5, 128, 5, 3).mean(axis=(1, 3))
     assert np.abs(shrunk - means).max() <= 0.5
 
 
 @pytest.mark.parametrize("size", [(256, 192), (416, 312), (300, 100), (255, 191), (90, 67)])
-def test_every_pixel_has_its_part_in_a_smaller_picture(size: tuple[int, int]) -> None:
+def test_every_pixel_has_its_part_in_a_smaller_image(size: tuple[int, int]) -> None:
     for x, y in np.random.default_rng(0).integers(0, (640, 480), (40, 2)):
-        picture = np.zeros((480, 640, 3), np.uint8)
-        picture[y, x] = 255
-        shrunk, placement = stretch(picture, *size)
+        image = np.zeros((480, 640, 3), np.uint8)
+        image[y, x] = 255
+        shrunk, placement = stretch(image, *size)
         assert shrunk.shape == (size[1], size[0], 3)
         rows, columns = np.nonzero(shrunk[..., 0])
         assert np.abs(columns + 0.5 - (x + 0.5) * placement.scale_x).min() < 1
@@ -139,11 +139,11 @@ def test_the_letterbox_keeps_the_aspect_and_fills_with_grey() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "wanted"), [("dog", {"dog", "bicycle", "car"}), ("person", {"person", "dog", "horse"})]
+    ("image", "wanted"), [("dog", {"dog", "bicycle", "car"}), ("person", {"person", "dog", "horse"})]
 )
-def test_a_real_yolox_on_real_pictures(shared_data: Path, picture: str, wanted: set[str]) -> None:
+def test_a_real_yolox_on_real_images(shared_data: Path, image: str, wanted: set[str]) -> None:
     engine = engines.load(str(shared_data / "vision" / "yolox_nano_coco.onnx"))
     task = YoloTask(engine)
-    inputs, placement = task.preprocess(cv2.imread(str(shared_data / "vision" / f"{picture}.jpg")))
+    inputs, placement = task.preprocess(cv2.imread(str(shared_data / "vision" / f"{image}.jpg")))
     found = {d.name for d in task.postprocess(engine.infer(inputs), placement) if d.score > 0.5}
     assert found == wanted

@@ -24,7 +24,7 @@ WORDS = {"task": "policy", "limits": "-1,1"}
 
 
 class Reacher(torch.nn.Module):
-    """Convolution, recurrence and linear layers, on a picture of bytes and joint angles."""
+    """Convolution, recurrence and linear layers, on an image of bytes and joint angles."""
 
     def __init__(self, channels: int = 4, hidden: int = 8) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 Each row has the conversion here beside cv_bridge's way (`nodes/bench/bridge_way.py`: its steps and copies, the same
 pixels), taken in turns. `padded` has 64 bytes behind each row of pixels; `serialized` begins with the bytes that the
-middleware delivers, and `annotated` is a picture to be drawn to, put into a message.
+middleware delivers, and `annotated` is an image to be drawn to, put into a message.
 """
 
 from __future__ import annotations

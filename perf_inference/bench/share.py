@@ -1,6 +1,6 @@
 """A detector node's own share of the latency: `python -m perf_inference.bench.share`.
 
-A camera process sends a 640x480 picture of the demo at 30 Hz. A frame's share is the time from its stamp, taken just
+A camera process sends a 640x480 image of the demo at 30 Hz. A frame's share is the time from its stamp, taken just
 before the camera publishes it, to the end of the node's publishing of its detections, less the engine's time: it holds
 the camera's sending and the transport too. Beside `yolo_node` runs a plain rclpy node (`nodes/bench/plain_detector.py`)
 with the same model, threads and answers. The setups take turns, round after round, each with fresh processes.
@@ -104,11 +104,11 @@ def run(options: argparse.Namespace) -> int:
     outcomes = {setup.name: Outcome() for setup in setups}
     loads = [os.getloadavg()[0]]
     with TemporaryDirectory() as folder:
-        picture = Path(folder) / "picture.npy"
-        np.save(picture, render(SCENE))
+        image = Path(folder) / "image.npy"
+        np.save(image, render(SCENE))
         for _ in range(options.rounds):
             for setup in setups:
-                one_round(setup, picture, outcomes[setup.name], options)
+                one_round(setup, image, outcomes[setup.name], options)
                 loads.append(os.getloadavg()[0])
     print_table(outcomes, loads, options)
     if options.json:
@@ -122,20 +122,20 @@ def run(options: argparse.Namespace) -> int:
     return int(share >= LIMIT_MS)
 
 
-def one_round(setup: Setup, picture: Path, outcome: Outcome, options: argparse.Namespace) -> None:
+def one_round(setup: Setup, image: Path, outcome: Outcome, options: argparse.Namespace) -> None:
     """Start detector and camera in a domain of their own, and take what comes of it."""
     from perf_inference.nodes.bench.share_collector import ShareCollector
 
     domain = free_domain()
     environ = {**settings(setup.tuned), "ROS_DOMAIN_ID": str(domain), "PYTHONSAFEPATH": "1"}
-    said = picture.with_suffix(".json")
+    said = image.with_suffix(".json")
     collector = ShareCollector(domain)
     processes = [subprocess.Popen(tied(detector_command(setup, options)), env=environ, stdout=subprocess.DEVNULL)]
     try:
         heard = collector.spin_until(lambda: collector.hears() or processes[0].poll() is not None, _READY_S)
         with said.open("w") as file:
             processes.append(
-                subprocess.Popen(tied(camera_command(setup, picture, options)), env=environ, stdout=file)
+                subprocess.Popen(tied(camera_command(setup, image, options)), env=environ, stdout=file)
             )  # fmt: skip
         ended = collector.spin_until(lambda: processes[1].poll() is not None, _READY_S + options.frames / options.rate)
         if not (heard and ended) or processes[1].returncode or processes[0].poll() is not None:
@@ -164,9 +164,9 @@ def detector_command(setup: Setup, options: argparse.Namespace) -> list[str]:
             f"threads:={options.threads}", "-p", f"expected_frequency:={options.rate}"]  # fmt: skip
 
 
-def camera_command(setup: Setup, picture: Path, options: argparse.Namespace) -> list[str]:
+def camera_command(setup: Setup, image: Path, options: argparse.Namespace) -> list[str]:
     """Return the command line of the camera."""
-    command = [sys.executable, str(_PEERS / "camera.py"), str(picture), "--rate", str(options.rate),
+    command = [sys.executable, str(_PEERS / "camera.py"), str(image), "--rate", str(options.rate),
                "--frames", str(options.frames)]  # fmt: skip
     return [*command, "--reliable"] if setup.reliable else command
 

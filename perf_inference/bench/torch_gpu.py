@@ -1,6 +1,6 @@
 """PyTorch's engines beside plain PyTorch: `perf-inference bench torch`.
 
-Each row is one way to run the same network on the same pictures, NumPy in and NumPy out; plain PyTorch copies to the
+Each row is one way to run the same network on the same images, NumPy in and NumPy out; plain PyTorch copies to the
 device, runs and copies back, as its tutorials do. The ways take turns, call by call, in one process, so that a clock
 that falls falls for all; each call ends when its outputs are on the host. Without a GPU only fp32 and bf16 are run,
 at batch 1.
@@ -38,7 +38,7 @@ class Way(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     parser.add_argument("--times", type=int, help="how often each way is run per batch (default: 200, 20 on a CPU)")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="pictures per run (default: 1 8)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="images per run (default: 1 8)")
     parser.add_argument("--device", default="auto", help="cpu or cuda:N (default: the first GPU if there is one)")
     parser.add_argument("--compile", action="store_true", help="torch.compile too (minutes)")
 

@@ -1,4 +1,4 @@
-"""How fast pictures go from process to process: `perf-inference bench transport`.
+"""How fast images go from process to process: `perf-inference bench transport`.
 
 A publisher and a subscriber are started for each row, once with stock settings (what you have set yourself stays) and
 once with those that this package gives its nodes, in turns, so that whatever else the machine does hits both. Latency

@@ -17,7 +17,7 @@ from perf_inference.errors import ConfigError, PerfInferenceError
 
 _FOUND_S = 30.0  # an import of rclpy on a busy machine, and discovery
 _END_S = 10.0
-_SLOWEST = 10  # a publisher of large pictures with stock settings is held up so many times at most
+_SLOWEST = 10  # a publisher of large images with stock settings is held up so many times at most
 
 
 class Size(NamedTuple):

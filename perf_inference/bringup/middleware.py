@@ -1,9 +1,9 @@
-"""What a ROS middleware (RMW) needs to carry pictures: environment variables, and for some a profile in a file.
+"""What a ROS middleware (RMW) needs to carry images: environment variables, and for some a profile in a file.
 
-Fast DDS: a stock segment of shared memory (512 kB) cannot hold a picture; its publishers need a larger one. From 2.14
+Fast DDS: a stock segment of shared memory (512 kB) cannot hold an image; its publishers need a larger one. From 2.14
 on a variable says so. Before, and wherever rmw_fastrtps replaces the built-in transports by its own (discovery on this
 host only), a profile does: rmw_fastrtps appends its transports to those of the default profile, and of two for shared
-memory the first one sends. From another host a picture comes in one burst, which a stock socket of the receiver cannot
+memory the first one sends. From another host an image comes in one burst, which a stock socket of the receiver cannot
 hold: a profile with a larger one. Only what was measured is called so: Fast DDS 3.
 """
 
@@ -36,19 +36,19 @@ ZENOH = "transport/shared_memory/enabled=true"
 class Setting(NamedTuple):
     """What a process is given for its middleware."""
 
-    variables: Mapping[str, str]  # of publishers of pictures
+    variables: Mapping[str, str]  # of publishers of images
     others: Mapping[str, str]  # of all other processes
     remark: str = ""  # what the user has to know of it, or why there is none
 
 
-class Limits(NamedTuple):
+class KernelLimits(NamedTuple):
     """What the machine allows; None: it does not say."""
 
     shared_free_bytes: int | None
     socket_bytes: int | None
 
     @classmethod
-    def read(cls, shm: Path = Path("/dev/shm"), net: Path = Path("/proc/sys/net/core")) -> Limits:
+    def read(cls, shm: Path = Path("/dev/shm"), net: Path = Path("/proc/sys/net/core")) -> KernelLimits:
         """Return this machine's."""
         free = sockets = None
         with contextlib.suppress(OSError):
@@ -59,8 +59,8 @@ class Limits(NamedTuple):
         return cls(free, sockets)
 
 
-def transport(environment: Mapping[str, str], publishers: int = 1, limits: Limits | None = None) -> Setting:
-    """Return what publishers of pictures need in this environment; nothing where the user has set it.
+def transport(environment: Mapping[str, str], publishers: int = 1, limits: KernelLimits | None = None) -> Setting:
+    """Return what publishers of images need in this environment; nothing where the user has set it.
 
     Args:
         publishers: how many will be started with it.
@@ -68,7 +68,7 @@ def transport(environment: Mapping[str, str], publishers: int = 1, limits: Limit
     """
     rmw = environment.get("RMW_IMPLEMENTATION") or "rmw_fastrtps_cpp"
     if rmw.startswith("rmw_fastrtps"):
-        return _fast_dds(environment, publishers, limits or Limits.read())
+        return _fast_dds(environment, publishers, limits or KernelLimits.read())
     if rmw == "rmw_cyclonedds_cpp":
         return _everyone(environment, "CYCLONEDDS_URI", CYCLONE)
     if rmw == "rmw_zenoh_cpp":
@@ -83,7 +83,7 @@ def _everyone(environment: Mapping[str, str], name: str, value: str, *others: st
     return Setting({name: value}, {name: value}, "from its documentation, not measured")
 
 
-def _fast_dds(environment: Mapping[str, str], publishers: int, limits: Limits) -> Setting:
+def _fast_dds(environment: Mapping[str, str], publishers: int, limits: KernelLimits) -> Setting:
     own = next((name for name in _OWN_FAST_DDS if name in environment), None)
     if own:
         return Setting({}, {}, f"{own} as you have set it")
@@ -100,7 +100,7 @@ def _fast_dds(environment: Mapping[str, str], publishers: int, limits: Limits) -
         needed_mb = round(publishers * _SIZES_MB[-1] * SEGMENT_PER_SOCKET)
         free_mb = (limits.shared_free_bytes or 0) // _MB
         return Setting(
-            {}, {}, f"stock, because {publishers} publishers of pictures need {needed_mb} MB of /dev/shm and {free_mb} "
+            {}, {}, f"stock, because {publishers} publishers of images need {needed_mb} MB of /dev/shm and {free_mb} "
             "are free: mount -o remount,size=256M /dev/shm (docker run --shm-size=256m)",
         )  # fmt: skip
     return _sized(environment, size_mb)
@@ -158,7 +158,7 @@ def profile(kind: str, size_mb: int) -> str:
         used += "<transport_id>perf_inference_udp</transport_id>"
         builtin = "\n   <useBuiltinTransports>false</useBuiltinTransports>"
     return f"""<?xml version="1.0" encoding="UTF-8"?>
-<!-- Written by perf_inference: room for pictures. PERF_INFERENCE_TUNING=off leaves it out. -->
+<!-- Written by perf_inference: room for images. PERF_INFERENCE_TUNING=off leaves it out. -->
 <dds xmlns="http://www.eprosima.com"><profiles>
  <transport_descriptors>
   <transport_descriptor>

@@ -37,7 +37,7 @@ class NodeSpec:
     executable: str
     remappings: tuple[str, ...] = ()  # `image:=camera/image_raw`
     parameters: Mapping[str, Any] = field(default_factory=dict)  # set by the starter, over the file's
-    images: bool = False  # it publishes pictures
+    images: bool = False  # it publishes images
     enclave: str = ""  # of SROS2; empty: none is named
 
 
@@ -78,7 +78,7 @@ class Graph:
         return arguments + (["--enclave", self.enclave] if self.enclave else [])
 
     def image_publishers(self, container: bool = False) -> list[str]:
-        """Return the names of the processes that publish pictures."""
+        """Return the names of the processes that publish images."""
         names = [node.name for node in self.nodes if node.images]
         return [CONTAINER] if container and names else names
 

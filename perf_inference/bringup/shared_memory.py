@@ -1,6 +1,6 @@
 """Fast DDS' files in shared memory: what a process has mapped, and what dead processes have left behind.
 
-A participant that is killed outright leaves its segment (17 MB where it publishes pictures) and its ports in /dev/shm
+A participant that is killed outright leaves its segment (17 MB where it publishes images) and its ports in /dev/shm
 until the machine restarts. Each of its files stands beside a lock file (`_el`: held by its owner alone, `_sl`: shared)
 whose lock the kernel drops when the process ends; what nobody has locked belongs to nobody (the rule of eProsima's own
 `fastdds shm clean`).
@@ -26,7 +26,7 @@ _MAKING_S = 1.0  # a lock file so young may be about to be locked by who has jus
 _MAPPED = re.compile(r"/(fastdds_[0-9a-f]{16})(?: \(deleted\))?$")
 
 
-class Segment(NamedTuple):
+class SharedSegment(NamedTuple):
     """A participant's segment that a process has mapped."""
 
     name: str
@@ -41,7 +41,7 @@ class Leftover(NamedTuple):
     size_bytes: int  # that they occupy
 
 
-def mapped_segments(pid: int | str = "self") -> list[Segment]:
+def mapped_segments(pid: int | str = "self") -> list[SharedSegment]:
     """Return the segments that the process has mapped: its own, and those of the participants that it reads from.
 
     Raises:
@@ -53,10 +53,10 @@ def mapped_segments(pid: int | str = "self") -> list[Segment]:
         if found:
             start, _, end = line.split(maxsplit=1)[0].partition("-")
             sizes[found[1]] = sizes.get(found[1], 0) + int(end, 16) - int(start, 16)
-    return [Segment(name, size) for name, size in sizes.items()]
+    return [SharedSegment(name, size) for name, size in sizes.items()]
 
 
-def own_segments(pid: int | str = "self") -> list[Segment]:
+def own_segments(pid: int | str = "self") -> list[SharedSegment]:
     """Return the segments of the process's own participants, which it holds the locks of.
 
     Raises:
@@ -67,7 +67,7 @@ def own_segments(pid: int | str = "self") -> list[Segment]:
 
 
 def keep_to_this_user(shm: Path = SHM) -> None:
-    """Let no other user read what this process sends, its pictures above all.
+    """Let no other user read what this process sends, its images above all.
 
     Fast DDS makes its segments readable by everybody, whatever the umask is. Who is to receive from one must be able to
     write to it, so a process of another user gets nothing through it either way.

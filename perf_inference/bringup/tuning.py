@@ -1,8 +1,8 @@
 """Settings of a process that large messages need: the middleware's transport and glibc's allocator.
 
-A stock shared-memory segment (512 kB) cannot hold a camera picture, and a stock allocator maps and unmaps every picture
-anew. Both are read when a process starts, hence set here for child processes, and by `tune_this_process` before rclpy
-is imported. The transport takes memory, and only publishers of pictures need it; the allocator serves all. What the
+A stock shared-memory segment (512 kB) cannot hold a camera image, and a stock allocator maps and unmaps every image
+again. Both are read when a process starts, hence set here for child processes, and by `tune_this_process` before rclpy
+is imported. The transport takes memory, and only publishers of images need it; the allocator serves all. What the
 user has set is never changed, and PERF_INFERENCE_TUNING=off leaves all as it is. docs/transport.md has the figures.
 """
 
@@ -38,12 +38,12 @@ class Tuning(NamedTuple):
     """What a starter adds to the environment of its processes."""
 
     all: Mapping[str, str]
-    images: Mapping[str, str]  # publishers of pictures, besides
+    images: Mapping[str, str]  # publishers of images, besides
     others: Mapping[str, str]  # the others, besides
     line: str  # what it is, for the user
 
     def of(self, images: bool) -> dict[str, str]:
-        """Return what a process gets that does, or does not, publish pictures."""
+        """Return what a process gets that does, or does not, publish images."""
         return {**self.all, **(self.images if images else self.others)}
 
 
@@ -60,10 +60,10 @@ def switch_off(environment: MutableMapping[str, str]) -> None:
 def choose(
     environment: Mapping[str, str],
     image_publishers: Sequence[str] = (),
-    limits: middleware.Limits | None = None,
+    limits: middleware.KernelLimits | None = None,
     started: bool = True,
 ) -> Tuning:
-    """Return what to add for processes of which these publish pictures (none named: one that may).
+    """Return what to add for processes of which these publish images (none named: one that may).
 
     Args:
         started: for processes that will be started; False: for one that runs, which is too late for some of it.
@@ -74,7 +74,7 @@ def choose(
     own = any(name in environment for name in ALLOCATOR)
     pages = PAGES if started and not environment.keys() & PAGES.keys() else {}
     allocator = {} if own else {**ALLOCATOR, **pages}
-    named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of pictures"
+    named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of images"
     parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
     if setting.others not in ({}, setting.variables) and list(image_publishers) != [CONTAINER]:
         parts.append(f"{_assignments(setting.others)} for the others")
@@ -88,7 +88,7 @@ def tuned(environment: Mapping[str, str], images: bool = True) -> dict[str, str]
     """Return the environment with the settings added for which the user has none.
 
     Args:
-        images: for a process that publishes pictures.
+        images: for a process that publishes images.
     """
     return {**environment, **choose(environment).of(images)}
 
@@ -119,7 +119,7 @@ def is_node(command: Sequence[str]) -> bool:
 
 
 def may_publish_images(command: Sequence[str]) -> bool:
-    """Return whether a process with this command line may publish pictures; a program of others may."""
+    """Return whether a process with this command line may publish images; a program of others may."""
     names = {found[1] for found in map(_STARTED.fullmatch, command) if found}
     if "perf_inference.cli" in command:
         names.add(COMMAND)

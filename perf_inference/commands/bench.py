@@ -9,12 +9,12 @@ from typing import Any
 NEEDS_ROS = False
 BENCHES = {
     "engines": "what the engine layer adds to a call of the runtime itself",
-    "images": "conversion of pictures, beside the steps that cv_bridge takes",
+    "images": "conversion of images, beside the steps that cv_bridge takes",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",
     "torch": "PyTorch's engines on a ResNet-50-size network, beside plain PyTorch (on a GPU where there is one)",
-    "transport": "pictures from process to process, stock and tuned, against the machine's floor",
+    "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
 
 

@@ -23,18 +23,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape", metavar="NAME=1,3,640,640", action="append", default=[], type=_shape, help="fix an input's free axes"
     )
     parser.add_argument(
-        "--picture",
+        "--image-size",
         metavar="1920x1080",
         type=_size,
-        help="take the camera's pictures of this size; resizing and normalisation run where the model runs",
+        help="take the camera's images of this size; resizing and normalisation run where the model runs",
     )
     parser.add_argument(
         "--calibration",
         metavar="FOLDER",
-        help="for int8: .npz files with the inputs by name, or pictures; 'scenes': the demo's, for its models",
+        help="for int8: .npz files with the inputs by name, or images; 'scenes': the demo's, for its models",
     )
     parser.add_argument("--out", type=Path, metavar="PATH", help="copy it there (default: it stays in the cache)")
-    parser.add_argument("--force", action="store_true", help="build it anew")
+    parser.add_argument("--force", action="store_true", help="build it again")
     parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
     parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")

@@ -15,7 +15,7 @@ from perf_inference.errors import ConfigError
 from perf_inference.files.whole import not_written, whole_file
 from perf_inference.model_build import cache, content
 from perf_inference.model_build.converters.calibration import NONE, Calibration, read_folder
-from perf_inference.model_build.converters.image_input import Picture
+from perf_inference.model_build.converters.image_input import CameraImage
 from perf_inference.model_build.preparation import Prepared, prepare
 from perf_inference.model_build.recipe import Recipe
 from perf_inference.model_build.trial.trial import Trial, try_out
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = Recipe(
         _calibration(arguments, options),
         dict(arguments.shape),
-        _picture(arguments, options),
+        _image(arguments, options),
         arguments.force,
         patient=True,
     )
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
     trial = try_out(made.model, made.runtime, options, reference=arguments.model)
-    by_path = bool(arguments.out or arguments.picture or arguments.shape)  # of the model's name, the plain one is taken
+    by_path = bool(arguments.out or arguments.image or arguments.shape)  # of the model's name, the plain one is taken
     for line in report(arguments.model, made, trial, by_path):
         print(printable(line))
     return 0
@@ -94,17 +94,17 @@ def _calibration(arguments: argparse.Namespace, options: Options) -> Calibration
     return Calibration.of(inputs)
 
 
-def _picture(arguments: argparse.Namespace, options: Options) -> Picture | None:
-    """Return the camera's picture; the model's task tells what is to happen to it."""
-    if arguments.picture is None:
+def _image(arguments: argparse.Namespace, options: Options) -> CameraImage | None:
+    """Return the camera's image; the model's task tells what is to happen to it."""
+    if arguments.image is None:
         return None
     if arguments.compare:
-        raise ConfigError("--compare takes the pictures of the demo's scenes as they come; leave --picture out")
+        raise ConfigError("--compare takes the images of the demo's scenes as they come; leave --image-size out")
     plain = Options(architecture=options.architecture, allow_pickle=options.allow_pickle)
     engine = model_build.load(arguments.model, AUTO, plain)
     try:
-        width_px, height_px = arguments.picture
-        return Picture(width_px, height_px, front_of(engine))
+        width_px, height_px = arguments.image
+        return CameraImage(width_px, height_px, front_of(engine))
     finally:
         engine.close()
 

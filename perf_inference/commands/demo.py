@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--zero-actions", action="store_true", help="leave the policy disabled: zero actions only")
     parser.add_argument("--frozen", choices=("none", "camera", "joint_states"), default="none",
-                        help="let the robot repeat its first picture or joint state: the policy must fail")  # fmt: skip
+                        help="let the robot repeat its first image or joint state: the policy must fail")  # fmt: skip
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
     add_set_argument(parser)

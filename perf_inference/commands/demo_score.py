@@ -24,7 +24,7 @@ from perf_inference.tasks.yolo import YoloTask
 
 DETECT, CAPTION, POLICY = "detect", "caption", "policy"
 _OTHER_WORLD = 1  # seed; the score's is another
-_EPISODES = 10  # in the time of so many scenes; one drives about 15 pictures
+_EPISODES = 10  # in the time of so many scenes; one drives about 15 images
 
 Inputs = Mapping[str, NDArray[Any]]
 

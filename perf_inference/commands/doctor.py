@@ -1,4 +1,4 @@
-"""perf-inference doctor: what is slow or broken on this machine and in its running graph, why, and how to mend it."""
+"""perf-inference doctor: what is slow or broken on this machine and in its running graph, why, and how to fix it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from perf_inference.doctor import transport as transports
 from perf_inference.doctor.finding import CHECKS, Finding, exit_status
 from perf_inference.doctor.graph import GraphFacts
 from perf_inference.doctor.processes import Participants, own_domain, participants
-from perf_inference.doctor.snapshot import Window, take_snapshot
+from perf_inference.doctor.snapshot import Interval, take_snapshot
 
 NEEDS_ROS = False
 _INTERRUPTED = 130
@@ -83,9 +83,9 @@ class Seen:
     """What was observed of the running graph."""
 
     participants: Participants
-    window: Window | None
+    window: Interval | None
     facts: GraphFacts | None
-    before: Window | None = None  # before the doctor joined the graph
+    before: Interval | None = None  # before the doctor joined the graph
     no_graph: str = ""  # why it was not looked at
     broken: bool = False  # it should have been
 
@@ -158,19 +158,19 @@ def examine(wanted: Collection[str], seen: Seen, shm: Path, directory: Path | No
         result = checks[name]() if name in checks else Finding(name, "skipped", seen.no_graph)
         findings += [result] if isinstance(result, Finding) else result
     if seen.broken and set(wanted) & set(_OF_GRAPH):
-        mend = "an RMW that is installed (see: ls $(ros2 pkg prefix rmw_implementation)/lib), for example:\n"
-        mend += "$ export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"
-        broken = Finding("transport", "error", seen.no_graph, "no node can start in this environment either", mend)
+        fix = "an RMW that is installed (see: ls $(ros2 pkg prefix rmw_implementation)/lib), for example:\n"
+        fix += "$ export RMW_IMPLEMENTATION=rmw_fastrtps_cpp"
+        broken = Finding("transport", "error", seen.no_graph, "no node can start in this environment either", fix)
         findings = [one for one in findings if one.check != "transport"] + [broken]
     return findings
 
 
-def _watch(found: Participants, work: Callable[[], None]) -> Window:
+def _watch(found: Participants, work: Callable[[], None]) -> Interval:
     """Return what happened meanwhile."""
     pids = [one.pid for one in found.here]
     before = take_snapshot(pids)
     work()
-    return Window(before, take_snapshot(pids))
+    return Interval(before, take_snapshot(pids))
 
 
 def _seconds(text: str) -> float:

@@ -15,7 +15,7 @@ from perf_inference.recording.recovery import ranges
 from perf_inference.recording.recovery.loss import Start, explained
 from perf_inference.recording.recovery.recovery import Recovery, read
 from perf_inference.recording.recovery.repair import found_topics
-from perf_inference.recording.recovery.survey import Part, Survey
+from perf_inference.recording.recovery.survey import SegmentPart, Survey
 from perf_inference.recording.recovery.timings_survey import TimingsSurvey
 
 NEEDS_ROS = False
@@ -111,7 +111,7 @@ def _faults(faults: dict[str, tuple[int, Piece]]) -> list[str]:
     ]
 
 
-def _orphans(segment: Survey, part: Part, found: Recovery, starts: list[Start]) -> Iterator[str]:
+def _orphans(segment: Survey, part: SegmentPart, found: Recovery, starts: list[Start]) -> Iterator[str]:
     if not part.orphans:
         return
     topics = found_topics(segment, part, found.segments, starts)

@@ -107,7 +107,7 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
     """Print the table of the run, from the recorder's summary and the nodes' last words."""
     console = Console(width=None if Console().is_terminal else 120)
     summary = _read_summary(directory)
-    title = Text("summary; latency in ms, from the picture's stamp to the published result")
+    title = Text("summary; latency in ms, from the image's stamp to the published result")
     table = Table(title=title, title_justify="left")
     for column in (
         "node",

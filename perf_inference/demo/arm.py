@@ -1,6 +1,6 @@
 """The simulated arm: two joints in the plane, driven by joint velocities through a first-order lag.
 
-Angles are counter-clockwise and 0 points right in the picture, as in `scenes.arm_at`. No clock is read: every
+Angles are counter-clockwise and 0 points right in the image, as in `scenes.arm_at`. No clock is read: every
 time is an argument [s].
 """
 
@@ -103,7 +103,7 @@ def stop_at_limits(position: Vector, velocity: Vector, lower: Vector, upper: Vec
 
 
 def tip(position_rad: Sequence[float] | Vector) -> tuple[float, float]:
-    """Return where the tip is, in px of a 640x480 picture."""
+    """Return where the tip is, in px of a 640x480 image."""
     x, y = tips(np.asarray(position_rad, dtype=np.float64))
     return float(x), float(y)
 
@@ -120,7 +120,7 @@ def inverse(x_px: Any, y_px: Any) -> Vector:
     """Return joint angles [..., 2] in rad that put the tip there, with the elbow bent counter-clockwise.
 
     A point out of reach gives the stretched arm that points at it. Shoulder angles count from straight down in
-    the picture (-pi/2), so that they are continuous wherever a target can be.
+    the image (-pi/2), so that they are continuous wherever a target can be.
     """
     right = np.asarray(x_px, dtype=np.float64) - BASE_PX[0]
     up = BASE_PX[1] - np.asarray(y_px, dtype=np.float64)

@@ -1,6 +1,6 @@
 """The embedded captioner's network.
 
-An LSTM says one word at a time and looks at the picture through additive attention (Bahdanau et al. 2015,
+An LSTM says one word at a time and looks at the image through additive attention (Bahdanau et al. 2015,
 arXiv:1409.0473) that knows where it has looked before ("coverage", Tu et al. 2016, arXiv:1601.04811). Its eye is
 the detector's backbone.
 """
@@ -83,7 +83,7 @@ class Captioner(nn.Module):
             nn.Linear(sizes.hidden + seen, sizes.spoken), nn.ReLU(), nn.Linear(sizes.spoken, sizes.words)
         )
 
-    def _picture(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _image(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return what can be seen [B, 58, 768] and the attention's keys [B, 32, 768]."""
         with training_in_bf16(self):
             features = self.backbone(image)
@@ -93,7 +93,7 @@ class Captioner(nn.Module):
 
     def _say(self, image: Tensor, given: Tensor | None) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Return per step: words' logits [B, 17], attention's logits [B, 768], tokens [B] (given ones if any)."""
-        seen, keys = self._picture(image)
+        seen, keys = self._image(image)
         hidden = cell = seen.new_zeros((image.shape[0], self.hidden))
         token = torch.ones_like(hidden[:, 0], dtype=torch.int64) * END  # the end also begins
         words, looks, tokens = [], [], []

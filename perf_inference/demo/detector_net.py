@@ -141,7 +141,7 @@ def backbone_groups(weights: Weights, *readers: str) -> tuple[Group, ...]:
 
 
 def image_spec(rows: int, columns: int, cell_px: int = STRIDE_PX) -> ArraySpec:
-    """Return the spec of one BGR picture of so many cells."""
+    """Return the spec of one BGR image of so many cells."""
     return ArraySpec("image", (1, rows * cell_px, columns * cell_px, 3), np.dtype(np.uint8))
 
 

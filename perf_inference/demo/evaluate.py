@@ -2,7 +2,7 @@
 
     python -m perf_inference.demo.evaluate --episodes 100 --seed 1000 [--freeze camera|joints] [--zero-actions]
 
-A camera takes pictures at 30 Hz, joints and force are sampled at 100 Hz, and the policy acts at 10 Hz on what has
+A camera takes images at 30 Hz, joints and force are sampled at 100 Hz, and the policy acts at 10 Hz on what has
 arrived by then; its action reaches the arm some time later. All the delays are drawn from the seed. Episodes
 follow each other as on the robot: the arm jumps to its next start, and the windows go on.
 """
@@ -114,7 +114,7 @@ class Run:
     def _act(self, camera: Camera, now_s: float) -> Vector:
         joints = np.array(self._joints, dtype=np.float32)[None]
         force = np.array(self._force, dtype=np.float32)[None]
-        image = self._picture(camera, now_s)
+        image = self._image(camera, now_s)
         self._frozen_image = image if self._frozen_image is None else self._frozen_image
         self._frozen_joints = joints if self._frozen_joints is None else self._frozen_joints
         if self._freeze.what == "camera":
@@ -123,12 +123,12 @@ class Run:
             joints = self._frozen_joints
         return self._policy(force, joints, image)
 
-    def _picture(self, camera: Camera, now_s: float) -> Image:
+    def _image(self, camera: Camera, now_s: float) -> Image:
         """Return the newest frame that has arrived; the arm in it stands where it stood at the shutter."""
         frame = np.floor((now_s - self._rng.uniform(*PICTURE_DELAY_S)) / FRAME_S)
         shutter_s = max(0.0, float(frame) * FRAME_S)
         samples_ago = round((now_s - shutter_s) / SAMPLE_S)
-        full = camera.picture(shutter_s, self._joints[-1 - samples_ago][:2])
+        full = camera.image(shutter_s, self._joints[-1 - samples_ago][:2])
         return np.asarray(cv2.resize(full, IMAGE_PX, interpolation=cv2.INTER_AREA)[None], dtype=np.uint8)
 
 

@@ -1,7 +1,7 @@
-"""The embedded policy's network: it locates the puck in the picture and steers the tip onto it.
+"""The embedded policy's network: it locates the puck in the image and steers the tip onto it.
 
 Two parts make one graph. The locator is a small CNN with a spatial soft-argmax (arXiv:1504.00702). The head is a
-perceptron on where the puck was in the last picture and the windows of joints and force.
+perceptron on where the puck was in the last image and the windows of joints and force.
 """
 
 from __future__ import annotations

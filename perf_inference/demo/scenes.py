@@ -1,4 +1,4 @@
-"""Generated pictures: coloured shapes on a textured table, with boxes and a sentence for each.
+"""Generated images: coloured shapes on a textured table, with boxes and a sentence for each.
 
 A `Scene` is a value; `render` draws it at any size from the same numbers. The sizes of the items in one
 scene differ by at least `RANK_RATIO`, so that "the largest" and "the second largest" are never a matter of
@@ -30,10 +30,10 @@ COLORS = {  # BGR
 }
 CLASS_NAMES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 RELATIONS = ("left of", "right of", "above", "below")
-RADII_PX = (48.0, 37.0, 28.5, 22.0)  # of the disc of equal area, one per rank; in pixels of a 640x480 picture
+RADII_PX = (48.0, 37.0, 28.5, 22.0)  # of the disc of equal area, one per rank; in pixels of a 640x480 image
 RANK_RATIO = 1.15  # between two ranks, after a jitter of 5 % on each
 MAX_OCCLUSION = 0.3
-BASE_PX = (320.0, 450.0)  # where the arm stands in the picture
+BASE_PX = (320.0, 450.0)  # where the arm stands in the image
 LINK_PX = 190.0  # the length of each of its two links
 _SHIFT = 4  # cv2's fixed-point bits: sub-pixel edges
 ARM_COLOR = (150, 145, 140)
@@ -42,7 +42,7 @@ JOINT_COLOR = (70, 65, 60)
 
 @dataclass(frozen=True)
 class Item:
-    """One shape, in pixels of a 640x480 picture."""
+    """One shape, in pixels of a 640x480 image."""
 
     shape: str
     color: str
@@ -95,7 +95,7 @@ _UNIT_OUTLINES = _unit_outlines()
 
 @dataclass(frozen=True)
 class Arm:
-    """The links of an arm in the picture: base, elbow and tip [3, 2] in px of a 640x480 picture."""
+    """The links of an arm in the image: base, elbow and tip [3, 2] in px of a 640x480 image."""
 
     points_px: tuple[tuple[float, float], ...]
     width_px: float = 14.0
@@ -130,7 +130,7 @@ def random_scene(rng: np.random.Generator, arm_share: float = 0.0) -> Scene:
 
 def _random_item(rng: np.random.Generator, radius_px: float) -> Item:
     radius = radius_px * rng.uniform(0.95, 1.05)
-    margin = radius * 1.5  # the longest corner of the triangle stays in the picture
+    margin = radius * 1.5  # the longest corner of the triangle stays in the image
     return Item(
         shape=str(rng.choice(SHAPES)),
         color=str(rng.choice(list(COLORS))),
@@ -146,7 +146,7 @@ def _random_arm(rng: np.random.Generator) -> Arm:
 
 
 def arm_at(shoulder_rad: float, elbow_rad: float) -> Arm:
-    """Return the arm in the picture for its joint angles (counter-clockwise; 0 points right in the picture)."""
+    """Return the arm in the image for its joint angles (counter-clockwise; 0 points right in the image)."""
     base = np.array(BASE_PX)
     knee = base + LINK_PX * np.array([np.cos(shoulder_rad), -np.sin(shoulder_rad)])
     tip = knee + LINK_PX * np.array([np.cos(shoulder_rad + elbow_rad), -np.sin(shoulder_rad + elbow_rad)])
@@ -198,7 +198,7 @@ def _relation(a: Item, b: Item) -> str | None:
 
 
 def render(scene: Scene, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -> Image:
-    """Return the picture, BGR uint8 [height, width, 3]."""
+    """Return the image, BGR uint8 [height, width, 3]."""
     rng = np.random.default_rng(scene.seed)
     image = background(rng, width_px, height_px)
     draw(image, scene.items, scene.arm, rng)
@@ -208,21 +208,21 @@ def render(scene: Scene, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX) -
 def background(rng: np.random.Generator, width_px: int, height_px: int) -> Image:
     """Return a textured, weakly coloured table top, BGR uint8 [height, width, 3]."""
     base = rng.uniform(60, 190) + rng.uniform(-18, 18, size=3)
-    picture = np.broadcast_to(base, (height_px, width_px, 3)).astype(np.float32)
+    image = np.broadcast_to(base, (height_px, width_px, 3)).astype(np.float32)
     for cells, depth in ((4, 22.0), (14, 12.0), (48, 9.0)):
         coarse = rng.normal(0, depth, size=(cells, cells, 1)).astype(np.float32)
-        picture = picture + cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC)[..., None]
+        image = image + cv2.resize(coarse, (width_px, height_px), interpolation=cv2.INTER_CUBIC)[..., None]
     if rng.random() < 0.5:  # planks
         period = rng.uniform(30, 120) * width_px / WIDTH_PX
         angle = rng.uniform(0, np.pi)
         ys, xs = np.mgrid[0:height_px, 0:width_px].astype(np.float32)
         phase = (xs * np.cos(angle) + ys * np.sin(angle)) * (2 * np.pi / period)
-        picture = picture + (rng.uniform(4, 14) * np.sign(np.sin(phase)))[..., None]
-    return np.ascontiguousarray(np.clip(picture, 0, 255), dtype=np.uint8)
+        image = image + (rng.uniform(4, 14) * np.sign(np.sin(phase)))[..., None]
+    return np.ascontiguousarray(np.clip(image, 0, 255), dtype=np.uint8)
 
 
 def draw(image: Image, items: Sequence[Item], arm: Arm | None, rng: np.random.Generator) -> None:
-    """Draw the items in order, then the arm, into the picture."""
+    """Draw the items in order, then the arm, into the image."""
     scale = image.shape[1] / WIDTH_PX
     for item in items:
         color = np.clip(np.array(COLORS[item.color]) + rng.uniform(-18, 18, size=3), 0, 255)
@@ -237,7 +237,7 @@ def draw(image: Image, items: Sequence[Item], arm: Arm | None, rng: np.random.Ge
 
 
 def light(image: Image, rng: np.random.Generator) -> Image:
-    """Return the picture under a random lamp (level, tint, fall-off) with sensor noise."""
+    """Return the image under a random lamp (level, tint, fall-off) with sensor noise."""
     height, width = image.shape[:2]
     fall, level = lamp(rng, width, height)
     lit = image * fall * level
@@ -257,5 +257,5 @@ def lamp(rng: np.random.Generator, width_px: int, height_px: int) -> tuple[NDArr
 
 
 def _fixed(points: NDArray[Any], scale: float) -> NDArray[np.int32]:
-    """Return px of a 640x480 picture as cv2's fixed-point px of a picture `scale` times as wide."""
+    """Return px of a 640x480 image as cv2's fixed-point px of an image `scale` times as wide."""
     return np.round(points * scale * 2**_SHIFT).astype(np.int32)

@@ -1,6 +1,6 @@
 """Scores the embedded models on held-out scenes: `python -m perf_inference.demo.score detector|captioner`.
 
-The pictures are drawn at camera size, 640x480, and shrunk as the running nodes shrink them. Needs onnxruntime
+The images are drawn at camera size, 640x480, and shrunk as the running nodes shrink them. Needs onnxruntime
 and numpy, no torch.
 """
 
@@ -29,9 +29,9 @@ Floats = NDArray[np.float32]
 
 
 class Detections(NamedTuple):
-    """What a detector found in one picture, best first."""
+    """What a detector found in one image, best first."""
 
-    boxes_px: Floats  # [N, 4]: x0, y0, x1, y1 in px of the camera's picture
+    boxes_px: Floats  # [N, 4]: x0, y0, x1, y1 in px of the camera's image
     scores: Floats  # [N]
     classes: NDArray[np.int64]  # [N]
 

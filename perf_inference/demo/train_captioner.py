@@ -53,7 +53,7 @@ def new(seed: int, eye: Mapping[str, Tensor]) -> Captioner:
 
 
 def train(
-    model: Captioner, scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, batch: int = 32
+    model: Captioner, scenes: Sequence[Scene], images: Tensor, steps: int, seed: int, batch: int = 32
 ) -> Captioner:
     """Return the captioner trained for some steps, ready for use (eval mode); it may be one to go on with."""
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def train(
         flip = bool(rng.random() < 0.5)
         tokens = (said_mirrored if flip else said)[index]
         losses = model.loss(
-            train_detector.mirrored(pictures[index], flip), tokens, attention_targets(items.of(index, flip))
+            train_detector.mirrored(images[index], flip), tokens, attention_targets(items.of(index, flip))
         )
         optimizer.zero_grad()
         sum(losses, torch.zeros(())).backward()
@@ -110,14 +110,14 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     scenes = training.train_scenes(args.scenes, args.seed)
     training.check_disjoint(scenes, training.test_scenes(1000))
-    pictures = torch.from_numpy(training.training_pictures(scenes))
+    images = torch.from_numpy(training.training_images(scenes))
     if args.init:
         weights = load_checkpoint(args.init).weights
     else:
         weights = train_detector.train(
-            train_detector.new(args.seed), scenes, pictures, args.detector_steps, args.seed
+            train_detector.new(args.seed), scenes, images, args.detector_steps, args.seed
         ).state_dict()
-    model = train(new(args.seed, backbone_of(weights)), scenes, pictures, args.steps, args.seed)
+    model = train(new(args.seed, backbone_of(weights)), scenes, images, args.steps, args.seed)
     metadata = {"vocabulary": json.dumps(WORDS), "task": "caption", "license": "Apache-2.0"}
     train_detector.export(model, args.out, ["tokens", "scores"], metadata)
     checkpoints.convert(args.out, "captioner", args.checkpoint or args.out.with_suffix(".safetensors"))

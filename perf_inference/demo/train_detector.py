@@ -1,6 +1,6 @@
 """Trains the embedded detector and writes it as ONNX: `python -m perf_inference.demo.train_detector`.
 
-The network is in `detector_net`; it sees 256x192 pictures of generated scenes only.
+The network is in `detector_net`; it sees 256x192 images of generated scenes only.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def detector_loss(model: Detector, image: Tensor, items: Items) -> Tensor:
 
 
 def mirrored(image: Tensor, on: bool) -> Tensor:
-    """Return the pictures [B, 192, 256, 3], flipped left to right on request."""
+    """Return the images [B, 192, 256, 3], flipped left to right on request."""
     return image.flip(2) if on else image
 
 
@@ -91,10 +91,8 @@ def new(seed: int) -> Detector:
     return Detector()
 
 
-def train(
-    model: Detector, scenes: Sequence[Scene], pictures: Tensor, steps: int, seed: int, batch: int = 32
-) -> Detector:
-    """Return the detector trained for some steps on the scenes' pictures [N, 192, 256, 3], ready for use (eval mode).
+def train(model: Detector, scenes: Sequence[Scene], images: Tensor, steps: int, seed: int, batch: int = 32) -> Detector:
+    """Return the detector trained for some steps on the scenes' images [N, 192, 256, 3], ready for use (eval mode).
 
     It may be one to go on with.
     """
@@ -108,7 +106,7 @@ def train(
     for step in range(1, steps + 1):
         index = torch.from_numpy(rng.choice(len(scenes), batch, replace=False))
         flip = bool(rng.random() < 0.5)
-        loss = detector_loss(model, mirrored(pictures[index], flip), items.of(index, flip))
+        loss = detector_loss(model, mirrored(images[index], flip), items.of(index, flip))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -122,7 +120,7 @@ def train(
 
 
 def export(model: nn.Module, path: Path, outputs: Sequence[str], metadata: dict[str, str]) -> None:
-    """Write a model that takes one picture as a single ONNX file with metadata, and check it."""
+    """Write a model that takes one image as a single ONNX file with metadata, and check it."""
     image = torch.zeros((1, training.INPUT_HEIGHT_PX, training.INPUT_WIDTH_PX, 3), dtype=torch.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.onnx.export(
@@ -149,8 +147,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     scenes = training.train_scenes(args.scenes, args.seed)
     training.check_disjoint(scenes, training.test_scenes(1000))
-    pictures = torch.from_numpy(training.training_pictures(scenes))
-    model = train(new(args.seed), scenes, pictures, args.steps, args.seed)
+    images = torch.from_numpy(training.training_images(scenes))
+    model = train(new(args.seed), scenes, images, args.steps, args.seed)
     metadata = {
         "names": str(dict(enumerate(CLASS_NAMES))),
         "stride": str(STRIDE_PX),

@@ -1,10 +1,10 @@
-"""Train the embedded policy: it locates the puck in the picture and steers the tip onto it.
+"""Train the embedded policy: it locates the puck in the image and steers the tip onto it.
 
     python -m perf_inference.demo.train_policy [--out PATH] [--seed 0]
 
-Both parts of the network (`policy_net`) learn on their own. The locator learns from rendered pictures where the puck
+Both parts of the network (`policy_net`) learn on their own. The locator learns from rendered images where the puck
 is. The head imitates an expert that knows the puck's motion, on simulated rollouts with delays; it sees what the
-robot will see: where the puck was in the last picture (as exactly as the locator says it), and the windows of joints
+robot will see: where the puck was in the last image (as exactly as the locator says it), and the windows of joints
 and force.
 """
 
@@ -34,8 +34,8 @@ METADATA = {"window": str(WINDOW), "rate_hz": "10", "action": "velocity", "joint
 Floats = NDArray[np.float32]
 
 
-def pictures(seed: int, episodes: int, per_episode: int) -> tuple[Image, Floats]:
-    """Return small pictures uint8 [N, 96, 128, 3] and the puck's centres [N, 2] in px; the tip is anywhere or near."""
+def scene_images(seed: int, episodes: int, per_episode: int) -> tuple[Image, Floats]:
+    """Return small images uint8 [N, 96, 128, 3] and the puck's centres [N, 2] in px; the tip is anywhere or near."""
     rng = np.random.default_rng(seed)
     images = np.empty((episodes * per_episode, IMAGE_PX[1], IMAGE_PX[0], 3), np.uint8)
     centres = np.empty((episodes * per_episode, 2), np.float32)
@@ -48,14 +48,14 @@ def pictures(seed: int, episodes: int, per_episode: int) -> tuple[Image, Floats]
             centres[k] = episode.track.at(t_s)
             near = inverse(*(centres[k] + rng.normal(0, 25.0, size=2)))
             pose = near if rng.random() < 0.6 else rng.uniform(lower, upper)
-            images[k] = cv2.resize(camera.picture(t_s, pose), IMAGE_PX, interpolation=cv2.INTER_AREA)
+            images[k] = cv2.resize(camera.image(t_s, pose), IMAGE_PX, interpolation=cv2.INTER_AREA)
     return images, centres
 
 
 def train_locator(net: Locator, seed: int, episodes: int, epochs: int) -> float:
-    """Train the locator, or go on with it; return its error [px, RMS per axis] on pictures of unseen episodes."""
-    images, centres = (torch.from_numpy(a) for a in pictures(seed + 1, episodes, 16))
-    held_images, held_centres = (torch.from_numpy(a) for a in pictures(seed + 2, 60, 16))
+    """Train the locator, or go on with it; return its error [px, RMS per axis] on images of unseen episodes."""
+    images, centres = (torch.from_numpy(a) for a in scene_images(seed + 1, episodes, 16))
+    held_images, held_centres = (torch.from_numpy(a) for a in scene_images(seed + 2, 60, 16))
     goals = torch.stack(to_track(centres[:, 0], centres[:, 1]), dim=1)
     batch = 64
     optimiser = torch.optim.Adam(net.parameters())
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="the same weights for PyTorch (default: .pt beside --out)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--episodes", type=int, default=1500, help="whose pictures the locator learns from")
+    parser.add_argument("--episodes", type=int, default=1500, help="whose images the locator learns from")
     parser.add_argument("--epochs", type=int, default=6, help="of the locator")
     parser.add_argument("--rounds", type=int, default=30, help="of the head")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What both trainings and their scoring share: which scenes are for which use, and pictures as the models see them.
+"""What both trainings and their scoring share: which scenes are for which use, and images as the models see them.
 
 Scene i of a split is drawn from its own generator, seeded with the split's first number plus i. The ranges of
 the two splits do not meet, and `check_disjoint` looks at the scenes themselves. No torch here: scoring needs
@@ -21,7 +21,7 @@ INPUT_WIDTH_PX, INPUT_HEIGHT_PX = 256, 192
 ARM_SHARE = 0.4
 TRAIN_SEEDS = range(1_000_000)
 TEST_SEEDS = range(1_000_000, 2_000_000)
-_CAMERA_EVERY = 5  # one training picture in so many is drawn at camera size and shrunk
+_CAMERA_EVERY = 5  # one training image in so many is drawn at camera size and shrunk
 
 
 def train_scenes(count: int, seed: int = 0) -> list[Scene]:
@@ -54,28 +54,28 @@ def _digest(scene: Scene) -> str:
     return hashlib.sha256(repr(scene).encode()).hexdigest()
 
 
-def model_input(picture: Image) -> Image:
-    """Return a camera picture as the models take it, BGR uint8 [192, 256, 3]."""
-    return _shrunk(picture, cv2.INTER_AREA)
+def model_input(image: Image) -> Image:
+    """Return a camera image as the models take it, BGR uint8 [192, 256, 3]."""
+    return _shrunk(image, cv2.INTER_AREA)
 
 
-def training_pictures(scenes: Sequence[Scene]) -> Image:
+def training_images(scenes: Sequence[Scene]) -> Image:
     """Return the scenes as model inputs, BGR uint8 [N, 192, 256, 3].
 
     Most are drawn at that size; every fifth is drawn at camera size and shrunk, in turn with one of the two
-    interpolations that a camera picture may meet.
+    interpolations that a camera image may meet.
     """
-    pictures = np.empty((len(scenes), INPUT_HEIGHT_PX, INPUT_WIDTH_PX, 3), np.uint8)
+    images = np.empty((len(scenes), INPUT_HEIGHT_PX, INPUT_WIDTH_PX, 3), np.uint8)
     for i, scene in enumerate(scenes):
         if i % _CAMERA_EVERY:
-            pictures[i] = render(scene, INPUT_WIDTH_PX, INPUT_HEIGHT_PX)
+            images[i] = render(scene, INPUT_WIDTH_PX, INPUT_HEIGHT_PX)
         else:
-            pictures[i] = _shrunk(render(scene), cv2.INTER_LINEAR if i % (2 * _CAMERA_EVERY) else cv2.INTER_AREA)
-    return pictures
+            images[i] = _shrunk(render(scene), cv2.INTER_LINEAR if i % (2 * _CAMERA_EVERY) else cv2.INTER_AREA)
+    return images
 
 
-def _shrunk(picture: Image, interpolation: int) -> Image:
-    shrunk = cv2.resize(picture, (INPUT_WIDTH_PX, INPUT_HEIGHT_PX), interpolation=interpolation)
+def _shrunk(image: Image, interpolation: int) -> Image:
+    shrunk = cv2.resize(image, (INPUT_WIDTH_PX, INPUT_HEIGHT_PX), interpolation=interpolation)
     return np.ascontiguousarray(shrunk, dtype=np.uint8)
 
 
@@ -85,9 +85,9 @@ def sample_sheet(scenes: Sequence[Scene], columns: int = 3) -> Image:
     scale = width / WIDTH_PX
     tiles = []
     for scene in scenes:
-        picture = cv2.resize(render(scene), (width, height), interpolation=cv2.INTER_AREA) // 16 * 16 + 8
+        image = cv2.resize(render(scene), (width, height), interpolation=cv2.INTER_AREA) // 16 * 16 + 8
         tile = np.full((height + strip, width, 3), 255, np.uint8)
-        tile[:height] = picture
+        tile[:height] = image
         for item in scene.items:
             x0, y0, x1, y1 = (round(value * scale) for value in item.box())
             cv2.rectangle(tile, (x0 - 2, y0 - 2), (x1 + 2, y1 + 2), (255, 255, 255), 1)

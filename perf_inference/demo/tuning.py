@@ -1,6 +1,6 @@
 """Goes on training the embedded networks, by the scripts that made them: what a pruned one has lost, it learns again.
 
-The learning rates begin anew at their height: a pruned network recovers better so than at the low rates with which its
+The learning rates begin again at their height: a pruned network recovers better so than at the low rates with which its
 training ended (Renda, Frankle and Carbin 2020, arXiv:2003.02389).
 """
 
@@ -43,8 +43,8 @@ def go_on(module: Captioner | Detector | PolicyNet, steps: int, seed: int = 0) -
         train_policy.train_head(module.head, seed, locator_px, rounds)
         return
     scenes = training.train_scenes(min(SCENES, steps * _BATCH), seed)
-    pictures = torch.from_numpy(training.training_pictures(scenes))
+    images = torch.from_numpy(training.training_images(scenes))
     if isinstance(module, Captioner):
-        train_captioner.train(module, scenes, pictures, steps, seed, _BATCH)
+        train_captioner.train(module, scenes, images, steps, seed, _BATCH)
     else:
-        train_detector.train(module, scenes, pictures, steps, seed, _BATCH)
+        train_detector.train(module, scenes, images, steps, seed, _BATCH)

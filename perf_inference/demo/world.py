@@ -23,7 +23,7 @@ REACH_HOLD_S = 0.5  # and has reached it when it was that near for so long
 CENTRE_PX = (320.0, 220.0)  # of the puck's track
 TRACK_RATIO = 1.6  # width of the track's ellipse / its height
 TRACK_HALF_HEIGHT_PX = (88.0, 100.0)
-TURN_RAD_S = (1.08, 1.25)  # counter-clockwise in the picture; the slowest puck makes 95 px/s
+TURN_RAD_S = (1.08, 1.25)  # counter-clockwise in the image; the slowest puck makes 95 px/s
 TARGET_RANKS = (1, 2)  # in RADII_PX
 START_DISTANCE_PX = 110.0  # of the tip from the puck, at least
 CONTACT_N_PER_PX = 0.2
@@ -101,7 +101,7 @@ def random_track(rng: np.random.Generator) -> Track:
 
 
 def random_start(rng: np.random.Generator, track: Track) -> tuple[float, float]:
-    """Return joint angles [rad] that put the tip well in the picture, away from the puck."""
+    """Return joint angles [rad] that put the tip well in the image, away from the puck."""
     (shoulder_low, shoulder_high), (elbow_low, elbow_high) = ArmLimits().position_rad
     while True:
         position = (float(rng.uniform(shoulder_low, shoulder_high)), float(rng.uniform(elbow_low, elbow_high)))
@@ -134,7 +134,7 @@ def _distractors(rng: np.random.Generator, track: Track, rank: int, radius_px: f
 class Camera:
     """Draws one episode as `scenes.render` does, fast: all that stands still is drawn and lit once.
 
-    A picture differs from `render(episode.scene_at(...))` only in its sensor noise, which is cut from one field
+    An image differs from `render(episode.scene_at(...))` only in its sensor noise, which is cut from one field
     at a place that the time chooses. One thread at a time.
     """
 
@@ -154,8 +154,8 @@ class Camera:
         noise = rng.standard_normal(size, dtype=np.float32) * np.float32(sigma)
         self._noise: NDArray[np.int16] = np.round(noise).astype(np.int16)
 
-    def picture(self, t_s: float, position_rad: tuple[float, float] | Vector) -> Image:
-        """Return a new picture, BGR uint8 [480, 640, 3], of the table at `t_s` with the arm in this pose."""
+    def image(self, t_s: float, position_rad: tuple[float, float] | Vector) -> Image:
+        """Return a new image, BGR uint8 [480, 640, 3], of the table at `t_s` with the arm in this pose."""
         scene = self._episode.scene_at(t_s, position_rad)
         image = self._table.copy()
         self._target_rng.bit_generator.state = self._target_state
@@ -187,7 +187,7 @@ class Judge:
 
 
 def contact_force(tip_px: tuple[float, float], target: Item) -> tuple[float, float, float]:
-    """Return the force [N] on the tip: right, up (in the picture) and out of the table.
+    """Return the force [N] on the tip: right, up (in the image) and out of the table.
 
     The puck pushes like a spring from its centre outwards, and half as much upwards; there is no force off it.
     """

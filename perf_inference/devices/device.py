@@ -92,7 +92,7 @@ class DeviceSplit:
         self._marked: list[str] = []
 
     def begin(self) -> None:
-        """Start anew."""
+        """Start again."""
         self._marked.clear()
         self._start.record()
 

@@ -86,7 +86,7 @@ def _most_resident_bytes() -> int:
 
 
 def _status_bytes(name: bytes) -> int | None:
-    # opened anew each time: a descriptor kept over a fork would go on telling of the parent
+    # opened again each time: a descriptor kept over a fork would go on telling of the parent
     try:
         with open("/proc/self/status", "rb", buffering=0) as file:
             _, _, rest = file.read(8192).partition(b"\n" + name)

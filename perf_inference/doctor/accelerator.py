@@ -42,10 +42,10 @@ def _judge_gpu(one: GpuSample) -> Finding:
     if held:
         why = f"{', '.join(held)} holds the clock below what was asked for: an inference takes longer by as much"
         if any("power" in reason for reason in held):
-            mend = f"a stronger supply, or a higher limit:\n$ sudo nvidia-smi -i {one.index} -pl WATTS"
+            fix = f"a stronger supply, or a higher limit:\n$ sudo nvidia-smi -i {one.index} -pl WATTS"
         else:
-            mend = f"more cooling; what it is in detail:\n$ nvidia-smi -i {one.index} -q -d PERFORMANCE,CLOCK"
-        return Finding("gpu", "warning", value, why, mend)
+            fix = f"more cooling; what it is in detail:\n$ nvidia-smi -i {one.index} -q -d PERFORMANCE,CLOCK"
+        return Finding("gpu", "warning", value, why, fix)
     if one.clock_reasons is not None and "applications_clocks_setting" in one.clock_reasons:
         why = "somebody has set a clock for applications; it holds the GPU below its best"
         return Finding("gpu", "warning", value, why, f"$ sudo nvidia-smi -i {one.index} -rac")
@@ -73,8 +73,8 @@ def judge_jetson(settings: JetsonSettings) -> list[Finding]:
             findings.append(Finding("jetson", "ok", f"power mode {settings.nvpmodel}"))
         else:
             why = "a mode below MAXN switches cores off and caps the clocks of CPU, GPU and memory"
-            mend = "choose one:\n$ grep 'POWER_MODEL ID' /etc/nvpmodel.conf\n$ sudo nvpmodel -m ID"
-            findings.append(Finding("jetson", "warning", f"power mode {settings.nvpmodel}", why, mend))
+            fix = "choose one:\n$ grep 'POWER_MODEL ID' /etc/nvpmodel.conf\n$ sudo nvpmodel -m ID"
+            findings.append(Finding("jetson", "warning", f"power mode {settings.nvpmodel}", why, fix))
     if settings.jetson_clocks is not None:
         if settings.jetson_clocks:
             findings.append(Finding("jetson", "ok", "clocks fixed (jetson_clocks)"))

@@ -8,18 +8,18 @@ from perf_inference.bringup import tuning
 from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.graph import Flow
 from perf_inference.doctor.processes import Participant, Participants
-from perf_inference.doctor.snapshot import Window
+from perf_inference.doctor.snapshot import Interval
 from perf_inference.printable import OUTSIDE, printable
 
 COLD_FAULTS_PER_MB = 200.0  # a copy into fresh pages faults 256 times per MiB
-_LARGE_BYTES = 128 * 1024  # from here on glibc maps each block anew
+_LARGE_BYTES = 128 * 1024  # from here on glibc maps each block again
 _LEAST_MB = 2.0  # in the window: less says nothing
 _STARTED_S = 5.0  # a younger process may still be loading what it needs
 _OTHER_ALLOCATORS = ("jemalloc", "mimalloc", "tcmalloc")
 
 
 def allocator(
-    found: Participants, flows: Sequence[Flow] | None, window: Window, before: Window | None = None
+    found: Participants, flows: Sequence[Flow] | None, window: Interval, before: Interval | None = None
 ) -> list[Finding]:
     """Judge every participant through which large messages went.
 
@@ -64,8 +64,8 @@ def large_mb(one: Participant, flows: Sequence[Flow], seconds: float) -> float:
 def _cold(one: Participant, per_mb: float, per_s: float) -> Finding:
     value = f"{one}: {per_mb:.0f} page faults per MB of messages ({per_s:.0f}/s), {described(one)}"
     why = (
-        "glibc maps and unmaps each large buffer anew, and the page faults cost more than the copies: five times the "
-        "processor time for a 1080p picture"
+        "glibc maps and unmaps each large buffer again, and the page faults cost more than the copies: five times the "
+        "processor time for a 1080p image"
     )
     words = " ".join(f"{name}={value}" for name, value in tuning.ALLOCATOR.items())
     return Finding("allocator", "warning", value, why, f"start {printable(one.name, OUTSIDE)} with:\n$ export {words}")

@@ -41,20 +41,20 @@ def clocks(facts: GraphFacts) -> list[Finding]:
 
 def _apart(flow: Flow, source: Source) -> list[Finding]:
     delay = source.least_delay_ms
-    mend = "the same time source for all hosts, on each of them:\n$ sudo apt install chrony && chronyc tracking"
+    fix = "the same time source for all hosts, on each of them:\n$ sudo apt install chrony && chronyc tracking"
     if delay is not None and -_HOUR_MS < delay < -_APART_MS:
         value = f"{flow.topic}: messages of {source.node} arrive {-delay:.1f} ms before they were sent"
         why = "its host's clock is ahead of this one by at least that; latencies and transforms are wrong by as much"
-        return [Finding("clocks", "warning", value, why, mend)]
+        return [Finding("clocks", "warning", value, why, fix)]
     if source.here is False and delay is not None and _LATE_MS < delay < _HOUR_MS:
         value = f"{flow.topic}: the fastest message of {source.node} took {delay:.0f} ms from another host"
         why = "either the network is that slow, or its host's clock is behind this one"
-        return [Finding("clocks", "warning", value, why, mend)]
+        return [Finding("clocks", "warning", value, why, fix)]
     ahead = source.stamp_ahead_ms
     if ahead is not None and _APART_MS < ahead < _HOUR_MS:  # farther: another clock (simulated, replayed)
         value = f"{flow.topic}: header stamps of {source.node} lie up to {ahead:.1f} ms in the future"
         why = "whoever counts latency from them gets it wrong; tf refuses to look into the future"
-        return [Finding("clocks", "warning", value, why, mend)]
+        return [Finding("clocks", "warning", value, why, fix)]
     return []
 
 

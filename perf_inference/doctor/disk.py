@@ -80,8 +80,8 @@ def disk(directory: Path, recorded_bytes_per_s: float | None) -> Finding:
         return judge(measure(directory), recorded_bytes_per_s)
     except OSError as error:
         why = "a recorder that is to write there ends at its start"
-        mend = f"$ sudo chown $USER {word(nearest(directory))}\nor give the recorder another output_dir"
-        return Finding("disk", "error", f"{directory} cannot be written to: {error.strerror}", why, mend)
+        fix = f"$ sudo chown $USER {word(nearest(directory))}\nor give the recorder another output_dir"
+        return Finding("disk", "error", f"{directory} cannot be written to: {error.strerror}", why, fix)
 
 
 def judge(speed: DiskSpeed, rate: float | None) -> Finding:
@@ -94,8 +94,8 @@ def judge(speed: DiskSpeed, rate: float | None) -> Finding:
     if rate is not None and rate > speed.bytes_per_s * _BUSY:
         level = "error" if rate > speed.bytes_per_s else "warning"
         why = "records wait for the disk, and are dropped when too many do"
-        mend = "a faster disk (the recorder's output_dir), or fewer topics (exclude), or encoding cdr"
-        return Finding("disk", "error" if level == "error" else "warning", value, why, mend)
+        fix = "a faster disk (the recorder's output_dir), or fewer topics (exclude), or encoding cdr"
+        return Finding("disk", "error" if level == "error" else "warning", value, why, fix)
     full_s = speed.free_bytes / rate if rate else None
     if full_s is not None and full_s < _LEAST_S:
         why = f"the disk is full in {full_s / 60:.0f} min, and recording stops"

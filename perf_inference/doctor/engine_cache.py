@@ -19,10 +19,10 @@ def engine_cache() -> Finding:
     """Count what was built, and what of it is for another GPU, driver or processor."""
     place, entries = cache.root(), list(_entries())
     if (place / _BUILT).exists() and not cache.is_trusted(_BUILT):
-        why = "what lies in another user's folder is not loaded: a model is built anew at each start, or refused"
-        mend = "give it to the user of the nodes, or name another by PERF_INFERENCE_CACHE:\n"
-        mend += f"$ sudo chown -R $USER {word(place)}"
-        return Finding("engine_cache", "warning", f"{place} belongs to another user", why, mend)
+        why = "what lies in another user's folder is not loaded: a model is built again at each start, or refused"
+        fix = "give it to the user of the nodes, or name another by PERF_INFERENCE_CACHE:\n"
+        fix += f"$ sudo chown -R $USER {word(place)}"
+        return Finding("engine_cache", "warning", f"{place} belongs to another user", why, fix)
     if not entries:
         return Finding("engine_cache", "ok", f"{place} is empty: nothing was built yet")
     kinds = Counter(f"{entry['runtime']} {entry['precision']}" for entry in entries)

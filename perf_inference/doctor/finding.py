@@ -43,7 +43,7 @@ class Finding:
     level: Level
     value: str  # what was read or measured
     why: str = ""  # it matters; empty where all is well
-    mend: str = ""  # how it is mended; a line that begins with "$ " is a command
+    fix: str = ""  # how it is fixed; a line that begins with "$ " is a command
 
 
 def word(text: object) -> str:

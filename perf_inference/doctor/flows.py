@@ -17,7 +17,7 @@ def qos(facts: GraphFacts) -> list[Finding]:
             "error" if one.certain else "warning",
             f"{one.topic}: {one.publisher} offers {one.offered}; {one.subscriber} asks for {one.asked}",
             f"{'; '.join(one.reasons)}: not one message goes between the two",
-            one.mend,
+            one.fix,
         )
         for one in facts.mismatches
     ]
@@ -69,10 +69,10 @@ def _lossy(flow: Flow, source: Source) -> list[Finding]:
     )
     why = "whoever listens loses them too, unless its reader is faster or asks for a reliable connection"
     if flow.best_effort and flow.largest_bytes > 64_000:
-        mend = "give the publisher a larger segment and the readers processor time: see transport, udp and cores"
+        fix = "give the publisher a larger segment and the readers processor time: see transport, udp and cores"
     else:
-        mend = "see cores; a deeper history of the readers bridges short stalls"
-    return [Finding("topics", "warning", value, why, mend)]
+        fix = "see cores; a deeper history of the readers bridges short stalls"
+    return [Finding("topics", "warning", value, why, fix)]
 
 
 def _hz(rate: float | None) -> str:

@@ -71,7 +71,7 @@ class Mismatch:
     offered: str
     asked: str
     reasons: tuple[str, ...]
-    mend: str
+    fix: str
     certain: bool = True
 
 

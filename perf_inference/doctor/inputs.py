@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Beats, GraphFacts
 from perf_inference.doctor.processes import Participants
-from perf_inference.doctor.snapshot import Window
+from perf_inference.doctor.snapshot import Interval
 
 _DROPPED_PCT, _DROPPED = 5.0, 3  # share, and messages, that a node may drop
 _SATURATED_PCT = 95.0
@@ -16,7 +16,7 @@ _LISTED = 3
 _LEDGER = "ledger."
 
 
-def inputs(facts: GraphFacts, found: Participants, window: Window) -> list[Finding]:
+def inputs(facts: GraphFacts, found: Participants, window: Interval) -> list[Finding]:
     """Judge what the nodes of this package say of their inputs, and look for others that are always busy."""
     findings = []
     for node, beats in sorted(facts.beats.items()):

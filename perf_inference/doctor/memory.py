@@ -9,13 +9,13 @@ from pathlib import Path
 from perf_inference.bringup import shared_memory
 from perf_inference.doctor.finding import Finding, word
 
-SEGMENT_BYTES = 16_750_544  # the least that our settings give a publisher of pictures
-_FEWEST = 4  # publishers of pictures that a machine should have room for
+SEGMENT_BYTES = 16_750_544  # the least that our settings give a publisher of images
+_FEWEST = 4  # publishers of images that a machine should have room for
 _LISTED = 3
 
 
 def shared_memory_size(directory: Path, segments_bytes: Sequence[int]) -> Finding:
-    """Judge the room for the segments of the publishers of pictures that run, and of one more.
+    """Judge the room for the segments of the publishers of images that run, and of one more.
 
     Args:
         segments_bytes: of the participants that run.
@@ -35,16 +35,16 @@ def shared_memory_size(directory: Path, segments_bytes: Sequence[int]) -> Findin
     value = f"{_mb(size_bytes)} at {directory}, {_mb(free_bytes)} free"
     large = [one for one in segments_bytes if one >= SEGMENT_BYTES / 2]
     wanted_bytes = max(_FEWEST * SEGMENT_BYTES, sum(large) + SEGMENT_BYTES)
-    mend = (
+    fix = (
         f"$ sudo mount -o remount,size={max(512, 2 * wanted_bytes >> 20)}M {word(directory)}\n"
         "in a container: docker run --shm-size=512m, or --ipc=host"
     )
     if free_bytes < SEGMENT_BYTES:
-        why = f"the next publisher of pictures needs {_mb(SEGMENT_BYTES)}, and gets no shared memory or a bus error"
-        return Finding(check, "error", value, why, mend)
+        why = f"the next publisher of images needs {_mb(SEGMENT_BYTES)}, and gets no shared memory or a bus error"
+        return Finding(check, "error", value, why, fix)
     if size_bytes < wanted_bytes:
-        why = f"each publisher of pictures takes {_mb(SEGMENT_BYTES)} or more, and {len(large)} run here now"
-        return Finding(check, "warning", value, why, mend)
+        why = f"each publisher of images takes {_mb(SEGMENT_BYTES)} or more, and {len(large)} run here now"
+        return Finding(check, "warning", value, why, fix)
     return Finding(check, "ok", value)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from perf_inference.doctor.finding import Finding
-from perf_inference.doctor.snapshot import Window
+from perf_inference.doctor.snapshot import Interval
 
 _ENOUGH_BYTES = 2 << 20
 _MEND = "$ sudo sysctl -w net.core.rmem_max=8388608 net.core.wmem_max=8388608\nto keep it: a file in /etc/sysctl.d"
 
 
-def udp_buffers(needed_by: str, window: Window | None = None, proc: Path = Path("/proc")) -> Finding:
+def udp_buffers(needed_by: str, window: Interval | None = None, proc: Path = Path("/proc")) -> Finding:
     """Judge the largest buffers that a program may ask for, and whether one ran over.
 
     Args:
@@ -30,7 +30,7 @@ def udp_buffers(needed_by: str, window: Window | None = None, proc: Path = Path(
         receivers = "give the receivers processor time: see cores" if not small else _MEND
         return Finding("udp", "warning", value, why, receivers)
     if small and needed_by:
-        why = f"a picture comes in a burst of 64 kB pieces that must fit into the buffer; {needed_by}"
+        why = f"an image comes in a burst of 64 kB pieces that must fit into the buffer; {needed_by}"
         return Finding("udp", "warning", value, why, _MEND)
     return Finding("udp", "ok", value + ("; enough while shared memory carries the large messages" if small else ""))
 

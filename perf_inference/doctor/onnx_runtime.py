@@ -65,8 +65,8 @@ def judge(installed: Mapping[str, str], said: Mapping[str, Any], failure: str, h
         return Finding("onnxruntime", "warning", value, why, again)
     if has_gpu and said.get("missing"):
         why = f"the CUDA provider does not load, and ONNX models run on the processor: {said['missing']}"
-        mend = "the CUDA and cuDNN that it was built for:\n$ pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        return Finding("onnxruntime", "error", value, why, "JetPack's CUDA and cuDNN" if jetson else mend)
+        fix = "the CUDA and cuDNN that it was built for:\n$ pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        return Finding("onnxruntime", "error", value, why, "JetPack's CUDA and cuDNN" if jetson else fix)
     return Finding("onnxruntime", "ok", value)
 
 

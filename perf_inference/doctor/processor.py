@@ -8,7 +8,7 @@ from pathlib import Path
 
 from perf_inference.doctor.finding import Finding
 from perf_inference.doctor.processes import title
-from perf_inference.doctor.snapshot import Window
+from perf_inference.doctor.snapshot import Interval
 
 _CPU = "devices/system/cpu"
 _LOW = ("powersave", "conservative", "userspace")
@@ -18,7 +18,7 @@ _HOG_WHEN_FULL_PCT = 20.0
 _LISTED = 5
 
 
-def governor(window: Window | None = None, sys: Path = Path("/sys")) -> Finding:
+def governor(window: Interval | None = None, sys: Path = Path("/sys")) -> Finding:
     """Judge what sets the clocks of the cores, and what holds them back."""
     folders = sorted((sys / _CPU).glob("cpu[0-9]*/cpufreq"))
     if not folders:
@@ -26,14 +26,14 @@ def governor(window: Window | None = None, sys: Path = Path("/sys")) -> Finding:
     names = sorted({_read(folder / "scaling_governor") for folder in folders} - {""})
     driver = _read(folders[0] / "scaling_driver")
     value = f"{'+'.join(names) or 'unknown'} ({driver or 'unknown driver'})"
-    mend = "$ echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    fix = "$ echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
     hot = window.grown(lambda snapshot: snapshot.hot_stops) if window is not None else None
     if hot:
         why = "a core that gets too hot is slowed, and latencies grow by as much"
         return Finding("governor", "warning", f"{value}; {hot} times too hot", why, "clean or strengthen the cooling")
     if any(name in _LOW for name in names) and driver not in _FOLLOWS_LOAD:
         why = "the cores stay at a low clock, or take long to leave it: every latency grows"
-        return Finding("governor", "warning", value, why, mend)
+        return Finding("governor", "warning", value, why, fix)
     capped = [folder for folder in folders if _khz(folder, "scaling_max_freq") < _khz(folder, "cpuinfo_max_freq")]
     if capped:
         now, best = _khz(capped[0], "scaling_max_freq"), _khz(capped[0], "cpuinfo_max_freq")
@@ -45,7 +45,7 @@ def governor(window: Window | None = None, sys: Path = Path("/sys")) -> Finding:
     return Finding("governor", "ok", value + ("" if steady else "; clocks follow the load (performance is steadier)"))
 
 
-def cores(window: Window, graph: Collection[int], proc: Path = Path("/proc")) -> list[Finding]:
+def cores(window: Interval, graph: Collection[int], proc: Path = Path("/proc")) -> list[Finding]:
     """Name the processes that take much of a core and are no part of the graph.
 
     Args:
@@ -76,8 +76,8 @@ def cores(window: Window, graph: Collection[int], proc: Path = Path("/proc")) ->
     if not findings and full:
         own = sum(share for pid, share in shares.items() if pid in graph)
         why = "no core is free when a frame comes; it waits for one"
-        mend = "lower rates, or start fewer threads (the parameter threads) or nodes"
-        findings.append(Finding("cores", "warning", f"{load}; the graph takes {own:.0f} % of a core", why, mend))
+        fix = "lower rates, or start fewer threads (the parameter threads) or nodes"
+        findings.append(Finding("cores", "warning", f"{load}; the graph takes {own:.0f} % of a core", why, fix))
     return findings or [Finding("cores", "ok", load)]
 
 

@@ -51,8 +51,8 @@ def _told(finding: Finding, width: int) -> Iterator[str]:
     indent = " " * (2 + _MARK_WIDTH)
     if finding.why:
         yield from _wrapped(finding.why, f"{indent}why:  ", f"{indent}      ", width)
-    label = "mend: "
-    for line in finding.mend.splitlines():
+    label = "fix: "
+    for line in finding.fix.splitlines():
         if line.startswith(_COMMAND):
             yield f"{indent}{label}{line}"
         else:

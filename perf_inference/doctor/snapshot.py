@@ -30,7 +30,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class Window:
+class Interval:
     """What happened between two snapshots."""
 
     before: Snapshot

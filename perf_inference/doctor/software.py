@@ -32,16 +32,16 @@ print(json.dumps({**seen, "works": True}), flush=True)
 
 
 def cv_bridge() -> Finding:
-    """Convert a picture with cv_bridge; built against another NumPy it fails, or takes the process with it."""
+    """Convert an image with cv_bridge; built against another NumPy it fails, or takes the process with it."""
     if importlib.util.find_spec("cv_bridge") is None:
         return Finding("cv_bridge", "skipped", "not installed, and not needed by this package")
     said, failure = try_code(_CV_BRIDGE)
     value = f"cv_bridge with NumPy {said.get('numpy', '?')}"
     if said.get("works"):
-        return Finding("cv_bridge", "ok", f"{value} converts a picture")
+        return Finding("cv_bridge", "ok", f"{value} converts an image")
     why = "cv_bridge built against NumPy 1 does not run under NumPy 2, nor the reverse: nodes that use it end at once"
-    mend = "$ pip install 'numpy<2'\nor let the environment see the system's NumPy only: pip uninstall numpy"
-    return Finding("cv_bridge", "error", f"{value} fails: {failure}", why, mend)
+    fix = "$ pip install 'numpy<2'\nor let the environment see the system's NumPy only: pip uninstall numpy"
+    return Finding("cv_bridge", "error", f"{value} fails: {failure}", why, fix)
 
 
 def torch(driver_cuda: str | None, gpus: int) -> Finding:

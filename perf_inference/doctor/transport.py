@@ -44,7 +44,7 @@ def transport(found: Participants, facts: GraphFacts | None) -> list[Finding]:
 
 
 def missing(one: Participant) -> dict[str, str]:
-    """Return the transport that this package's starters give a publisher of pictures, and this process lacks."""
+    """Return the transport that this package's starters give a publisher of images, and this process lacks."""
     own = {name: value for name, value in (one.environment or {}).items() if name not in (_BUILTIN, tuning.TUNING)}
     own = {name: value for name, value in own.items() if not (name in _PROFILES and _OURS in value)}
     own |= {"RMW_IMPLEMENTATION": one.rmw, "HOME": os.path.expanduser("~")}
@@ -86,15 +86,15 @@ def _too_small(one: Participant, published: Sequence[Flow]) -> list[Finding]:
     has = f"a segment of {_mb(one.segment_bytes)}" if one.segment_bytes else "no shared memory"
     own = one.environment or {}
     why = (
-        "a message that does not fit goes in fragments that soon fill it: best-effort pictures get lost, reliable "
+        "a message that does not fit goes in fragments that soon fill it: best-effort images get lost, reliable "
         "ones take ten times as long"
     )
     if own.get(_LOCALHOST, "").upper() == "LOCALHOST" and _BUILTIN in own:
         why += f"; {_LOCALHOST}=LOCALHOST, which it has, voids {_BUILTIN}"
-    return [Finding("transport", "warning", f"{one} has {has} and publishes {what}", why, _mend(one))]
+    return [Finding("transport", "warning", f"{one} has {has} and publishes {what}", why, _fix(one))]
 
 
-def _mend(one: Participant) -> str:
+def _fix(one: Participant) -> str:
     own = one.environment or {}
     file = next((own[name] for name in _PROFILES if name in own and _OURS not in own[name]), None)
     if file is not None:
@@ -111,8 +111,8 @@ def _not_fast_dds(one: Participant, published: Sequence[Flow]) -> list[Finding]:
         return []
     value = f"{one} ({one.rmw}) publishes {large[0].topic} with {_mb(large[0].largest_bytes)} a message, stock settings"
     why = "stock buffers are made for small messages (from the middleware's documentation, not measured here)"
-    mend = f"start {printable(one.name, OUTSIDE)} with:\n$ export {_assignments(settings)}"
-    return [Finding("transport", "warning", value, why, mend)]
+    fix = f"start {printable(one.name, OUTSIDE)} with:\n$ export {_assignments(settings)}"
+    return [Finding("transport", "warning", value, why, fix)]
 
 
 def _assignments(settings: Mapping[str, str]) -> str:
@@ -128,8 +128,8 @@ def _mixed(found: Participants) -> list[Finding]:
     why = "participants of Zenoh and of DDS never hear each other" if zenoh else (
         "two middlewares hear each other in part only: services and large messages fail"
     )  # fmt: skip
-    mend = f"the same for all, in each terminal:\n$ export RMW_IMPLEMENTATION={word(rmws[0])}"
-    return [Finding("transport", "error" if zenoh else "warning", members, why, mend)]
+    fix = f"the same for all, in each terminal:\n$ export RMW_IMPLEMENTATION={word(rmws[0])}"
+    return [Finding("transport", "error" if zenoh else "warning", members, why, fix)]
 
 
 def _alone(here: Sequence[Participant]) -> list[Finding]:
@@ -142,8 +142,8 @@ def _alone(here: Sequence[Participant]) -> list[Finding]:
             if others:
                 value = f"{one} has {_BUILTIN}={chosen}, {others[0]} has not"
                 why = "the two exchange nothing"
-                mend = f"start {printable(one.name, OUTSIDE)} with:\n$ export {_BUILTIN}='DEFAULT?sockets_size=8MB'"
-                findings.append(Finding("transport", "error", value, why, mend))
+                fix = f"start {printable(one.name, OUTSIDE)} with:\n$ export {_BUILTIN}='DEFAULT?sockets_size=8MB'"
+                findings.append(Finding("transport", "error", value, why, fix))
     return findings
 
 
@@ -157,8 +157,8 @@ def _unheard(here: Sequence[Participant], facts: GraphFacts) -> list[Finding]:
         given = [f"{name}={own[name]}" for name in _DISCOVERY if name in own] or ["no such setting in its environment"]
         value = f"{one} runs in domain {one.domain} and is not heard: {' '.join(given)}"
         why = "settings of discovery keep it apart from all that are set like this terminal (or it has no node yet)"
-        mend = f"the same in all terminals, for example none of these:\n$ unset {' '.join(_DISCOVERY)}"
-        findings.append(Finding("transport", "warning", value, why, mend))
+        fix = f"the same in all terminals, for example none of these:\n$ unset {' '.join(_DISCOVERY)}"
+        findings.append(Finding("transport", "warning", value, why, fix))
     return findings
 
 

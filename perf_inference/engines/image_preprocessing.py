@@ -1,4 +1,4 @@
-"""What happens to a camera's picture before a model sees it, and where it then lies; also when the graph does it."""
+"""What happens to a camera's image before a model sees it, and where it then lies; also when the graph does it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 
 from perf_inference.errors import ConfigError
 
-PICTURE = "picture"  # the metadata entry of a model that takes the camera's pictures as they are
+PICTURE = "picture"  # the metadata entry of a model that takes the camera's images as they are
 _MOST_PX = 1 << 16
 
 
 @dataclass(frozen=True)
-class PictureFront:
-    """How a BGR picture of levels 0..255 is made into a model's input."""
+class ImageFront:
+    """How a BGR image of levels 0..255 is made into a model's input."""
 
     letterbox: bool  # keep the aspect ratio, with bars; else stretch
     centred: bool = True  # bars on both sides; else at the right and below
@@ -24,8 +24,8 @@ class PictureFront:
 
 
 @dataclass(frozen=True)
-class PictureFit:
-    """Where the camera's picture lies in the model's [px]: resized to `inner`, `left` and `top` of it are bars."""
+class ImageFit:
+    """Where the camera's image lies in the model's [px]: resized to `inner`, `left` and `top` of it are bars."""
 
     camera_width_px: int
     camera_height_px: int
@@ -37,8 +37,8 @@ class PictureFit:
     top_px: int = 0
 
     @classmethod
-    def of(cls, camera: tuple[int, int], model: tuple[int, int], letterbox: bool, centred: bool = True) -> PictureFit:
-        """Fit a camera's picture (width, height) [px] into a model's."""
+    def of(cls, camera: tuple[int, int], model: tuple[int, int], letterbox: bool, centred: bool = True) -> ImageFit:
+        """Fit a camera's image (width, height) [px] into a model's."""
         if not letterbox:
             return cls(*camera, *model, *model)
         scale = min(model[0] / camera[0], model[1] / camera[1])
@@ -51,11 +51,11 @@ class PictureFit:
         return json.dumps({"input": input_name, **asdict(self)})
 
 
-def fit_in_graph(metadata: Mapping[str, str], input_name: str) -> PictureFit | None:
-    """Return what the model's graph does to the pictures of this input; None: it leaves that to us.
+def fit_in_graph(metadata: Mapping[str, str], input_name: str) -> ImageFit | None:
+    """Return what the model's graph does to the images of this input; None: it leaves that to us.
 
     Raises:
-        ConfigError: the entry is no fit of pictures.
+        ConfigError: the entry is no fit of images.
     """
     if PICTURE not in metadata:
         return None
@@ -63,7 +63,7 @@ def fit_in_graph(metadata: Mapping[str, str], input_name: str) -> PictureFit | N
         said = json.loads(metadata[PICTURE])
         if said.pop("input") != input_name:
             return None
-        fit = PictureFit(**said)
+        fit = ImageFit(**said)
         if not all(type(value) is int and 0 <= value < _MOST_PX for value in said.values()):
             raise ValueError(f"lengths must be whole numbers of px below {_MOST_PX}")
         if not (
@@ -71,10 +71,10 @@ def fit_in_graph(metadata: Mapping[str, str], input_name: str) -> PictureFit | N
             and fit.left_px + fit.inner_width_px <= fit.width_px
             and fit.top_px + fit.inner_height_px <= fit.height_px
         ):
-            raise ValueError("the picture must lie within the model's")
+            raise ValueError("the image must lie within the model's")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"the model's metadata '{PICTURE}' does not say how it takes pictures ({error}); "
-            "build it again with --picture WIDTHxHEIGHT"
+            f"the model's metadata '{PICTURE}' does not say how it takes images ({error}); "
+            "build it again with --image-size WIDTHxHEIGHT"
         ) from error
     return fit

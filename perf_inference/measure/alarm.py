@@ -61,7 +61,7 @@ class Growth:
     def add(self, now_s: float, counters: Sequence[int]) -> tuple[int, ...] | None:
         """Take a reading and return the growth since the newest one that is a window old, or else the oldest.
 
-        None: there is no earlier reading. Counters that fell are another process's, and begin anew.
+        None: there is no earlier reading. Counters that fell are another process's, and begin again.
         """
         newest = tuple(counters)
         if self._readings and any(a < b for a, b in zip(newest, self._readings[-1][1], strict=True)):

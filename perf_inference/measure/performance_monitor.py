@@ -2,7 +2,7 @@
 
     monitor = PerformanceMonitor(device="auto")
     with monitor.measure() as metrics:
-        model(picture)
+        model(image)
     print(metrics["inference_time"], metrics["peak_memory_mb"])
 
     wait for device ─ reset peak ─ cpu, clock ─ BLOCK ─ wait for device ─ clock, cpu ─ peak ─ everything else

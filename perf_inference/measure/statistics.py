@@ -33,7 +33,7 @@ class Distribution:
 
     @classmethod
     def of(cls, values_ns: Iterable[int]) -> Distribution:
-        """Return the exact distribution of these samples [ns]: one pass in C, for what is made anew at each look."""
+        """Return the exact distribution of these samples [ns]: one pass in C, for what is made again at each look."""
         values = sorted(values_ns)
         made = cls(exact_limit=max(20_000, len(values)))
         made.n, made.total_ns, made.max_ns = len(values), sum(values), max(values, default=0)

@@ -49,7 +49,7 @@ class Key:
     versions: Mapping[str, str]  # of the runtime and of what converts
     shapes: Mapping[str, tuple[int, ...]]  # free axes that were fixed
     calibration: str = ""  # hash of the inputs that int8 was calibrated with
-    picture: str = ""  # the camera's, and what the graph does to it
+    image: str = ""  # the camera's, and what the graph does to it
 
     @property
     def digest(self) -> str:
@@ -117,7 +117,7 @@ def get(
 
     Args:
         build: writes the model to the path that it is given; may put more files beside it.
-        force: build it anew.
+        force: build it again.
         timeout_s: how long another one's build is waited for.
 
     Raises:

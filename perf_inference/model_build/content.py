@@ -11,7 +11,7 @@ from pathlib import Path
 
 from perf_inference.files.private import is_own_file, is_trusted, own_folder, replace_file
 
-SMALL_BYTES = 1 << 26  # hashed anew each time: 64 MB take about 0.1 s
+SMALL_BYTES = 1 << 26  # hashed again each time: 64 MB take about 0.1 s
 _SETTLED_NS = 2_000_000_000  # a file changed so shortly before may change again within one tick of its time stamp
 _CHUNK_BYTES = 1 << 20
 
@@ -64,7 +64,7 @@ def _remembered(file: Path, memory: Path) -> str:
         if kept["state"] == state:
             return str(kept["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or torn: hashed anew
+        pass  # not there, or torn: hashed again
     found = _sha256(file)
     if time.time_ns() - stat.st_ctime_ns > _SETTLED_NS:
         with contextlib.suppress(OSError):  # it is hashed again, then

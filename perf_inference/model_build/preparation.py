@@ -45,7 +45,7 @@ def prepare(model: str, runtime: str = AUTO, options: Options = AS_IT_IS, wanted
     """
     made = plan(model, runtime, options)
     recipe = PLAIN if wanted is None else wanted
-    if made.source is None or not (made.suffix or recipe.shapes or recipe.picture):
+    if made.source is None or not (made.suffix or recipe.shapes or recipe.image):
         return Prepared(str(made.source or model), made.runtime.name, options)
     key = key_of(made, options, recipe)
     suffix = made.suffix or made.source.suffix
@@ -95,5 +95,5 @@ def key_of(made: Plan, options: Options, recipe: Recipe = PLAIN) -> cache.Key:
         versions={name: version_of(name) for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,
-        picture=str(recipe.picture or ""),
+        image=str(recipe.image or ""),
     )

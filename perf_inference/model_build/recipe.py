@@ -13,7 +13,7 @@ from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import NONE, Calibration
-from perf_inference.model_build.converters.image_input import Picture, fuse
+from perf_inference.model_build.converters.image_input import CameraImage, fuse
 from perf_inference.model_build.plan import Plan
 
 _GRAPHS = ("onnx", "openvino", "tensorrt")
@@ -26,8 +26,8 @@ class Recipe:
 
     calibration: Calibration = NONE
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
-    picture: Picture | None = None  # the camera's, for the graph to prepare
-    force: bool = False  # make it anew
+    image: CameraImage | None = None  # the camera's, for the graph to prepare
+    force: bool = False  # make it again
     patient: bool = False  # also what takes minutes
 
 
@@ -40,25 +40,25 @@ def make(made: Plan, options: Options, recipe: Recipe, target: Path) -> None:
     runtime, precision = made.runtime.name, written(made, options)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if recipe.picture and runtime not in _GRAPHS:
-            raise ConfigError(f"pictures are prepared in the graph by runtime {', '.join(_GRAPHS)}, not by '{runtime}'")
+        if recipe.image and runtime not in _GRAPHS:
+            raise ConfigError(f"images are prepared in the graph by runtime {', '.join(_GRAPHS)}, not by '{runtime}'")
         if made.kind == "torch" and runtime in ("torchscript", "torch_export"):
             _export(made, target, options, recipe)
             return
         source = _as_onnx(made, options, recipe, folder)
-        if not made.suffix:  # it runs as it is, but for its shapes and pictures
-            onnx_precision.copy(_with_picture(source, recipe, folder), target)
+        if not made.suffix:  # it runs as it is, but for its shapes and images
+            onnx_precision.copy(_with_image(source, recipe, folder), target)
             return
         if runtime == "onnx":
             converted = folder / f"{precision}_{source.name}"
             onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
-            onnx_precision.copy(_with_picture(converted, recipe, folder), target)
+            onnx_precision.copy(_with_image(converted, recipe, folder), target)
             return
         if made.stored == "fp32" and _converts_first(runtime, precision):
             converted = folder / f"{precision}_{source.name}"
             onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
             source = converted
-        source = _with_picture(source, recipe, folder)
+        source = _with_image(source, recipe, folder)
         if runtime == "openvino":
             from perf_inference.model_build.converters import openvino
 
@@ -103,12 +103,12 @@ def _as_onnx(made: Plan, options: Options, recipe: Recipe, folder: Path) -> Path
     return target
 
 
-def _with_picture(source: Path, recipe: Recipe, folder: Path) -> Path:
-    """Return the ONNX file with the nodes that prepare the camera's picture: last, so that they stay in fp32."""
-    if recipe.picture is None:
+def _with_image(source: Path, recipe: Recipe, folder: Path) -> Path:
+    """Return the ONNX file with the nodes that prepare the camera's image: last, so that they stay in fp32."""
+    if recipe.image is None:
         return source
     target = folder / f"picture_{source.name}"
-    fuse(source, target, recipe.picture.width_px, recipe.picture.height_px, recipe.picture.front)
+    fuse(source, target, recipe.image.width_px, recipe.image.height_px, recipe.image.front)
     return target
 
 

@@ -1,4 +1,4 @@
-"""Describe camera pictures in a sentence, at a rate or when asked."""
+"""Describe camera images in a sentence, at a rate or when asked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CaptionParameters(ImageParameters):
 
 
 class CaptionNode(runner.RunnableNode):
-    """image -> caption, at a rate; the service ~/caption answers with the newest picture's sentence."""
+    """image -> caption, at a rate; the service ~/caption answers with the newest image's sentence."""
 
     def __init__(self, name: str = "caption_node") -> None:
         super().__init__(name)
@@ -72,7 +72,7 @@ class CaptionNode(runner.RunnableNode):
         self._inference.finish()
 
     def _tick(self, arrival: Arrival) -> None:
-        if self._image.input.last_ns is not None:  # before the first picture there is nothing to describe
+        if self._image.input.last_ns is not None:  # before the first image there is nothing to describe
             self._inference.pipeline.offer(arrival)
 
     async def _on_caption(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -87,8 +87,8 @@ class CaptionNode(runner.RunnableNode):
 
     def _decode(self, arrival: Arrival) -> Frame:
         self._serving = self._asked.take()
-        picture = self._image.look()
-        return Frame(picture.bgr, picture.arrival.stamp_ns)
+        image = self._image.look()
+        return Frame(image.bgr, image.arrival.stamp_ns)
 
     def _publish(self, result: Caption, arrival: Arrival) -> None:
         if not result.text:

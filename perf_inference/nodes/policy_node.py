@@ -18,7 +18,7 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
-from perf_inference.nodes.images.latest_image import LatestImage, Picture
+from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
 from perf_inference.nodes.policy.actions import ActionPublisher
 from perf_inference.nodes.policy.other_senders import OtherSenders
 from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits
@@ -54,7 +54,7 @@ class PolicyNode(runner.RunnableNode):
         self._force, self._joints = Window(6), Window(2 * len(p.joint_names))
         self._image = LatestImage(self, p.image_transport, self._on_image)
         self._image_broken = False  # the newest one that was decoded
-        self._looked_at: Picture | None = None
+        self._looked_at: SeenImage | None = None
         self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())
         self._joint_input = Input(self, JointState, JOINT_STATES, self._on_joints, Ledger())
         self._inference = Inference(
@@ -252,7 +252,7 @@ class PolicyNode(runner.RunnableNode):
         observation = Observation(force, joints, image.bgr, sensor_fill, robot_fill, observed_ns)
         return Frame(observation, image.arrival.stamp_ns)
 
-    def _newest_image(self) -> Picture:
+    def _newest_image(self) -> SeenImage:
         """Return the newest image; one that cannot be decoded is not accepted, nor is the next before it was."""
         try:
             image = self._image.look()

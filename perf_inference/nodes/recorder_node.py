@@ -32,7 +32,7 @@ from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage
 from perf_inference.recording.recorder.compressor import Compressor
 from perf_inference.recording.recorder.free_space import FreeSpace
-from perf_inference.recording.recorder.segments import Limits, Segments
+from perf_inference.recording.recorder.segments import SegmentLimits, Segments
 from perf_inference.recording.recorder.selection import Encodings, Selection
 from perf_inference.recording.recorder.session import Session, replace_json
 from perf_inference.recording.recorder.summary import Summary
@@ -68,7 +68,7 @@ class RecorderNode(runner.RunnableNode):
                 self._writer,
                 self._session.next_topics,
                 self._session.about,
-                Limits(p.max_segment_bytes, p.max_segment_s),
+                SegmentLimits(p.max_segment_bytes, p.max_segment_s),
                 durable,
                 self._compressor.add if self._compressor else lambda path: None,
             )

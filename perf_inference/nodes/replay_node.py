@@ -1,4 +1,4 @@
-"""Plays a recording or a folder of pictures into the graph."""
+"""Plays a recording or a folder of images into the graph."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.nodes.ros.parameters import declare, parameter
 from perf_inference.recording.message import Topic
-from perf_inference.recording.open import Bag, Pictures, open_source
+from perf_inference.recording.open import Bag, ImageFolder, open_source
 
 _LATCHED_DEPTH = 100  # at least: a burst must not overwrite itself
 _END_S = 0.3
@@ -44,13 +44,13 @@ class ReplayParameters:
     source: str = parameter(
         "",
         "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl, "
-        "or a folder or pattern of pictures",
+        "or a folder or pattern of images",
     )
     rate: float = parameter(1.0, "factor on the original timing, or on picture_hz", at_least=1e-6, at_most=1e6)
-    picture_hz: float = parameter(1.0, "pictures per second, times rate", at_least=1e-6, at_most=1e6)
+    picture_hz: float = parameter(1.0, "images per second, times rate", at_least=1e-6, at_most=1e6)
     loop: bool = parameter(False, "begin again at the end")
     wait_for_subscribers: bool = parameter(True, "begin when somebody listens to one of the topics")
-    restamp: bool = parameter(False, "set header stamps to when each message was due (pictures always have it)")
+    restamp: bool = parameter(False, "set header stamps to when each message was due (images always have it)")
     clock: bool = parameter(False, "publish the recording's time on /clock")
     exit_when_done: bool = parameter(False, "end the process after the last message")
 
@@ -63,7 +63,7 @@ class ReplayNode(runner.RunnableNode):
         self._in_force = p = declare(self, ReplayParameters)
         self._error = ""
         if not p.source:
-            raise ConfigError("parameter 'source' must name a recording or a folder of pictures, got nothing")
+            raise ConfigError("parameter 'source' must name a recording or a folder of images, got nothing")
         if p.clock and self.get_parameter("use_sim_time").value:
             raise ConfigError("clock publishes the time that use_sim_time waits for; set one of them for replay_node")
         try:
@@ -77,7 +77,7 @@ class ReplayNode(runner.RunnableNode):
         if isinstance(self._source, Bag):
             self._player = self._bag_player(self._source)
         else:
-            self._player = self._picture_player(self._source)
+            self._player = self._image_player(self._source)
         self.reporter = Reporter(self, self.report)
         self._thread = threading.Thread(target=self._work, name="player", daemon=True)
         self._thread.start()
@@ -189,23 +189,23 @@ class ReplayNode(runner.RunnableNode):
         """Return when the message was due: latencies count from then, not from when a late sender sent it."""
         return (self.get_clock().now() - Duration(nanoseconds=late_ns)).to_msg()
 
-    def _picture_player(self, pictures: Pictures) -> Player:
+    def _image_player(self, folder: ImageFolder) -> Player:
         if self._in_force.clock:
-            raise ConfigError("clock needs a recording: pictures have no time of their own")
+            raise ConfigError("clock needs a recording: images have no time of their own")
         self._outlets["image"] = Outlet(self, Image, "image")
-        self.get_logger().info(f"{pictures.path}: {len(pictures.files)} pictures on {self._outlets['image'].name}")
-        return Player(self, self._outlets, self._picture_steps, self._in_force.rate, gap_ns=self._picture_period_ns)
+        self.get_logger().info(f"{images.path}: {len(images.files)} images on {self._outlets['image'].name}")
+        return Player(self, self._outlets, self._image_steps, self._in_force.rate, gap_ns=self._image_period_ns)
 
     @property
-    def _picture_period_ns(self) -> int:
+    def _image_period_ns(self) -> int:
         return round(1e9 / self._in_force.picture_hz)
 
-    def _picture_steps(self) -> Iterator[Step]:
-        assert isinstance(self._source, Pictures)
+    def _image_steps(self) -> Iterator[Step]:
+        assert isinstance(self._source, ImageFolder)
         for number, path in enumerate(self._source.files):
-            yield Step(number * self._picture_period_ns, self._outlets["image"], partial(self._picture, path))
+            yield Step(number * self._image_period_ns, self._outlets["image"], partial(self._image, path))
 
-    def _picture(self, path: Path, late_ns: int) -> Image:
+    def _image(self, path: Path, late_ns: int) -> Image:
         stamp = self._due_stamp(late_ns)
         return from_bgr(read_image(path), Header(stamp=stamp, frame_id=path.stem))
 

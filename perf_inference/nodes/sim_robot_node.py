@@ -43,15 +43,13 @@ class SimParameters:
     part: str = parameter("all", "what this process simulates", choices=PARTS)
     seed: int = parameter(0, "fixes every episode: targets, distractors, start poses, light", at_least=0)
     episodes: int = parameter(0, "number of episodes; 0: without end", at_least=0)
-    frozen: str = parameter(
-        "none", "repeat the first picture or the first joint_states, with new stamps", choices=FROZEN
-    )
+    frozen: str = parameter("none", "repeat the first image or the first joint_states, with new stamps", choices=FROZEN)
     arm_rate: float = parameter(100.0, "joint_states and force [Hz]", at_least=1, at_most=1000)
-    camera_rate: float = parameter(30.0, "pictures [Hz]", at_least=1, at_most=200)
+    camera_rate: float = parameter(30.0, "images [Hz]", at_least=1, at_most=200)
 
 
 class SimRobotNode(runner.RunnableNode):
-    """Wraps the physics and the pictures of `perf_inference.demo`."""
+    """Wraps the physics and the images of `perf_inference.demo`."""
 
     def __init__(self, name: str = "sim_robot_node") -> None:
         super().__init__(name)
@@ -213,9 +211,9 @@ class CameraPart:
             return
         running = self._state is not None and self._state.state == "running"
         t_s = max(0.0, (time.time_ns() - self._state.started_ns) / 1e9) if self._state and running else 0.0
-        self._canvas.put(self._camera.picture(t_s, self._position_rad), header)
+        self._canvas.put(self._camera.image(t_s, self._position_rad), header)
         if self._p.frozen == "camera" and running:
-            self._frozen = self._canvas.message  # which no later picture is put into
+            self._frozen = self._canvas.message  # which no later image is put into
         self._images.publish(self._canvas.message)
 
 

@@ -1,4 +1,4 @@
-"""Detect objects in camera pictures with any YOLO model."""
+"""Detect objects in camera images with any YOLO model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class YoloParameters(ImageEngineParameters):
     confidence: float = parameter(0.4, "detections below this score are left out", at_least=0, at_most=1)
     iou: float = parameter(0.5, "boxes of one class that overlap more are one object", at_least=0, at_most=1)
     class_agnostic: bool = parameter(False, "boxes that overlap are one object whatever their classes")
-    max_detections: int = parameter(100, "detections of one picture, best first", at_least=1, at_most=10_000)
+    max_detections: int = parameter(100, "detections of one image, best first", at_least=1, at_most=10_000)
     class_names: tuple[str, ...] = parameter(
         (), "names of the classes; empty: the model's own, or COCO's for 80 classes"
     )
@@ -58,7 +58,7 @@ class YoloNode(runner.RunnableNode):
             )
 
         self._converter, self._canvas = Converter(), Canvas()
-        self._picture = np.zeros((480, 640, 3), np.uint8)  # in work
+        self._image = np.zeros((480, 640, 3), np.uint8)  # in work
         options = QoSOverridingOptions.with_default_policies()
         self._json = self.create_publisher(String, "detections_json", _RESULT_QOS, qos_overriding_options=options)
         self._annotated = self.create_publisher(Image, "annotated", 1, qos_overriding_options=options)
@@ -93,8 +93,8 @@ class YoloNode(runner.RunnableNode):
         self._inference.finish()
 
     def _decode(self, arrival: Arrival) -> Frame:
-        self._picture = self._converter.bgr(arrival.message)
-        return Frame(self._picture, arrival.stamp_ns)
+        self._image = self._converter.bgr(arrival.message)
+        return Frame(self._image, arrival.stamp_ns)
 
     def _publish(self, result: list[Detection], arrival: Arrival) -> None:
         header = arrival.message.header
@@ -102,19 +102,19 @@ class YoloNode(runner.RunnableNode):
         if self._array is not None:
             self._array.publish(detections_message(header, result))
         if self._annotated.get_subscription_count():
-            annotate(self._canvas.put(self._picture, header), result)
+            annotate(self._canvas.put(self._image, header), result)
             self._annotated.publish(self._canvas.message)
 
 
-def annotate(picture: NDArray[np.uint8], detections: list[Detection]) -> None:
-    """Draw the boxes and their names into the BGR picture."""
+def annotate(image: NDArray[np.uint8], detections: list[Detection]) -> None:
+    """Draw the boxes and their names into the BGR image."""
     for d in detections:
         corner = (round(d.x0_px), round(d.y0_px))
-        cv2.rectangle(picture, corner, (round(d.x1_px), round(d.y1_px)), (0, 255, 255), 2)
+        cv2.rectangle(image, corner, (round(d.x1_px), round(d.y1_px)), (0, 255, 255), 2)
         label = f"{d.name} {d.score:.2f}"
         origin = (corner[0], max(12, corner[1] - 5))
-        cv2.putText(picture, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(picture, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 255), 1, cv2.LINE_AA)
+        cv2.putText(image, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(image, label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 255), 1, cv2.LINE_AA)
 
 
 def main() -> None:

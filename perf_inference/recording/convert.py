@@ -13,7 +13,7 @@ from typing import NamedTuple
 from perf_inference.errors import RecordingError
 from perf_inference.recording.bags.bag_writer import BagWriter
 from perf_inference.recording.bags.metadata import Contents, Metadata, read_metadata
-from perf_inference.recording.bags.target import Part, Target
+from perf_inference.recording.bags.target import BagPart, Target
 from perf_inference.recording.cdr.definition import builtin_definition
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.message import BagFile, BagMessage, Topic, merged
@@ -54,7 +54,7 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
     """
     started = time.monotonic()
     source = Path(os.path.abspath(source.expanduser()))
-    part = Part(target, source)
+    part = BagPart(target, source)
     files, unreadable = open_damaged(source)
     try:
         about = read_metadata(source if source.is_dir() else source.parent) or Metadata()

@@ -1,5 +1,5 @@
 """Read-only sources to play back: recordings of rosbag2 (sqlite3, MCAP; split, with or without metadata) and of
-recorder_node (JSON lines), and pictures.
+recorder_node (JSON lines), and images.
 
 A source is never written to, not even SQLite's side files. What counts are the files that are there: the metadata's
 names go stale when a folder is renamed. Messages stream; nothing is loaded as a whole.
@@ -28,7 +28,7 @@ _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _LINES = (".jsonl", ".jsonl.zst")
 _SEGMENT = re.compile(r"topics_[0-9]+\.jsonl(\.zst)?$")
 _RECORDING = "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl"
-_EXPECTED = f"{_RECORDING}, or a folder or pattern (*.jpg) of pictures (.jpg, .png)"
+_EXPECTED = f"{_RECORDING}, or a folder or pattern (*.jpg) of images (.jpg, .png)"
 
 
 class Bag:
@@ -87,8 +87,8 @@ class Bag:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Picture files in the order of their names."""
+class ImageFolder:
+    """Image files in the order of their names."""
 
     path: Path
     files: tuple[Path, ...]
@@ -97,8 +97,8 @@ class Pictures:
         """Nothing is held open."""
 
 
-def open_source(path: str | Path) -> Bag | Pictures:
-    """Return the recording or the pictures at `path`.
+def open_source(path: str | Path) -> Bag | ImageFolder:
+    """Return the recording or the images at `path`.
 
     Raises:
         ConfigError: there is nothing, or nothing that can be played.
@@ -108,9 +108,9 @@ def open_source(path: str | Path) -> Bag | Pictures:
     files = _files(given, _EXPECTED)
     if bags := _bags(files, whole_folder=given.is_dir()):
         return Bag(given, [_open_file(file) for file in bags])
-    pictures = tuple(file for file in files if file.suffix.lower() in PICTURES)
-    if pictures:
-        return Pictures(given, pictures)
+    images = tuple(file for file in files if file.suffix.lower() in PICTURES)
+    if images:
+        return ImageFolder(given, images)
     raise _not_a_source(given, files, _EXPECTED)
 
 

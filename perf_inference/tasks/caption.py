@@ -1,4 +1,4 @@
-"""Captioners: a picture in, a sentence out."""
+"""Captioners: an image in, a sentence out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.picture import Image, ImageInput, Placement
+from perf_inference.tasks.image import Image, ImageInput, Placement
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class CaptionTask:
         self._input = ImageInput.of(engine.inputs[0], 256, 192, rgb=False, scale=1.0, metadata=engine.info.metadata)
 
     def blank(self) -> Image:
-        """Return a picture of nothing, to warm the engine up."""
+        """Return an image of nothing, to warm the engine up."""
         return self._input.blank()
 
     def preprocess(self, frame: Image) -> tuple[Mapping[str, NDArray[Any]], Placement]:
-        """Return the engine's input of a BGR picture [H, W, 3]."""
+        """Return the engine's input of a BGR image [H, W, 3]."""
         array, placement = self._input.stretched(frame)
         return {self._input.name: array}, placement
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine, EngineInfo
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.picture import Image, ImageInput
+from perf_inference.tasks.image import Image, ImageInput
 
 KINDS = ("velocity", "position")
 UNITS = {"velocity": "rad/s", "position": "rad"}
@@ -80,7 +80,7 @@ class Observation:
 
     force: NDArray[np.float32]  # [window, 6] N and Nm, oldest first
     joints: NDArray[np.float32]  # [window, 2 * joints]: positions [rad], then velocities [rad/s]
-    picture: Image  # BGR [H, W, 3]
+    image: Image  # BGR [H, W, 3]
     sensor_fill: int
     robot_fill: int
     observed_ns: int  # steady clock: when the oldest of the newest samples was taken
@@ -147,7 +147,7 @@ class PolicyTask:
 
     def preprocess(self, frame: Observation) -> tuple[Mapping[str, NDArray[Any]], Observation]:
         """Return the engine's inputs of an observation."""
-        image, _ = self._image.stretched(frame.picture)
+        image, _ = self._image.stretched(frame.image)
         return {"force": frame.force[None], "joints": frame.joints[None], self._image.name: image}, frame
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Observation) -> Action:

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import Engine
-from perf_inference.engines.image_preprocessing import PictureFront
+from perf_inference.engines.image_preprocessing import ImageFront
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.picture import Image, ImageInput, Placement
+from perf_inference.tasks.image import Image, ImageInput, Placement
 
 LAYOUTS = ("auto", "ultralytics", "yolov5", "yolox")
 STRIDES = (8, 16, 32)
@@ -40,7 +40,7 @@ COCO = (
 
 @dataclass(frozen=True)
 class Detection:
-    """One object, in px of the camera's picture."""
+    """One object, in px of the camera's image."""
 
     name: str
     score: float
@@ -82,17 +82,17 @@ class YoloTask:
         scale = 1.0 if plain else 1 / 255
         self._input = ImageInput.of(spec, size, size, rgb=not plain, scale=scale, metadata=metadata)
         self._centred = self.layout != "yolox"
-        self.front = PictureFront(letterbox=True, centred=self._centred, rgb=not plain, scale=scale)
+        self.front = ImageFront(letterbox=True, centred=self._centred, rgb=not plain, scale=scale)
         self._confidence, self._iou, self._max, self._agnostic = confidence, iou, max_detections, class_agnostic
         self.names = _names(engine, self.layout, class_names)
         self._grid = _grid(self._input) if self.layout == "yolox" else None
 
     def blank(self) -> Image:
-        """Return a picture of nothing, to warm the engine up."""
+        """Return an image of nothing, to warm the engine up."""
         return self._input.blank()
 
     def preprocess(self, frame: Image) -> tuple[Mapping[str, NDArray[Any]], Placement]:
-        """Return the engine's input of a BGR picture [H, W, 3]."""
+        """Return the engine's input of a BGR image [H, W, 3]."""
         array, placement = self._input.letterboxed(frame, self._centred)
         return {self._input.name: array}, placement
 
@@ -129,7 +129,7 @@ class YoloTask:
 def split(
     raw: NDArray[np.float32], layout: str, grid: NDArray[np.float32] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Return (centre [A, 2], size [A, 2], class scores [A, C]) in input px of one picture's raw output.
+    """Return (centre [A, 2], size [A, 2], class scores [A, C]) in input px of one image's raw output.
 
     Args:
         raw: [4 + C, A] for `ultralytics`, else [A, 5 + C].
@@ -160,22 +160,22 @@ def suppress(
     return order
 
 
-def _grid(picture: ImageInput) -> NDArray[np.float32]:
+def _grid(image: ImageInput) -> NDArray[np.float32]:
     cells = []
     for stride in STRIDES:
-        ys, xs = np.mgrid[0 : picture.height_px // stride, 0 : picture.width_px // stride]
+        ys, xs = np.mgrid[0 : image.height_px // stride, 0 : image.width_px // stride]
         cells.append(np.stack([xs.ravel(), ys.ravel(), np.full(xs.size, stride)], axis=1))
     return np.concatenate(cells).astype(np.float32)
 
 
-def _layout(shape: tuple[int | None, ...], picture: ImageInput) -> str:
+def _layout(shape: tuple[int | None, ...], image: ImageInput) -> str:
     if len(shape) != 3:
         raise ConfigError(
             f"a detector's output must be [1, 4+classes, anchors] or [1, anchors, 5+classes], got {list(shape)}; "
             f"known layouts: {', '.join(LAYOUTS[1:])}"
         )
     _, a, b = shape
-    cells = sum((picture.height_px // s) * (picture.width_px // s) for s in STRIDES)
+    cells = sum((image.height_px // s) * (image.width_px // s) for s in STRIDES)
     if a == cells:
         return "yolox"
     if a is not None and a == 3 * cells:

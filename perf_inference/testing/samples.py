@@ -74,4 +74,4 @@ LAYOUTS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "transposed": _transposed,
     "unaligned": _unaligned,
 }
-"""The same values in memory otherwise: views of messages, of larger arrays, of pictures turned round."""
+"""The same values in memory otherwise: views of messages, of larger arrays, of images turned round."""

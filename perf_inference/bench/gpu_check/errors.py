@@ -26,14 +26,14 @@ def an_assertion_in_a_kernel() -> Outcome:
         inputs=(ArraySpec("rows", (4,), np.dtype(np.int64)),),
     )  # fmt: skip
     engine, other = TorchEngine(network, Options(cuda_graph=False)), load("detector", "torch", Options(device="cuda:0"))
-    picture = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in other.inputs}
+    image = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in other.inputs}
     good, bad = np.arange(4), np.array([0, 1, 2, 1 << 40])
     first = engine.infer({"rows": good})
     right = [float(value) for array in first.values() for value in array] == [0.0, 1.0, 2.0, 3.0]
     said = {
         "the call": _said(lambda: engine.infer({"rows": bad})),
         "the next call": _said(lambda: engine.infer({"rows": good})),
-        "another engine": _said(lambda: other.infer(picture)),
+        "another engine": _said(lambda: other.infer(image)),
         "a new engine": _said(lambda: load("policy", "torch", Options(device="cuda:0"))),
         "with device auto": _said(lambda: load("policy", "torch", Options())),
         "close": _said(engine.close),

@@ -29,17 +29,17 @@ def half_a_minute() -> Outcome:
     where = device()
     on_gpu = where != "cpu"
     load_s, batch = (float(os.environ.get("GPU_CHECK_LOAD_S", _LOAD_S)), _BATCH) if on_gpu else (3.0, 1)
-    pictures = np.random.default_rng(0).standard_normal((batch, 3, 224, 224)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((batch, 3, 224, 224)).astype(np.float32)
     sampler = MachineSampler(period_s=0.5)
     with _resnet(Options(device=where, precision="fp16" if on_gpu else "fp32")) as engine:
-        engine.infer({"images": pictures})
+        engine.infer({"images": images})
         sampler.start()
         time.sleep(1.0)  # the window begins after a first sample
         began_ns, began_mj = time.monotonic_ns(), _energy_mj()
         taken_ns = []
         while time.monotonic_ns() < began_ns + load_s * 1e9:
             call_ns = time.monotonic_ns()
-            engine.infer({"images": pictures})
+            engine.infer({"images": images})
             taken_ns.append(time.monotonic_ns() - call_ns)
         ended_ns, ended_mj = time.monotonic_ns(), _energy_mj()
         time.sleep(1.0)
@@ -54,9 +54,9 @@ def _judge(
     window: MachineWindow, counted_j: float | None, taken_ns: list[int], batch: int, took_s: float, newest: Any,
     on_gpu: bool,
 ) -> Outcome:  # fmt: skip
-    spread, pictures = Distribution.of(taken_ns), len(taken_ns) * batch
+    spread, images = Distribution.of(taken_ns), len(taken_ns) * batch
     rows = [
-        ("pictures", f"{pictures} in {took_s:.1f} s: {pictures / took_s:.0f} a second, batch {batch}"),
+        ("images", f"{images} in {took_s:.1f} s: {images / took_s:.0f} a second, batch {batch}"),
         ("batch p50, p99, longest", ", ".join(f"{(value or 0) / 1e6:.2f} ms" for value in (
             spread.percentile_ns(50.0), spread.percentile_ns(99.0), max(taken_ns)))),
         ("GPU clock", str(window.gpu)),
@@ -65,7 +65,7 @@ def _judge(
         ("power", f"{window.power_w} W ({window.power_source})"),
         ("energy by readings of power", f"{window.energy_j} J"),
         ("energy by NVML's counter", f"{counted_j} J"),
-        ("a picture", f"{1000 * counted_j / pictures:.1f} mJ" if counted_j else "not known"),
+        ("an image", f"{1000 * counted_j / images:.1f} mJ" if counted_j else "not known"),
     ]  # fmt: skip
     head = Table(("", "seen"), rows)
     if not on_gpu:

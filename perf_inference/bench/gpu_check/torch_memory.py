@@ -31,15 +31,15 @@ def a_batch_is_halved_with_graphs() -> Outcome:
 def _halve(cuda_graph: bool) -> Outcome:
     torch = torch_gpu()
     options = Options(device="cuda:0", precision="fp32", cuda_graph=cuda_graph)
-    pictures = np.random.default_rng(0).standard_normal((_BATCH, 3, 224, 224)).astype(np.float32)
+    images = np.random.default_rng(0).standard_normal((_BATCH, 3, 224, 224)).astype(np.float32)
     with _resnet(options) as engine:
-        parts = [np.array(engine.infer({"images": pictures[at : at + 16]})["scores"]) for at in range(0, _BATCH, 16)]
+        parts = [np.array(engine.infer({"images": images[at : at + 16]})["scores"]) for at in range(0, _BATCH, 16)]
         wanted = np.concatenate(parts)
         torch.cuda.empty_cache()
         with _only(torch, 900 << 20):
-            got = np.array(engine.infer({"images": pictures})["scores"])
+            got = np.array(engine.infer({"images": images})["scores"])
         most: Any = getattr(engine, "_most", None)
-        again = np.array(engine.infer({"images": pictures})["scores"])
+        again = np.array(engine.infer({"images": images})["scores"])
     off = max(float(np.abs(have - wanted).max() / np.abs(wanted).max()) for have in (got, again))
     said = f"a batch of {_BATCH} with 0.9 GiB to take was run in parts of {most}, off by {off:.1e} from parts of 16"
     return Outcome(said, off < 1e-2 and most is not None and most < _BATCH, {"most": most, "off": off})

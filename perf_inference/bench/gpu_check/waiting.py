@@ -125,14 +125,14 @@ def memory_figures() -> Outcome:
 
 
 def copies() -> Outcome:
-    """Copy a camera's picture to the device and back, and find what was sent."""
+    """Copy a camera's image to the device and back, and find what was sent."""
     device = gpu()
     stream = device.stream()
     array = CudaArray(device, (1080, 1920, 3), np.dtype(np.uint8))
-    picture = np.random.default_rng(0).integers(0, 256, array.host.shape).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, array.host.shape).astype(np.uint8)
     split, parts = DeviceSplit(stream), []
     for _ in range(30):
-        np.copyto(array.host, picture)
+        np.copyto(array.host, image)
         split.begin()
         array.to_device(stream)
         split.mark("host_to_device")
@@ -142,15 +142,15 @@ def copies() -> Outcome:
         split.mark("device_to_host")
         stream.synchronize()
         parts.append(split.durations_ns()["host_to_device"])
-    same = bool(np.array_equal(array.host, picture))
+    same = bool(np.array_equal(array.host, image))
     usual_ns = float(np.median(parts))
-    gb_s = picture.nbytes / usual_ns
+    gb_s = image.nbytes / usual_ns
     said = f"1920x1080x3 bytes to the device in {ms(usual_ns)} ({gb_s:.1f} GB/s, pinned), back the same: {same}"
     return Outcome(said, same, {"gb_s": gb_s})
 
 
 def graph() -> Outcome:
-    """Catch two copies and a fill in a graph, launch it with other contents, and find them copied anew."""
+    """Catch two copies and a fill in a graph, launch it with other contents, and find them copied again."""
     device = gpu()
     if not device.runtime.has_graphs:
         raise Skip(f"{device.runtime.path} has no CUDA graphs")

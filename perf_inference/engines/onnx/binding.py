@@ -17,7 +17,7 @@ class Binding:
     """A session's inputs and outputs on a device.
 
     Arrays of fixed shape keep their place on the device. ONNX Runtime would hold a free shape to that of the last run:
-    such an input gets a place for each run, and such an output is bound anew.
+    such an input gets a place for each run, and such an output is bound again.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ _BATCHES = ((1, 2), (2, 3))
 _OTHERS = ((1, 2), (64, 128), (224, 448))
 
 
-class Trial(NamedTuple):
+class Probe(NamedTuple):
     """Two runs on zeros, with other lengths of the free axes; one and the same run where none is free."""
 
     inputs: tuple[Arrays, Arrays]
@@ -45,7 +45,7 @@ def flat(function: Callable[..., Any], names: Sequence[str] = ()) -> Callable[..
     return call
 
 
-def try_out(run: Callable[[Arrays], Arrays], specs: Sequence[ArraySpec]) -> Trial:
+def try_out(run: Callable[[Arrays], Arrays], specs: Sequence[ArraySpec]) -> Probe:
     """Run on zeros, free axes with two lengths; what `run` raises for the last that were tried is the caller's."""
     free = {axis for spec in specs for axis, length in enumerate(spec.shape) if length is None}
     lengths = [*product(_BATCHES if 0 in free else _BATCHES[:1], _OTHERS if free - {0} else _OTHERS[:1])]
@@ -57,15 +57,15 @@ def try_out(run: Callable[[Arrays], Arrays], specs: Sequence[ArraySpec]) -> Tria
 
 def _trial(
     run: Callable[[Arrays], Arrays], specs: Sequence[ArraySpec], batches: tuple[int, int], others: tuple[int, int]
-) -> Trial:
+) -> Probe:
     first, second = zeros(specs, batches[0], others[0]), zeros(specs, batches[1], others[1])
     if [array.shape for array in first] == [array.shape for array in second]:
         outputs = _copies(run(first))
-        return Trial((first, first), (outputs, outputs))
-    return Trial((first, second), (_copies(run(first)), _copies(run(second))))
+        return Probe((first, first), (outputs, outputs))
+    return Probe((first, second), (_copies(run(first)), _copies(run(second))))
 
 
-def output_specs(trial: Trial, names: Sequence[str], owned: bool) -> tuple[ArraySpec, ...]:
+def output_specs(trial: Probe, names: Sequence[str], owned: bool) -> tuple[ArraySpec, ...]:
     """Return the outputs' specs; axes that changed with the inputs' free ones are free, and empty ones (detections).
 
     Raises:

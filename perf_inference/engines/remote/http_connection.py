@@ -18,7 +18,7 @@ _PIECE_BYTES = 1 << 16
 
 
 class Connection:
-    """One HTTP connection, made anew when the server has closed it."""
+    """One HTTP connection, made again when the server has closed it."""
 
     def __init__(self, address: Address, trusted: ssl.SSLContext | None) -> None:
         self._address, self._trusted = address, trusted

@@ -50,7 +50,7 @@ class Built:
         return f"perf-inference build {self.source} --runtime tensorrt --precision {self.precision}{shapes}"
 
     def require_fit(self, here: Machine, path: Path) -> None:
-        """Raise ConfigError, with the command that builds it anew, unless it was built for such a machine."""
+        """Raise ConfigError, with the command that builds it again, unless it was built for such a machine."""
         for what, was, now in (
             ("TensorRT", _release(self.tensorrt), _release(here.tensorrt)),
             ("a GPU of compute capability", self.compute_capability, here.compute_capability),

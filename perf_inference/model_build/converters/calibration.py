@@ -1,4 +1,4 @@
-"""The inputs that int8 takes the ranges of its activations from: a folder of .npz files, or of pictures."""
+"""The inputs that int8 takes the ranges of its activations from: a folder of .npz files, or of images."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ NONE = Calibration()
 
 
 def read_folder(folder: Path, specs: Sequence[ArraySpec]) -> Calibration:
-    """Return the inputs that lie in a folder: .npz files with one array for each input, or pictures for one input.
+    """Return the inputs that lie in a folder: .npz files with one array for each input, or images for one input.
 
-    Pictures are scaled to the input's size (letters and bars are the task's matter: where they count, give .npz files),
+    Images are scaled to the input's size (letters and bars are the task's matter: where they count, give .npz files),
     BGR for uint8 [1, H, W, 3], RGB in 0..1 for float [1, 3, H, W].
 
     Raises:
@@ -51,17 +51,17 @@ def read_folder(folder: Path, specs: Sequence[ArraySpec]) -> Calibration:
     """
     found = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".npz", *_PICTURES))
     if not found:
-        raise ConfigError(f"calibration '{folder}' must be a folder with .npz files or pictures, it has none")
+        raise ConfigError(f"calibration '{folder}' must be a folder with .npz files or images, it has none")
     kinds = {path.suffix.lower() == ".npz" for path in found}
     if len(kinds) > 1:
-        raise ConfigError(f"calibration '{folder}' has both .npz files and pictures; keep one kind")
+        raise ConfigError(f"calibration '{folder}' has both .npz files and images; keep one kind")
     step = max(1, len(found) // AT_MOST)
     chosen = found[::step][:AT_MOST]
     return Calibration.of([_read(path, specs) for path in chosen])
 
 
 def _read(path: Path, specs: Sequence[ArraySpec]) -> Inputs:
-    arrays = _read_arrays(path) if path.suffix.lower() == ".npz" else _read_picture(path, specs)
+    arrays = _read_arrays(path) if path.suffix.lower() == ".npz" else _read_image(path, specs)
     try:
         check_inputs(specs, arrays)
     except InputError as error:
@@ -77,23 +77,21 @@ def _read_arrays(path: Path) -> Inputs:
         raise ConfigError(f"calibration '{path}' is no .npz file of plain arrays: {in_one_line(error)}") from error
 
 
-def _read_picture(path: Path, specs: Sequence[ArraySpec]) -> Inputs:
+def _read_image(path: Path, specs: Sequence[ArraySpec]) -> Inputs:
     import cv2
 
     from perf_inference.files.images import read_image
 
     if len(specs) != 1 or len(specs[0].shape) != 4 or 3 not in (specs[0].shape[1], specs[0].shape[3]):
         wanted = ", ".join(f"{spec.name} {list(spec.shape)}" for spec in specs)
-        raise ConfigError(
-            f"pictures can calibrate only a model with one picture for input; this takes {wanted}: give .npz"
-        )
+        raise ConfigError(f"images can calibrate only a model with one image for input; this takes {wanted}: give .npz")
     spec = specs[0]
     try:
-        picture = read_image(path, bmp=True)
+        image = read_image(path, bmp=True)
     except InputError as error:
         raise ConfigError(f"calibration: {error}") from error
     first = spec.shape[1] == 3
     height, width = spec.shape[2:4] if first else spec.shape[1:3]
-    picture = cv2.resize(picture, (width or 640, height or 640), interpolation=cv2.INTER_AREA)
-    array = picture if spec.dtype == np.uint8 else (picture[..., ::-1] / 255.0).astype(spec.dtype)
+    image = cv2.resize(image, (width or 640, height or 640), interpolation=cv2.INTER_AREA)
+    array = image if spec.dtype == np.uint8 else (image[..., ::-1] / 255.0).astype(spec.dtype)
     return {spec.name: np.ascontiguousarray(array.transpose(2, 0, 1) if first else array)[None]}

@@ -1,7 +1,7 @@
-"""From a model that takes pictures as it wants them to one that takes the camera's: uint8 BGR [1, H, W, 3] of one size.
+"""From a model that takes images as it wants them to one that takes the camera's: uint8 BGR [1, H, W, 3] of one size.
 
 Resizing, bars, colour order, scale and layout become nodes in front of the graph, so that they run where the model
-runs, in any runtime, and a quarter of the bytes of a float picture go to the device.
+runs, in any runtime, and a quarter of the bytes of a float image go to the device.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.engines.image_preprocessing import PICTURE, PictureFit, PictureFront
+from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, ImageFront
 from perf_inference.errors import ConfigError
 
 _LOWEST_OPSET = 11  # Resize with the centres of pixels as OpenCV has them, Pad with its pads as an input
 
 
 @dataclass(frozen=True)
-class Picture:
-    """The camera's picture that a model is to take, and what is to happen to it."""
+class CameraImage:
+    """The camera's image that a model is to take, and what is to happen to it."""
 
     width_px: int
     height_px: int
-    front: PictureFront
+    front: ImageFront
 
 
-def fuse(source: Path, target: Path, width_px: int, height_px: int, front: PictureFront) -> None:
-    """Write an .onnx that takes pictures of this size, from one that takes them as `front` says.
+def fuse(source: Path, target: Path, width_px: int, height_px: int, front: ImageFront) -> None:
+    """Write an .onnx that takes images of this size, from one that takes them as `front` says.
 
     Raises:
-        ConfigError: no ONNX model with one picture of a fixed size among its inputs, or it already takes a camera's.
+        ConfigError: no ONNX model with one image of a fixed size among its inputs, or it already takes a camera's.
     """
     try:
         import onnx
@@ -44,16 +44,16 @@ def fuse(source: Path, target: Path, width_px: int, height_px: int, front: Pictu
     except Exception as error:
         raise ConfigError(f"'{source}' is no ONNX model: {error}") from error
     if not (0 < width_px < 1 << 16 and 0 < height_px < 1 << 16):
-        raise ConfigError(f"picture must be WIDTHxHEIGHT px, each below {1 << 16}, got {width_px}x{height_px}")
+        raise ConfigError(f"image must be WIDTHxHEIGHT px, each below {1 << 16}, got {width_px}x{height_px}")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if PICTURE in metadata or opset < _LOWEST_OPSET:
         raise ConfigError(
-            f"'{source}' must take pictures as it wants them and have opset {_LOWEST_OPSET} or later, it has {opset} "
+            f"'{source}' must take images as it wants them and have opset {_LOWEST_OPSET} or later, it has {opset} "
             f"and {'takes' if PICTURE in metadata else 'does not take'} a camera's; start from the exported model"
         )
-    value, size = _picture_input(model.graph, source)
-    fit = PictureFit.of((width_px, height_px), size, front.letterbox, front.centred)
+    value, size = _image_input(model.graph, source)
+    fit = ImageFit.of((width_px, height_px), size, front.letterbox, front.centred)
     nodes = _Nodes(value.name, _names(model.graph))
     kind = value.type.tensor_type.elem_type
     prepared = _front(nodes, value.name, fit, front, kind, onnx.TensorProto)
@@ -66,8 +66,8 @@ def fuse(source: Path, target: Path, width_px: int, height_px: int, front: Pictu
     onnx.save(model, target)
 
 
-def _picture_input(graph: Any, source: Path) -> tuple[Any, tuple[int, int]]:
-    """Return the input that takes a picture, and its (width, height) [px]."""
+def _image_input(graph: Any, source: Path) -> tuple[Any, tuple[int, int]]:
+    """Return the input that takes an image, and its (width, height) [px]."""
     weights = {tensor.name for tensor in graph.initializer}
     said = []
     for value in graph.input:
@@ -116,8 +116,8 @@ class _Nodes:
         return name
 
 
-def _front(nodes: _Nodes, name: str, fit: PictureFit, front: PictureFront, kind: int, types: Any) -> str:
-    """Add the nodes from the camera's picture to what the model takes, which is `kind` of onnx's `types`."""
+def _front(nodes: _Nodes, name: str, fit: ImageFit, front: ImageFront, kind: int, types: Any) -> str:
+    """Add the nodes from the camera's image to what the model takes, which is `kind` of onnx's `types`."""
     name = nodes.add("Cast", [name], to=types.FLOAT)  # first: TensorRT takes uint8 into nothing else
     name = nodes.add("Transpose", [name], perm=[0, 3, 1, 2])
     name = _resize(nodes, name, fit)
@@ -135,7 +135,7 @@ def _front(nodes: _Nodes, name: str, fit: PictureFit, front: PictureFront, kind:
     return name if kind == types.FLOAT else nodes.add("Cast", [name], to=kind)
 
 
-def _resize(nodes: _Nodes, name: str, fit: PictureFit) -> str:
+def _resize(nodes: _Nodes, name: str, fit: ImageFit) -> str:
     """Add the nodes that resize as `tasks.picture` does on the host: every pixel has its part in the result.
 
     Means of whole k x k areas, then linear interpolation of what is left, under 2; sizes that no whole number divides

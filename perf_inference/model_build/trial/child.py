@@ -1,6 +1,6 @@
 """The other half of `trial`: the process that loads a model and runs it. `python -m ...trial_process FOLDER`.
 
-It prepares the model first and then starts itself anew (exec, the same process for its parent), so that what building
+It prepares the model first and then starts itself again (exec, the same process for its parent), so that what building
 took is not counted to the memory of running.
 """
 
@@ -36,7 +36,7 @@ from perf_inference.model_build.trial.trial import INPUTS, REQUEST, RESULT
 
 PREPARED = "prepared.json"
 _ENOUGH_S = 5.0  # of timed runs
-_FREE_AXIS, _FREE_SIDE_PX = 1, 640  # lengths of what is free in random inputs: of an axis, of a picture's side
+_FREE_AXIS, _FREE_SIDE_PX = 1, 640  # lengths of what is free in random inputs: of an axis, of an image's side
 
 Arrays = Mapping[str, NDArray[Any]]
 

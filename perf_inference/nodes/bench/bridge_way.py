@@ -32,20 +32,20 @@ def imgmsg_to_bgr8(message: Image) -> NDArray[np.uint8]:
     known = encoding_of(message.encoding)
     dtype = np.dtype(known.dtype).newbyteorder(">" if message.is_bigendian else "<")
     shape: tuple[int, ...] = (message.height, message.step // (dtype.itemsize * known.channels), known.channels)
-    picture = np.ndarray(shape if known.channels > 1 else shape[:2], dtype, message.data)
-    picture = np.ascontiguousarray(picture[: message.height, : message.width])
+    pixels = np.ndarray(shape if known.channels > 1 else shape[:2], dtype, message.data)
+    pixels = np.ascontiguousarray(pixels[: message.height, : message.width])
     if message.is_bigendian == (sys.byteorder == "little"):
-        picture = picture.byteswap().view(known.dtype)
-    made = picture.copy() if known.code is None else cv2.cvtColor(picture, known.code)
+        pixels = pixels.byteswap().view(known.dtype)
+    made = pixels.copy() if known.code is None else cv2.cvtColor(pixels, known.code)
     if known.dtype is np.uint16:
         made = cv2.convertScaleAbs(made, alpha=255 / 65535)
     return np.asarray(made).copy()
 
 
-def bgr8_to_imgmsg(picture: NDArray[np.uint8], header: Any) -> Image:
-    """Return what `CvBridge().cv2_to_imgmsg(picture, "bgr8", header)` returns."""
-    message = Image(header=header, height=picture.shape[0], width=picture.shape[1], encoding="bgr8")
-    message.data.frombytes(picture.tobytes())
+def bgr8_to_imgmsg(pixels: NDArray[np.uint8], header: Any) -> Image:
+    """Return what `CvBridge().cv2_to_imgmsg(image, "bgr8", header)` returns."""
+    message = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding="bgr8")
+    message.data.frombytes(pixels.tobytes())
     message.step = len(message.data) // message.height
     return message
 
@@ -59,7 +59,7 @@ class Row(NamedTuple):
 
 
 def rows(width: int, height: int) -> Iterator[Row]:
-    """Yield all conversions of pictures of this size."""
+    """Yield all conversions of images of this size."""
 
     def message(encoding: str, padding: int = 0, bigendian: int = 0) -> Any:
         step = width * _PIXEL_BYTES[encoding] + padding
@@ -82,7 +82,7 @@ def rows(width: int, height: int) -> Iterator[Row]:
             lambda cdr=cdr, converter=converter: converter.bgr(read_image(cdr)),  # type: ignore[misc]
             lambda cdr=cdr: imgmsg_to_bgr8(deserialize_message(cdr, Image)),  # type: ignore[misc]
         )
-    picture, canvas, header = Converter().bgr(message("bgr8")), Canvas(), message("bgr8").header
+    pixels, canvas, header = Converter().bgr(message("bgr8")), Canvas(), message("bgr8").header
     yield Row(
-        "annotated", lambda: canvas.put(picture, header), lambda: bgr8_to_imgmsg(picture.copy(), header)
+        "annotated", lambda: canvas.put(pixels, header), lambda: bgr8_to_imgmsg(pixels.copy(), header)
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A camera for benchmarks: one picture again and again, at a rate, each stamped just before it is sent.
+"""A camera for benchmarks: one image again and again, at a rate, each stamped just before it is sent.
 
 It runs as a file of its own and imports nothing of this package, which would tune its process: the settings are those
 of the environment that it is started in.
@@ -22,17 +22,17 @@ MATCH_S, SETTLE_S, LAST_ACK_S = 20.0, 0.5, 2.0
 
 
 def main() -> None:
-    """Wait for a reader of `image`, send the pictures, print the stamps [ns] of all that were sent as JSON."""
+    """Wait for a reader of `image`, send the images, print the stamps [ns] of all that were sent as JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("picture", help=".npy, BGR [H, W, 3]")
+    parser.add_argument("image", help=".npy, BGR [H, W, 3]")
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--reliable", action="store_true")
     options = parser.parse_args()
-    picture = np.load(options.picture)
-    height, width = picture.shape[:2]
+    image = np.load(options.image)
+    height, width = image.shape[:2]
     message = Image(header=Header(frame_id="camera"), height=height, width=width, encoding="bgr8", step=width * 3)
-    message.data = array("B", picture.tobytes())
+    message.data = array("B", image.tobytes())
     rclpy.init()
     node = rclpy.create_node("bench_camera")
     publisher = node.create_publisher(Image, "image", QoSProfile(depth=10) if options.reliable else

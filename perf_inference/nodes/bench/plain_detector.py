@@ -28,15 +28,15 @@ _KEPT = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)  # f
 
 
 class PlainDetector(Node):
-    """image -> detections_json; then what its clock said of this picture -> plain/timing."""
+    """image -> detections_json; then what its clock said of this image -> plain/timing."""
 
     def __init__(self, model: str, threads: int, reliable: bool) -> None:
         super().__init__("plain_detector")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        picture = self._session.get_inputs()[0]
-        self._input, (self._height, self._width) = picture.name, picture.shape[1:3]
+        image = self._session.get_inputs()[0]
+        self._input, (self._height, self._width) = image.name, image.shape[1:3]
         self._names = ast.literal_eval(self._session.get_modelmeta().custom_metadata_map["names"])
         self._detections = self.create_publisher(String, "detections_json", 10)
         self._timing = self.create_publisher(String, "plain/timing", _KEPT)
@@ -46,9 +46,9 @@ class PlainDetector(Node):
 
     def _on_image(self, message: Image) -> None:
         marks = [time.time_ns()]
-        picture = imgmsg_to_bgr8(message)
+        image = imgmsg_to_bgr8(message)
         marks.append(time.time_ns())
-        resized = cv2.resize(picture, (self._width, self._height))
+        resized = cv2.resize(image, (self._width, self._height))
         batch = np.expand_dims(resized, 0)
         marks.append(time.time_ns())
         output = self._session.run(None, {self._input: batch})[0]
@@ -88,8 +88,8 @@ def imgmsg_to_bgr8(message: Image) -> NDArray[np.uint8]:
     then cvtColor2 in C++, which copies for equal encodings (toCvCopyImpl) and once more into NumPy's own memory.
     """
     rows = np.ndarray(shape=(message.height, int(message.step / 3), 3), dtype=np.uint8, buffer=message.data)
-    picture = np.ascontiguousarray(rows[: message.height, : message.width, :])
-    return picture.copy().copy()
+    image = np.ascontiguousarray(rows[: message.height, : message.width, :])
+    return image.copy().copy()
 
 
 def _header(message: Image) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One end of a measurement of the transport: a process that publishes pictures, or one that receives them.
+"""One end of a measurement of the transport: a process that publishes images, or one that receives them.
 
 Started by `perf-inference bench transport`, two at a time, and told by lines on its standard input what to do next. It
 answers with one JSON object a line: `{"matched": true}` when it has found its peer, and what it has counted at the end.
@@ -57,7 +57,7 @@ class Usage:
 
 
 def publish(node: Node, options: argparse.Namespace) -> dict[str, Any]:
-    """Publish `frames` pictures at `rate` once told to; return what it took."""
+    """Publish `frames` images at `rate` once told to; return what it took."""
     publisher = node.create_publisher(Image, TOPIC, QOS[options.qos])
     size = options.width * options.height * options.channels
     encoding = "bgr8" if options.channels == 3 else "mono8"

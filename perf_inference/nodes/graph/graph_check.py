@@ -176,7 +176,7 @@ class GraphCheck:
 
 
 def _heard(beats: dict[str, Beats], data: bytes) -> None:
-    """Keep a heartbeat; another process of the same node begins anew. What is none the monitor tells of."""
+    """Keep a heartbeat; another process of the same node begins again. What is none the monitor tells of."""
     try:
         said = deserialize_message(data, DiagnosticStatus)
         check_heartbeat(said)

@@ -40,26 +40,26 @@ def _mismatch(topic: str, publisher: Any, subscriber: Any) -> Mismatch | None:
     names = topic, _name(publisher), _name(subscriber)
     if publisher.topic_type != subscriber.topic_type:
         remap = f"{word(topic)}:=OTHER_TOPIC"
-        mend = f"remap one of the two to another topic:\n$ ros2 run PACKAGE EXECUTABLE --ros-args -r {remap}"
+        fix = f"remap one of the two to another topic:\n$ ros2 run PACKAGE EXECUTABLE --ros-args -r {remap}"
         types = publisher.topic_type, subscriber.topic_type
-        return Mismatch(*names, *types, ("the types differ",), mend)
+        return Mismatch(*names, *types, ("the types differ",), fix)
     hashes = [str(getattr(info, "topic_type_hash", None)) for info in (publisher, subscriber)]
     if hashes[0] != hashes[1] and all(text.startswith("RIHS") and text.strip("0") != "RIHS01_" for text in hashes):
         package = printable(publisher.topic_type.partition("/")[0], OUTSIDE)
-        mend = f"the same version of {package} on both sides: build both nodes anew"
+        fix = f"the same version of {package} on both sides: build both nodes again"
         of = [f"{publisher.topic_type} as {text[:15]}" for text in hashes]
-        return Mismatch(*names, of[0], of[1], ("the definitions of the type differ",), mend)
+        return Mismatch(*names, of[0], of[1], ("the definitions of the type differ",), fix)
     compatibility, reason = qos_check_compatible(offered, asked)
     if compatibility == QoSCompatibility.OK:
         return None
     reasons = tuple(part.partition(": ")[2] or part for part in reason.split(";") if part.strip())
     certain = compatibility == QoSCompatibility.ERROR
     return Mismatch(
-        *names, described(offered), described(asked), reasons, _mend(*names, reason, offered, asked), certain
+        *names, described(offered), described(asked), reasons, _fix(*names, reason, offered, asked), certain
     )
 
 
-def _mend(topic: str, publisher: str, subscriber: str, reason: str, offered: QoSProfile, asked: QoSProfile) -> str:
+def _fix(topic: str, publisher: str, subscriber: str, reason: str, offered: QoSProfile, asked: QoSProfile) -> str:
     """Return both ways out, as overrides for nodes that take them."""
     text = reason.lower()
     ask: list[str] = []

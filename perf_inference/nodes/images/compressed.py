@@ -1,4 +1,4 @@
-"""The pictures of sensor_msgs/CompressedImage, with the pixels that compressed_image_transport gives."""
+"""The images of sensor_msgs/CompressedImage, with the pixels that compressed_image_transport gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from perf_inference.files.images import decode_image
 
 
 def decode(message: Any) -> NDArray[Any]:
-    """Return the picture [height, width(, 3 or 4)], uint8 or uint16, grey or in BGR(A) order.
+    """Return the image [height, width(, 3 or 4)], uint8 or uint16, grey or in BGR(A) order.
 
     What it is its first bytes tell: cameras write what they like into `format`.
 
@@ -25,7 +25,7 @@ def decode(message: Any) -> NDArray[Any]:
 
 
 def is_rgb(format_: str) -> bool:
-    """Return whether the picture was compressed with red and blue exchanged, as the first publishers did.
+    """Return whether the image was compressed with red and blue exchanged, as the first publishers did.
 
     compressed_image_transport writes `rgb8; jpeg compressed bgr8`: what came in, and what it was compressed as; without
     a `bgr` at the end, its subscriber takes the data to be RGB (compressed_subscriber.cpp).

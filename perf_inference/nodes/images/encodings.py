@@ -1,4 +1,4 @@
-"""The encodings of sensor_msgs/image_encodings.hpp that mean a picture, and OpenCV's conversions of them to BGR.
+"""The encodings of sensor_msgs/image_encodings.hpp that mean an image, and OpenCV's conversions of them to BGR.
 
 Where cv_bridge converts an encoding to `bgr8`, the pixels here are the same: the same OpenCV conversions, alpha left
 out, and 16 bits to 8 by 255 / 65535 (vision_opencv, cv_bridge.cpp: getConversionCodes, toCvCopyImpl). What it refuses
@@ -64,15 +64,15 @@ def encoding_of(name: str) -> Encoding:
     """Return what is known of an encoding.
 
     Raises:
-        InputError: it is not known, or means no picture.
+        InputError: it is not known, or means no image.
     """
     known = ENCODINGS.get(name)
     if known is not None:
         return known
     if re.fullmatch(r"(8|16|32|64)[USF]C?\d*", name):
         raise InputError(
-            f"image encoding '{name}' holds numbers, such as a depth, and no picture; convert it to mono8, mono16 or "
-            "bgr8 before, or remap `image` to a topic with pictures"
+            f"image encoding '{name}' holds numbers, such as a depth, and no image; convert it to mono8, mono16 or "
+            "bgr8 before, or remap `image` to a topic with images"
         )
     raise InputError(f"image encoding must be one of {', '.join(ENCODINGS)}, got '{name}'")
 
@@ -110,25 +110,25 @@ def pixels(message: Any, known: Encoding) -> tuple[Array, Array | None]:
     return np.ndarray((height, width, known.channels), dtype, data, 0, (step, pixel_bytes, dtype.itemsize)), None
 
 
-def convert(picture: Array, chroma: Array | None, known: Encoding, out: Array, buffer: Buffer) -> Array:
-    """Return the picture as BGR, written to `out` [height, width, 3]."""
+def convert(image: Array, chroma: Array | None, known: Encoding, out: Array, buffer: Buffer) -> Array:
+    """Return the image as BGR, written to `out` [height, width, 3]."""
     if chroma is not None:
-        return np.asarray(cv2.transform(cv2.merge((picture, chroma[..., 0], chroma[..., 1])), _BT601, dst=out))
+        return np.asarray(cv2.transform(cv2.merge((image, chroma[..., 0], chroma[..., 1])), _BT601, dst=out))
     if known.dtype is np.uint16:
-        return _from_16_bits(picture, known, out, buffer)
+        return _from_16_bits(image, known, out, buffer)
     assert known.code is not None
-    return np.asarray(cv2.cvtColor(picture, known.code, dst=out))
+    return np.asarray(cv2.cvtColor(image, known.code, dst=out))
 
 
-def _from_16_bits(picture: Array, known: Encoding, out: Array, buffer: Buffer) -> Array:
-    if not picture.dtype.isnative or picture.strides[0] % 2:
-        native = buffer("native", picture.shape, np.uint16)
-        np.copyto(native, picture)  # swaps the bytes where they must be
-        picture = native
+def _from_16_bits(image: Array, known: Encoding, out: Array, buffer: Buffer) -> Array:
+    if not image.dtype.isnative or image.strides[0] % 2:
+        native = buffer("native", image.shape, np.uint16)
+        np.copyto(native, image)  # swaps the bytes where they must be
+        image = native
     if known.code is None:
-        return np.asarray(cv2.convertScaleAbs(picture, out, _TO_8_BITS))
+        return np.asarray(cv2.convertScaleAbs(image, out, _TO_8_BITS))
     if known.channels == 1 and known.code != cv2.COLOR_GRAY2BGR:  # bayer: the mosaic first, as cv_bridge does
-        mosaic = buffer("mosaic", (*picture.shape, 3), np.uint16)
-        return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(picture, known.code, dst=mosaic), out, _TO_8_BITS))
-    narrow = cv2.convertScaleAbs(picture, buffer("narrow", picture.shape, np.uint8), _TO_8_BITS)
+        mosaic = buffer("mosaic", (*image.shape, 3), np.uint16)
+        return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(image, known.code, dst=mosaic), out, _TO_8_BITS))
+    narrow = cv2.convertScaleAbs(image, buffer("narrow", image.shape, np.uint8), _TO_8_BITS)
     return np.asarray(cv2.cvtColor(narrow, known.code, dst=out))

@@ -1,4 +1,4 @@
-"""The newest camera picture, for nodes that look when they need to and not at every picture."""
+"""The newest camera image, for nodes that look when they need to and not at every image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from perf_inference.nodes.images.converter import Converter
 from perf_inference.nodes.images.image_input import image_input
 
 
-class Picture(NamedTuple):
-    """A decoded picture with its arrival."""
+class SeenImage(NamedTuple):
+    """A decoded image with its arrival."""
 
     bgr: NDArray[np.uint8]
     arrival: Arrival
@@ -29,22 +29,22 @@ class Picture(NamedTuple):
 
 
 class LatestImage:
-    """A subscription to `image` of which only the newest picture is kept; each look counts in its ledger."""
+    """A subscription to `image` of which only the newest image is kept; each look counts in its ledger."""
 
     def __init__(self, node: Node, transport: str, arrived: Callable[[Arrival], None] = lambda arrival: None) -> None:
         """Subscribe; `arrived` is called for each message, not decoded yet (ROS thread)."""
         self.ledger, self._arrived = Ledger(), arrived
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
-        self._last: Picture | None = None
-        self._converter = Converter()  # it leaves the last picture as it is
+        self._last: SeenImage | None = None
+        self._converter = Converter()  # it leaves the last image as it is
         self.input = image_input(node, transport, self._put, self.ledger)
 
     def _put(self, arrival: Arrival) -> None:
         self._mailbox.put(arrival)
         self._arrived(arrival)
 
-    def look(self) -> Picture:
-        """Return the newest picture, the same as last time if none has come since (worker thread).
+    def look(self) -> SeenImage:
+        """Return the newest image, the same as last time if none has come since (worker thread).
 
         Raises:
             InputError: none has come yet, or the newest one is malformed.
@@ -53,11 +53,11 @@ class LatestImage:
         if taken is not None:
             arrival = taken[0]
             try:
-                self._last = Picture(self._converter.bgr(arrival.message), arrival)
+                self._last = SeenImage(self._converter.bgr(arrival.message), arrival)
             except Exception:
                 self._mailbox.done("rejected")
                 raise
             self._mailbox.done("processed")
         if self._last is None:
-            raise InputError(f"no picture has come on {self.input.topic} yet; remap `image` to the camera's topic")
+            raise InputError(f"no image has come on {self.input.topic} yet; remap `image` to the camera's topic")
         return self._last

@@ -127,7 +127,7 @@ class RecordedTopics:
         elif known is None:
             self._subscribe(name, type_name, qos, publishers)
         elif _weaker(qos, known.source.qos):
-            self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing anew")
+            self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing again")
             known.source, old = RawInput(self._node, known.kind, name, qos), known.source
             self._left_over += [Taken(known, message) for message in old.take()]
             known.source.lost = old.lost

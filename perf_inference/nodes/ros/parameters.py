@@ -123,7 +123,7 @@ class ImageParameters(EngineParameters):
 
 @dataclass(frozen=True)
 class ImageEngineParameters(ImageParameters):
-    """What every node with an engine that runs for each picture has."""
+    """What every node with an engine that runs for each image has."""
 
     queue_size: int = parameter(1, "frames that wait for the engine; the newest wins", at_least=1, at_most=10_000)
     expected_frequency: float = parameter(0.0, "rate of the camera [Hz], for the due time; 0: not promised", at_least=0)

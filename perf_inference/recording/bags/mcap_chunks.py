@@ -51,7 +51,7 @@ def chunk_at(stream: IO[bytes], index: ChunkIndex) -> list[Any]:
 
 
 def do_overlap(chunks: Sequence[ChunkIndex]) -> bool:
-    """Return whether an index leads to the same bytes twice: each time they would be unpacked anew."""
+    """Return whether an index leads to the same bytes twice: each time they would be unpacked again."""
     spans = sorted((chunk.chunk_start_offset, chunk.chunk_start_offset + chunk.chunk_length) for chunk in chunks)
     return any(begin < end for (_, end), (begin, _) in pairwise(spans))
 

@@ -49,7 +49,7 @@ def target_of(path: Path, storage: str | None = None) -> Target:
     return Target(path, kind, folder=False)
 
 
-class Part:
+class BagPart:
     """The target as long as it is not complete: under a name of its own, removed when something goes wrong.
 
     What a conversion that was killed has left there is removed by the next one to the same target.
@@ -69,7 +69,7 @@ class Part:
         self._claim = ExitStack()
         _check(target, source)
 
-    def __enter__(self) -> Part:
+    def __enter__(self) -> BagPart:
         left = self._claim.enter_context(claimed(self._target.path))
         try:
             if left:

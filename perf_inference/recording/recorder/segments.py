@@ -20,7 +20,7 @@ _LEAST_NS = 1_000_000_000  # between two segments that requests begin
 
 
 @dataclass(frozen=True)
-class Limits:
+class SegmentLimits:
     """When the next segment begins; 0: never."""
 
     max_bytes: int = 0
@@ -42,7 +42,7 @@ class Segments:
         writer: Writer,
         next_path: Callable[[], Path],
         about: Mapping[str, Any],
-        limits: Limits = Limits(),
+        limits: SegmentLimits = SegmentLimits(),
         durable: bool = False,
         closed: Callable[[Path], None] = lambda path: None,
         clocks: Clocks = CLOCKS,

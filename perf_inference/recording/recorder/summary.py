@@ -19,13 +19,13 @@ _LEDGER = "ledger."
 _MOST_NODES, _MOST_STARTS = 500, 10_000  # that are told apart; of all nodes together
 
 
-Window = Callable[[int, int], MachineWindow]
+MachineWindows = Callable[[int, int], MachineWindow]
 
 
 class Summary:
     """Statistics per node, and each node's last heartbeat; used by one thread."""
 
-    def __init__(self, machine: Window | None = None, host: str = "") -> None:
+    def __init__(self, machine: MachineWindows | None = None, host: str = "") -> None:
         """Start empty.
 
         Args:

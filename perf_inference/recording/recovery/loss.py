@@ -9,7 +9,7 @@ from typing import Any
 
 from perf_inference.recording.recovery import ranges
 from perf_inference.recording.recovery.ranges import Range
-from perf_inference.recording.recovery.survey import Part, Survey, dropped_range
+from perf_inference.recording.recovery.survey import SegmentPart, Survey, dropped_range
 
 _FIRST = re.compile(r"topics_1\.jsonl(\.zst)?$")
 
@@ -19,7 +19,7 @@ class Start:
     """The segments of one start of a recorder, in order."""
 
     name: str | None  # None: no header tells
-    parts: tuple[Part, ...]
+    parts: tuple[SegmentPart, ...]
     first_seq: int | None  # that it had; None: cannot be known
 
     @property
@@ -85,7 +85,9 @@ def starts(surveys: Sequence[Survey], whole_run: bool) -> list[Start]:
     return found
 
 
-def _start_of(part: Part, before: Sequence[Part], names: Sequence[object], following: Part | None) -> object:
+def _start_of(
+    part: SegmentPart, before: Sequence[SegmentPart], names: Sequence[object], following: SegmentPart | None
+) -> object:
     """Return to which start a part without header belongs, by its seq; one of its own where nothing fits."""
     own = part.seqs.ranges()
     if following is not None and following.first_seq is not None and following.first_seq > part.known_last > 0:
@@ -95,7 +97,7 @@ def _start_of(part: Part, before: Sequence[Part], names: Sequence[object], follo
     return following.start if following is not None and not own else object()
 
 
-def _first_seq(survey: Survey, part: Part) -> int | None:
+def _first_seq(survey: Survey, part: SegmentPart) -> int | None:
     if part.first_seq is not None:
         return part.first_seq
     return 1 if _FIRST.search(survey.path.name) else None

@@ -10,7 +10,7 @@ from perf_inference.recording.jsonl.head import Head
 from perf_inference.recording.jsonl.line import FORMAT_VERSION, sealed
 from perf_inference.recording.jsonl.segment import FORMAT
 from perf_inference.recording.recovery.loss import Start
-from perf_inference.recording.recovery.survey import Key, Part, Survey
+from perf_inference.recording.recovery.survey import Key, SegmentPart, Survey
 
 
 class Repair:
@@ -18,7 +18,7 @@ class Repair:
 
     def __init__(self, file: Survey, segments: Sequence[Survey], starts: Sequence[Start]) -> None:
         self._file, self._segments, self._starts = file, segments, starts
-        self._part: Part | None = None
+        self._part: SegmentPart | None = None
         self._topics: dict[Key, dict[str, Any]] = {}
         self._footer = b""
 
@@ -52,7 +52,7 @@ class Repair:
         for key in sorted(keys & set(self._topics), key=lambda key: (key[1] is not None, key[1] or 0)):
             yield sealed(self._topics.pop(key))
 
-    def _header(self, part: Part) -> dict[str, Any]:
+    def _header(self, part: SegmentPart) -> dict[str, Any]:
         start = next(start for start in self._starts if part in start.parts)
         earlier = start.parts[: start.parts.index(part)]
         first = max((each.known_last for each in earlier), default=0) + 1
@@ -75,7 +75,7 @@ class Repair:
 
 
 def found_topics(
-    file: Survey, part: Part, segments: Sequence[Survey], starts: Sequence[Start]
+    file: Survey, part: SegmentPart, segments: Sequence[Survey], starts: Sequence[Start]
 ) -> dict[Key, dict[str, Any]]:
     """Return the topic records that a part has lost, as other parts have them: of its own start, or else of any."""
     own = next(start.parts for start in starts if part in start.parts)
@@ -93,7 +93,7 @@ def found_topics(
     return found
 
 
-def _offers(name: str, part: Part, others: Sequence[Part]) -> dict[str, dict[str, Any]]:
+def _offers(name: str, part: SegmentPart, others: Sequence[SegmentPart]) -> dict[str, dict[str, Any]]:
     """Return the records of other parts for a topic by type, but for types that the part knows itself."""
     taken = {record["type"] for (topic, _), record in part.topics.items() if topic == name}
     return {
@@ -104,7 +104,7 @@ def _offers(name: str, part: Part, others: Sequence[Part]) -> dict[str, dict[str
     }
 
 
-def _number(parts: Sequence[Part], part: Part) -> int:
+def _number(parts: Sequence[SegmentPart], part: SegmentPart) -> int:
     """Return the number of a segment within its start, counted from the nearest one that tells its own."""
     own = parts.index(part)
     told = [(i, each.header["segment"]) for i, each in enumerate(parts) if each.header and "segment" in each.header]
@@ -112,7 +112,7 @@ def _number(parts: Sequence[Part], part: Part) -> int:
     return max(1, min(known)[1]) if known else own + 1
 
 
-def _footer(part: Part) -> dict[str, Any]:
+def _footer(part: SegmentPart) -> dict[str, Any]:
     dropped: dict[str, int] = {}
     for drop in part.drops:
         dropped[drop["topic"]] = dropped.get(drop["topic"], 0) + drop["count"]

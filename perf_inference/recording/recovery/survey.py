@@ -19,7 +19,7 @@ Key = tuple[str, int | None]  # how a message refers to its topic record: name, 
 
 
 @dataclass(eq=False)
-class Part:
+class SegmentPart:
     """What follows one header; a file has one, unless files were joined."""
 
     number: int
@@ -101,7 +101,7 @@ class Survey:
     """What there is in a file."""
 
     path: Path
-    parts: list[Part]
+    parts: list[SegmentPart]
     faults: dict[str, tuple[int, Piece]]  # how many, and the first
     lines: int = 0  # whole ones
 
@@ -121,11 +121,11 @@ def survey(path: Path) -> Survey:
     Raises:
         RecordingError: it cannot be read.
     """
-    found = Survey(path, [Part(0)], {})
+    found = Survey(path, [SegmentPart(0)], {})
     records = TopicRecords()
     for number, piece, line in walk(path):
         if number == len(found.parts):
-            found.parts.append(Part(number))
+            found.parts.append(SegmentPart(number))
         part = found.parts[number]
         if piece.fault:
             count, first = found.faults.get(piece.fault, (0, piece))
