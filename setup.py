@@ -26,7 +26,6 @@ if "editable_wheel" in sys.argv:
 REQUIRES = [
     "mcap>=1.2",
     "numpy>=1.22.4",
-    "onnxruntime>=1.19",
     "orjson>=3.11.6",
     "psutil>=5.9",
     "PyYAML>=5.4",
@@ -36,6 +35,9 @@ REQUIRES = [
 ]
 
 EXTRAS = {
+    # ONNX Runtime, one of the two: both fill one folder, and pip knows nothing of it. A Jetson has builds of its own.
+    "cpu": ["onnxruntime>=1.19"],
+    "cuda": ["nvidia-ml-py>=12", "onnxruntime-gpu[cuda,cudnn]>=1.23"],
     # Where no ROS 2 is sourced: rclpy and the messages as wheels (CPython 3.11 and 3.12 on x86-64), and OpenCV.
     "standalone": [
         "opencv-python-headless>=4.12",

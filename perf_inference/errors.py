@@ -5,6 +5,7 @@
     │   └── NoRoomError  the model does not fit into the memory of its device
     ├── InputError       one message is wrong: it is counted, warned about and skipped
     ├── EngineError      the model could not be run on good input: counted, reported, the node lives
+    │   └── BrokenDeviceError  an error has broken this process' CUDA for good: the node ends, and is restarted
     └── RecordingError   a record could not be written or read
 
 Each message says what was expected, what came, and what to do.
@@ -34,6 +35,10 @@ class InputError(PerfInferenceError):
 
 class EngineError(PerfInferenceError):
     """An engine failed on input that fits its specs."""
+
+
+class BrokenDeviceError(EngineError):
+    """An error has broken the device for this process: all that it asks of it fails from now on."""
 
 
 class RecordingError(PerfInferenceError):

@@ -34,7 +34,7 @@ ALLOWED = {
     "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
     "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
-    "doctor": {"errors", "measure", "telemetry", "bringup", "printable"},
+    "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
     "nodes": {
         "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build", "pipeline",
         "printable", "recording", "safety", "tasks", "telemetry",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import shutil
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fake_cuda
 import numpy as np
 import pytest
 
@@ -16,7 +16,7 @@ from perf_inference.devices import cuda_runtime
 from perf_inference.devices.cuda_runtime import CudaDevice, CudaRuntime
 from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.tensorrt.cuda_memory import CudaArray, CudaGraph
-from perf_inference.errors import EngineError
+from perf_inference.errors import BrokenDeviceError, EngineError
 
 F32 = np.dtype(np.float32)
 MS = 1_000_000
@@ -25,17 +25,11 @@ MS = 1_000_000
 @pytest.fixture
 def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaDevice]:
     """The second of two fake GPUs; at the end all that was taken from it has been given back."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler for the fake CUDA runtime")
-    library = tmp_path / "libcudart.so.0"
-    subprocess.run(
-        [compiler, "-shared", "-fPIC", "-o", str(library), str(Path(__file__).with_name("fake_cudart.c"))], check=True
-    )
-    monkeypatch.setenv("FAKE_CUDA_DEVICES", "2")
-    yield CudaDevice(CudaRuntime(str(library)), 1)
-    gc.collect()
-    assert held(library) == 0
+    library = fake_cuda.compiled(tmp_path)
+    with fake_cuda.in_force(library, monkeypatch):
+        yield CudaDevice(CudaRuntime(str(library)), 1)
+        gc.collect()
+        assert held(library) == 0
 
 
 def held(library: Path | str) -> int:
@@ -44,7 +38,7 @@ def held(library: Path | str) -> int:
 
 def work(gpu: CudaDevice, stream: cuda_runtime.CudaStream, ms: float) -> Callable[[], None]:
     """Return work of so many ms: the fake device fills a KiB in a nanosecond."""
-    return lambda: gpu.runtime.call("cudaMemsetAsync", None, 0, round(ms * MS * 1024), stream.handle)
+    return lambda: gpu.call("cudaMemsetAsync", None, 0, round(ms * MS * 1024), stream.handle)
 
 
 def test_the_compute_capability_is_told(gpu: CudaDevice) -> None:
@@ -102,13 +96,13 @@ def test_work_that_fails_leaves_the_stream_as_it_was(gpu: CudaDevice) -> None:
 
     with pytest.raises(EngineError, match=r"^no$"):
         CudaGraph(stream, fail)
-    broken = ctypes.CDLL(gpu.via).fakeBreak
+    array, broken = CudaArray(gpu, (3,), F32), ctypes.CDLL(gpu.via).fakeBreak
     broken(1)
     try:
         with pytest.raises(EngineError, match=r"cudaStreamEndCapture: .*\(cudaError 901\)"):
             CudaGraph(stream, lambda: None)
         with pytest.raises(EngineError, match=r"cudaMemcpyAsync: an illegal memory access"):
-            CudaArray(gpu, (3,), F32).to_device(stream)
+            array.to_device(stream)
     finally:
         broken(0)
     CudaGraph(stream, work(gpu, stream, 0.01)).launch()
@@ -131,3 +125,21 @@ def test_the_real_runtime_has_every_function_of_graphs() -> None:
         assert not missing, path
         return
     pytest.skip("no libcudart here")
+
+
+def test_what_goes_after_cuda_broke_raises_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, raised = fake_cuda.compiled(tmp_path), list[str]()
+    monkeypatch.setattr(sys, "unraisablehook", lambda said: raised.append(str(said.exc_value)))
+    with fake_cuda.in_force(library, monkeypatch) as fake:
+        gpu = CudaDevice(CudaRuntime(str(library)), 0)
+        stream, array = gpu.stream(), CudaArray(gpu, (3,), F32)
+        event, graph = stream.event(), CudaGraph(stream, work(gpu, stream, 0.01))
+        fake.fakeBreak(1)
+        with pytest.raises(
+            BrokenDeviceError, match=r"cudaMemcpyAsync: .*\(cudaError 700\); CUDA is broken .*restart it$"
+        ):
+            array.to_device(stream)
+        del array, event, graph, stream
+        gc.collect()
+    assert raised == []
+    assert held(library) == 2  # both sides of the array: nothing can be freed any more

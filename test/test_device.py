@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -14,10 +12,12 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import fake_cuda
+import psutil
 import pytest
 
 from perf_inference import PerformanceMonitor
-from perf_inference.devices import cuda_runtime, device, gpu, torch_device
+from perf_inference.devices import cuda_driver, cuda_runtime, device, gpu, torch_device
 from perf_inference.devices.cuda_runtime import CudaDevice, CudaRuntime, NoCudaError
 from perf_inference.devices.device import CpuDevice, DeviceSplit, open_device
 from perf_inference.errors import ConfigError, EngineError
@@ -30,23 +30,17 @@ MS = 1_000_000
 @pytest.fixture(scope="session")
 def fake_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A libcudart that needs no GPU."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler for the fake CUDA runtime")
-    library = tmp_path_factory.mktemp("cuda") / "libcudart.so.0"
-    source = Path(__file__).with_name("fake_cudart.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
-    return library
+    return fake_cuda.compiled(tmp_path_factory.mktemp("cuda"))
 
 
 @pytest.fixture
 def runtime(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CudaRuntime]:
     """Two fake GPUs, and no other CUDA runtime or PyTorch to be found."""
-    monkeypatch.setenv("FAKE_CUDA_DEVICES", "2")
     monkeypatch.setattr(cuda_runtime, "candidates", lambda: iter([str(fake_library)]))
     monkeypatch.setattr(torch_device, "loaded", lambda: False)
     cuda_runtime.load_runtime.cache_clear()
-    yield cuda_runtime.load_runtime()
+    with fake_cuda.in_force(fake_library, monkeypatch):
+        yield cuda_runtime.load_runtime()
     cuda_runtime.load_runtime.cache_clear()
 
 
@@ -177,6 +171,90 @@ def test_the_calling_threads_device_is_left_as_it_was(runtime: CudaRuntime) -> N
     assert runtime.integer("cudaGetDevice") == 0
 
 
+def test_an_engine_on_one_gpu_makes_no_context_on_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # thread      nothing | in gpu1 ... | nothing again          a call of the runtime would choose device 0
+    library = fake_cuda.compiled(tmp_path)
+    with fake_cuda.in_force(library, monkeypatch) as fake:
+        gpu1 = CudaDevice(CudaRuntime(str(library)), 1)
+        assert (fake.fakeContext(0), fake.fakeContext(1)) == (0, 0)  # finding it takes no memory
+
+        def use() -> None:
+            split = DeviceSplit(gpu1.stream())
+            split.begin()
+            split.mark("compute")
+            assert split.durations_ns()["compute"] >= 0
+            gpu1.synchronize()
+            assert gpu1.memory_used_bytes() == 2_000_000_000
+            with gpu1.work() as work:
+                work()
+
+        use()
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+        gc.collect()  # streams and events are destroyed on it too
+        assert (fake.fakeContext(0), fake.fakeContext(1)) == (0, 1)
+
+
+def test_a_threads_own_context_comes_back(runtime: CudaRuntime) -> None:
+    runtime.call("cudaSetDevice", 0)
+    gpu1 = open_device("cuda:1")
+    assert isinstance(gpu1, CudaDevice)
+    with gpu1.selected():
+        with gpu1.selected():
+            assert runtime.integer("cudaGetDevice") == 1
+        assert runtime.integer("cudaGetDevice") == 1
+        assert gpu1.runtime.driver.is_current(1)
+    assert runtime.integer("cudaGetDevice") == 0
+
+
+def test_a_failed_call_leaves_no_error_for_others(runtime: CudaRuntime) -> None:
+    library = ctypes.CDLL(runtime.path)
+    with pytest.raises(EngineError, match=r"^cudaMalloc: out of memory \(cudaError 2\)$"):
+        runtime.pointer("cudaMalloc", 1 << 50)
+    assert library.cudaPeekAtLastError() == 0
+
+
+def test_a_gpu_without_an_address_is_a_gpu(runtime: CudaRuntime) -> None:
+    library = ctypes.CDLL(runtime.path)
+    library.fakeNoAddress(1)
+    try:
+        gpu0 = open_device("cuda:0")
+    finally:
+        library.fakeNoAddress(0)
+    assert (gpu0.name, gpu0.pci_bus_id, gpu0.gpu_name) == ("cuda:0", None, "Fake 0")
+    assert gpu._nvml(gpu0.pci_bus_id) == (None, None)
+    gpu0.synchronize()
+
+
+def test_a_boards_gpu_shares_its_memory(runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = psutil.virtual_memory()
+    library = ctypes.CDLL(runtime.path)
+    gpu0 = open_device("cuda:0")
+    assert not gpu0.shares_memory
+    library.fakeBoard(1)
+    try:
+        assert gpu0.shares_memory
+        used = gpu0.memory_used_bytes()
+        with PerformanceMonitor("cuda:0").measure() as metrics:
+            pass
+    finally:
+        library.fakeBoard(0)
+    assert used is not None
+    assert abs(used - (board.total - board.available)) < 500e6  # not cudaMemGetInfo's 2 GB of 8
+    assert metrics["gpu_memory_shared"] is True
+
+
+def test_waiting_may_sleep_instead_of_spinning(runtime: CudaRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = ctypes.CDLL(runtime.path)
+    library.fakeEventFlags.argtypes = (ctypes.c_void_p,)
+    spinning, blocking = CudaDevice(runtime, 1), CudaDevice(runtime, 1, blocking=True)
+    events = [one.stream().event() for one in (spinning, blocking)]
+    assert [library.fakeEventFlags(event.handle) for event in events] == [0, 1]
+    assert library.fakeFlags(1) == 4  # cudaDeviceScheduleBlockingSync: for streams, and for other libraries
+    assert library.fakeFlags(0) == 0
+
+
 def test_a_failing_device_is_an_engine_error_that_says_what(runtime: CudaRuntime) -> None:
     fail = ctypes.CDLL(runtime.path).fakeBreak
     fail(1)
@@ -279,8 +357,11 @@ def test_the_real_runtime_has_every_function_and_says_why_it_finds_no_device() -
 
 
 def test_a_library_that_is_no_cuda_runtime_is_passed_over(fake_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_CUDA_DEVICES", "1")
-    assert cuda_runtime.first_usable(["/nowhere/libcudart.so", "libm.so.6", str(fake_library)]).devices == 1
+    with fake_cuda.in_force(fake_library, monkeypatch):
+        assert cuda_runtime.first_usable(["/nowhere/libcudart.so", "libm.so.6", str(fake_library)]).devices == 2
+    monkeypatch.setattr(cuda_driver, "LIBRARY", "/nowhere/libcuda.so")
+    with pytest.raises(NoCudaError, match=r"there is a device, but no driver's libcuda\.so\.1 that loads"):
+        cuda_runtime.first_usable([str(fake_library)])
     monkeypatch.delenv("FAKE_CUDA_DEVICES")
     with pytest.raises(NoCudaError, match="no CUDA-capable device is detected"):
         cuda_runtime.first_usable(["/nowhere/libcudart.so", str(fake_library)])

@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from perf_inference.bench.gpu_check.found import off_by, reference
 from perf_inference.bench.gpu_check.page import page
 from perf_inference.bench.gpu_check.running import _read, _run_child
 from perf_inference.bench.gpu_check.section import SECTIONS, Outcome, Result, Section, Skip, Table, run_check
@@ -97,3 +99,26 @@ def test_the_page_has_a_row_for_each_result_and_the_tables() -> None:
     assert "| events | wrong | 5 \\| 6 |" in text
     assert "| a | b |\n|---|---|\n| 1 | 2 |" in text
     assert "```\nas printed\n```" in text
+
+
+def test_a_check_that_is_left_out_is_not_run(tmp_path: Path) -> None:
+    (result, *others) = _run_child(SECTION, tmp_path, time.monotonic() + 60, without=("settings", "tegrastats"))
+    assert (result.check, others) == ("kernel_files", [])
+
+
+def test_words_are_compared_as_words_and_numbers_by_their_size() -> None:
+    class Answers:
+        def infer(self, inputs: object) -> dict[str, np.ndarray]:
+            return {"tokens": np.array([1, 2, 3, 9]), "scores": np.array([0.5, 0.25], np.float32)}
+
+    same = {"tokens": np.array([1, 2, 3, 4]), "scores": np.array([0.5, 0.25], np.float32)}
+    assert off_by(Answers(), (({}, same),)) == 0.25  # type: ignore[arg-type]
+    near = {"tokens": np.array([1, 2, 3, 9]), "scores": np.array([0.5, 0.2], np.float32)}
+    assert off_by(Answers(), (({}, near),)) == pytest.approx(0.1)  # type: ignore[arg-type]
+
+
+def test_models_are_compared_on_what_they_meet() -> None:
+    pytest.importorskip("onnxruntime")
+    pairs = reference("captioner", seeds=2)
+    assert len(pairs) == 2
+    assert all(expected["tokens"][0, 0] == 1 for _, expected in pairs), "each of them says a sentence: a ..."

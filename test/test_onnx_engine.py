@@ -128,9 +128,10 @@ def file() -> OnnxFile:
 @pytest.mark.parametrize(
     ("options", "names", "devices"),
     [
-        (Options(), (TENSORRT, CUDA, OPENVINO, CPU), ("cuda:0", "cuda:0", "cpu", "cpu")),
+        (Options(), (CUDA, OPENVINO, CPU), ("cuda:0", "cpu", "cpu")),
         (Options(device="cpu"), (CPU,), ("cpu",)),
-        (Options(device="cuda:2"), (TENSORRT, CUDA, CPU), ("cuda:2", "cuda:2", "cpu")),
+        (Options(device="cuda:2"), (CUDA, CPU), ("cuda:2", "cpu")),
+        (Options(providers=("tensorrt",)), (TENSORRT, CPU), ("cuda:0", "cpu")),
         (Options(device="gpu:1"), (OPENVINO, CPU), ("gpu:1", "cpu")),
         (Options(device="npu"), (OPENVINO, CPU), ("npu", "cpu")),
         (Options(providers=("cuda", "TensorrtExecutionProvider")), (CUDA, TENSORRT, CPU), ("cuda:0", "cuda:0", "cpu")),
@@ -153,7 +154,7 @@ def test_the_providers_come_in_their_order(
         (
             Options(device="cuda:0"),
             (CPU,),
-            "no execution provider for device 'cuda:0' among CPUExecutionProvider; install onnxruntime-gpu, or set",
+            "among CPUExecutionProvider; install onnxruntime-gpu in place of onnxruntime, or set device: cpu",
         ),
         (
             Options(device="npu"),
@@ -182,9 +183,9 @@ def test_only_what_was_left_open_is_done_without(monkeypatch: pytest.MonkeyPatch
         return [[one.name for one in given] for given in attempts(providers(file(), options, _ALL), options)]
 
     assert tried(Options(providers=("cuda",))) == [[CUDA, CPU]]
-    assert tried(Options(device="cuda:1")) == [[TENSORRT, CUDA, CPU], [CUDA, CPU]]
+    assert tried(Options(device="cuda:1")) == [[CUDA, CPU]]
     assert tried(Options(device="npu")) == [[OPENVINO, CPU]]
-    assert [one[0] for one in tried(Options())] == [TENSORRT, CUDA, OPENVINO, CPU]
+    assert [one[0] for one in tried(Options())] == [CUDA, OPENVINO, CPU]
 
 
 @pytest.mark.parametrize("name", onnxruntime.get_available_providers())
@@ -204,7 +205,7 @@ def test_tensorrt_keeps_its_engines_apart_by_the_models_content(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
     def cache(path: Path) -> dict[str, str]:
-        return providers(read_onnx_file(path), Options(), (TENSORRT, CPU))[0].options
+        return providers(read_onnx_file(path), Options(providers=("tensorrt",)), (TENSORRT, CPU))[0].options
 
     first = cache(scaled(tmp_path / "m.onnx", np.zeros(4, np.float32)))
     assert Path(first["trt_engine_cache_path"]).is_dir()
@@ -212,7 +213,7 @@ def test_tensorrt_keeps_its_engines_apart_by_the_models_content(
     assert "trt_fp16_enable" not in first
     assert cache(scaled(tmp_path / "m.onnx", np.ones(4, np.float32))) != first  # the same network, trained on
     assert cache(scaled(tmp_path / "m.onnx", np.zeros(4, np.float32))) == first
-    assert cache(scaled(tmp_path / "m.onnx", np.zeros(4, np.float16)))["trt_fp16_enable"] == "1"
+    assert cache(scaled(tmp_path / "m.onnx", np.zeros(4, np.float16)))["trt_fp16_enable"] == "True"
 
     (tmp_path / "weights.bin").write_bytes(b"1234")
     outside = with_external_data(tmp_path / "e.onnx", "weights.bin")
@@ -224,7 +225,24 @@ def test_tensorrt_keeps_its_engines_apart_by_the_models_content(
 def test_tensorrt_goes_without_a_cache_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert providers(file(), Options(), (TENSORRT, CPU))[0].options == {"device_id": "0"}
+    assert providers(file(), Options(providers=("tensorrt",)), (TENSORRT, CPU))[0].options == {"device_id": "0"}
+
+
+def test_fp32_is_fp32_on_a_gpu_too() -> None:
+    (cuda, _) = providers(file(), Options(device="cuda:0"), (CUDA, CPU))
+    assert cuda.options == {"device_id": "0", "use_tf32": "0"}  # left alone, it multiplies and convolves in TF32
+
+
+def test_tensorrt_says_that_it_builds_at_the_first_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for built in (False, True):
+        caplog.clear()
+        (tensorrt, _) = providers(file(), Options(providers=("tensorrt",)), (TENSORRT, CPU))
+        said = f"takes minutes. A plan is built beforehand: perf-inference build {file().path} --runtime tensorrt"
+        assert (said in caplog.text) is not built
+        (Path(tensorrt.options["trt_engine_cache_path"]) / "engine").touch()
 
 
 def bound(model: Path) -> Engine:

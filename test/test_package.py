@@ -116,3 +116,16 @@ def test_the_lower_bounds_above_known_holes_are_explained() -> None:
         name, bound = re.split(r"\[", name)[0], bound.partition(",")[0]
         if name in explained:
             assert bound == explained[name], f"{name} must be at least {explained[name]}, setup.py has {bound}"
+
+
+def test_one_onnx_runtime_is_installed_and_not_two() -> None:
+    """Both packages fill one folder; what was installed last runs, and may be without the GPU (onnxruntime#26996)."""
+    names = {line.partition(">=")[0] for line in constant("REQUIRES")}
+    assert not [name for name in names if name.startswith("onnxruntime")]
+    bringing = {
+        extra: [line.partition(">=")[0].partition("[")[0] for line in lines if line.startswith("onnxruntime")]
+        for extra, lines in constant("EXTRAS").items()
+    }
+    assert {extra: names for extra, names in bringing.items() if names} == {
+        "cpu": ["onnxruntime"], "cuda": ["onnxruntime-gpu"],
+    }  # fmt: skip

@@ -257,8 +257,8 @@ def test_the_reasons_have_the_names_of_the_genuine_module() -> None:
     }
 
 
-def test_a_call_that_the_gpu_does_not_support_is_none(tmp_path: Path) -> None:
-    """A driver of our own making, behind the genuine module: it knows a name, a power and nothing else."""
+def sample_of(tmp_path: Path, functions: str) -> str:
+    """Return the sample from a driver of our own making, behind the genuine module."""
     pytest.importorskip("pynvml")
     compiler = shutil.which("cc")
     if compiler is None:
@@ -268,24 +268,44 @@ def test_a_call_that_the_gpu_does_not_support_is_none(tmp_path: Path) -> None:
         "int nvmlInitWithFlags(unsigned f) { return 0; }\n"
         "int nvmlShutdown(void) { return 0; }\n"
         "int nvmlDeviceGetCount_v2(unsigned *n) { *n = 1; return 0; }\n"
-        "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { *h = (void *)1; return 0; }\n"
-        'int nvmlDeviceGetName(void *h, char *s, unsigned n) { strncpy(s, "Stub", n); return 0; }\n'
-        "int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) { *mw = 12345; return 0; }\n"
-        "int nvmlDeviceGetUtilizationRates(void *h, void *u) { return 3; }\n"  # NVML_ERROR_NOT_SUPPORTED
-        "int nvmlDeviceGetClockInfo(void *h, int t, unsigned *mhz) { *mhz = 0xffffffff; return 0; }\n"
-        "int nvmlDeviceGetTemperature(void *h, int t, unsigned *c) { *c = 41; return 0; }\n"
-        "int nvmlDeviceGetCurrentClocksThrottleReasons(void *h, unsigned long long *r) { *r = 0x804; return 0; }\n"
+        "int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **h) { *h = (void *)1; return 0; }\n" + functions
     )
     library = tmp_path / "libnvidia-ml.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-w", "-o", str(library), str(tmp_path / "nvml.c")], check=True)
     code = "from perf_inference.telemetry.nvml import Nvml; print(Nvml().sample())"
     path = [str(Path(perf_inference.__file__).parents[1]), *sys.path]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "LD_LIBRARY_PATH": str(tmp_path)}
-    printed = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_call_that_the_gpu_does_not_support_is_none(tmp_path: Path) -> None:
+    printed = sample_of(
+        tmp_path,  # it knows a name, a power and little else
+        'int nvmlDeviceGetName(void *h, char *s, unsigned n) { strncpy(s, "Stub", n); return 0; }\n'
+        "int nvmlDeviceGetPowerUsage(void *h, unsigned *mw) { *mw = 12345; return 0; }\n"
+        "int nvmlDeviceGetUtilizationRates(void *h, void *u) { return 3; }\n"  # NVML_ERROR_NOT_SUPPORTED
+        "int nvmlDeviceGetClockInfo(void *h, int t, unsigned *mhz) { *mhz = 0xffffffff; return 0; }\n"
+        "int nvmlDeviceGetTemperature(void *h, int t, unsigned *c) { *c = 41; return 0; }\n"
+        "int nvmlDeviceGetCurrentClocksThrottleReasons(void *h, unsigned long long *r) { *r = 0x804; return 0; }\n",
+    )
     expected = gpu(
         name="Stub", power_w=12.345, temperature_degc=41.0, clock_reasons=("sw_power_cap", "reason_0x800"),
     )  # fmt: skip
-    assert printed.strip() == str((expected,))
+    assert printed == str((expected,))
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_what_the_driver_reserves_is_not_in_use_where_it_says_so(newer: bool, tmp_path: Path) -> None:
+    # an H200 on which nothing runs: nvidia-smi prints 4 MiB
+    old = "int nvmlDeviceGetMemoryInfo(void *h, unsigned long long *m) "
+    old += "{ m[0] = 150754820096; m[1] = 150106472448; m[2] = 648347648; return 0; }\n"
+    new = (
+        "int nvmlDeviceGetMemoryInfo_v2(void *h, unsigned long long *m) { if ((unsigned)m[0] != 0x2000028) return 25; "
+    )
+    new += "m[1] = 150754820096; m[2] = 644939776; m[3] = 150106472448; m[4] = 3407872; return 0; }\n"
+    printed = sample_of(tmp_path, old + (new if newer else ""))
+    assert f"memory_used_mb={3.407872 if newer else 648.347648}, memory_total_mb=150754.820096" in printed
 
 
 def test_reasons_by_bit() -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,11 @@ from typing import Any
 import pytest
 
 from perf_inference import engines
-from perf_inference.devices import cuda_runtime
+from perf_inference.devices import cuda_runtime, jetson
 from perf_inference.devices.cuda_runtime import NoCudaError
 from perf_inference.engines import Options
 from perf_inference.engines.tensorrt import engine, library
+from perf_inference.engines.tensorrt.log import Errors, logger
 from perf_inference.engines.tensorrt.plan_file import Built, Machine, read_plan, write_plan
 from perf_inference.errors import ConfigError
 from perf_inference.model_build.converters import tensorrt as builder
@@ -173,6 +175,21 @@ def test_missing_bindings_are_named_with_what_installs_them(monkeypatch: pytest.
             engines.load("policy", "tensorrt")
 
 
+def test_a_jetson_is_told_of_jetpack_and_not_of_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "BINDINGS", ("no_tensorrt",))
+    monkeypatch.setattr(jetson, "_RELEASE", tmp_path / "none")
+    (tmp_path / "model").write_bytes(b"NVIDIA Jetson AGX Orin Developer Kit\0")
+    for release, model, said in (
+        ("none", "none", r": pip install tensorrt$"),
+        ("none", "model", r"JetPack has it .* made with --system-site-packages$"),
+        ("model", "none", r"JetPack has it"),
+    ):
+        monkeypatch.setattr(jetson, "_RELEASE", tmp_path / release)
+        monkeypatch.setattr(jetson, "_MODEL", tmp_path / model)
+        with pytest.raises(ConfigError, match=said):
+            library.running()
+
+
 @pytest.mark.parametrize(
     ("stored", "precision", "typed", "said"),
     [
@@ -247,15 +264,58 @@ def test_the_real_bindings_have_every_name_that_running_uses() -> None:
 
 def test_the_real_logger_keeps_errors() -> None:
     trt = bindings()
-    log = library.logger(trt)
-    assert log.said == "TensorRT does not say why"
+    log = logger(trt)
+    assert logger(trt) is log, "TensorRT keeps a pointer to the first"
+    since = log.errors.mark()
+    assert log.errors.take(since) == "TensorRT does not say why"
     for severity, message in (
         (trt.ILogger.WARNING, "slow"),
         (trt.ILogger.ERROR, "wrong"),
         (trt.ILogger.ERROR, "worse"),
     ):
         log.log(severity, message)
-    assert log.said == "wrong; worse"
+    assert log.errors.take(since) == "wrong; worse"
+    assert log.errors.take(since) == "TensorRT does not say why", "what was told is forgotten"
+
+
+def test_an_error_is_told_by_the_call_that_it_is_of() -> None:
+    # engine a, this thread     fails ---- says "a" ------- asks        a call that went well says something, too
+    # engine b, another thread       fails ---- says "b" ---------- asks
+    errors, said = Errors(), list[str]()
+    errors.add("of a call before")
+    since_a = errors.mark()
+    told, asked = threading.Event(), threading.Event()
+
+    def other() -> None:
+        since_b = errors.mark()
+        errors.add("b")
+        told.set()
+        assert asked.wait(10)
+        said.append(errors.take(since_b))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert told.wait(10)
+    errors.add("a")
+    said.append(errors.take(since_a))
+    asked.set()
+    thread.join()
+    assert said == ["a", "b"]
+    since = errors.mark()
+    worker = threading.Thread(target=errors.add, args=("from a thread of its own",))  # as its builder has
+    worker.start()
+    worker.join()
+    assert errors.take(since) == "from a thread of its own"
+
+
+def test_errors_that_nobody_asks_for_are_bounded_and_do_not_hide_new_ones() -> None:
+    errors = Errors()
+    for number in range(1000):
+        errors.add(str(number))
+    since = errors.mark()
+    errors.add("new")
+    assert errors.take(since) == "new"
+    assert len(errors._kept) < 200
 
 
 def test_networks_are_typed_from_11_on() -> None:

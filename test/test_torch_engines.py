@@ -110,6 +110,37 @@ def test_each_precision_keeps_the_contract(precision: str, check: Check, files: 
     check(Subject(lambda: load(str(files[".pt"]), options=Options(precision=precision)), settle_s=0.01))
 
 
+TF32 = """
+import sys, warnings
+import torch
+from perf_inference.engines.pytorch.engine import find_device
+
+before = sys.argv[1]
+if before == "flags":
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+if before == "words" and hasattr(torch.backends, "fp32_precision"):
+    torch.backends.fp32_precision = "tf32"
+torch.cuda.is_available, torch.cuda.device_count = (lambda: True), (lambda: 1)
+warnings.simplefilter("error")
+assert find_device("cuda:0") == "cuda:0"
+warnings.simplefilter("ignore")
+cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+print(cudnn.allow_tf32, matmul.allow_tf32, torch.get_float32_matmul_precision())
+print(*(kind.fp32_precision for kind in (matmul, cudnn.conv, cudnn.rnn) if hasattr(kind, "fp32_precision")))
+"""
+
+
+@pytest.mark.parametrize("before", ["as it starts", "flags", "words"])
+def test_fp32_is_fp32_on_a_gpu_too(before: str) -> None:
+    done = subprocess.run([sys.executable, "-c", TF32, before], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    flags, words = done.stdout.splitlines()
+    assert flags == "False False highest"
+    assert set(words.split()) <= {"ieee"}
+
+
 @pytest.mark.usefixtures("staged")
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_way_of_a_gpu_keeps_the_contract(check: Check, files: dict[str, Path]) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What can be shown only where a GPU is: tools/gpu_check.sh FOLDER [--only SECTION ...] [--limit-s SECONDS]
+# What can be shown only where a GPU is: tools/gpu_check.sh FOLDER [--only SECTION ...] [--without CHECK ...]
 #
 # Runs on any machine with a clone and a python3 (PYTHON=/path/to/another) that has NumPy and psutil; PyTorch, ONNX
 # Runtime, TensorRT, nvidia-ml-py and CuPy are checked where they are installed, and said to be missing where not. It

@@ -108,7 +108,9 @@ make_venv() {
         say "2/3 installing the requirements, about 160 MB (a minute) ..."
     fi
     pip_install "setuptools>=78.1.1,<80"
+    # ONNX Runtime for the CPU, where none is there: beside a build for a GPU it would take its place.
     pip_install --editable "$package"
+    .venv/bin/python -c "import onnxruntime" 2>/dev/null || pip_install --editable ".[cpu]"
     rm -f .venv/.with-tests # they may need something else now
     say "3/3 looking whether it all imports ..."
     .venv/bin/python -c "import cv2, mcap, numpy, onnxruntime, orjson, psutil, rclpy, rich, rosbags, sensor_msgs.msg, yaml"

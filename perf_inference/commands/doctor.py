@@ -20,10 +20,12 @@ from perf_inference.doctor import (
     allocator,
     clocks,
     disk,
+    engine_cache,
     flows,
     inputs,
     memory,
     network,
+    onnx_runtime,
     processor,
     report,
     software,
@@ -136,7 +138,8 @@ def examine(wanted: Collection[str], seen: Seen, shm: Path, directory: Path | No
         "disk": lambda: disk.disk(place, rate),
         "cv_bridge": software.cv_bridge,
         "torch": lambda: software.torch(*software.driver_cuda()),
-        "engine_cache": software.engine_cache,
+        "onnxruntime": lambda: onnx_runtime.onnx_runtime(software.driver_cuda()[1]),
+        "engine_cache": engine_cache.engine_cache,
         "transport": lambda: transports.transport(found, facts),
     }
     if window is not None:

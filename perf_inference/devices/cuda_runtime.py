@@ -9,18 +9,18 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from perf_inference.errors import EngineError
+from perf_inference.devices import board_memory
+from perf_inference.devices.cuda_driver import RESTART, STICKY, CudaDriver, load_driver
+from perf_inference.errors import BrokenDeviceError, EngineError
 
 _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaGetDeviceCount": (POINTER(c_int),),
-    "cudaGetDevice": (POINTER(c_int),),
-    "cudaSetDevice": (c_int,),
     "cudaDeviceSynchronize": (),
     "cudaDeviceGetPCIBusId": (c_char_p, c_int, c_int),
     "cudaRuntimeGetVersion": (POINTER(c_int),),
@@ -28,7 +28,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cudaStreamCreateWithFlags": (POINTER(c_void_p), c_uint),
     "cudaStreamSynchronize": (c_void_p,),
     "cudaStreamDestroy": (c_void_p,),
-    "cudaEventCreate": (POINTER(c_void_p),),
+    "cudaEventCreateWithFlags": (POINTER(c_void_p), c_uint),
     "cudaEventRecord": (c_void_p, c_void_p),
     "cudaEventSynchronize": (c_void_p,),
     "cudaEventElapsedTime": (POINTER(c_float), c_void_p, c_void_p),
@@ -51,8 +51,9 @@ GRAPH_SIGNATURES: dict[str, tuple[Any, ...]] = {  # CUDA 11.4 and later have the
     "cudaGraphExecDestroy": (c_void_p,),
     "cudaGraphDestroy": (c_void_p,),
 }
-_MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor, -Minor
-_STREAM_NON_BLOCKING = 1  # cudaStreamNonBlocking: does not wait for the default stream
+_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # cudaDevAttrComputeCapabilityMajor, -Minor, cudaDevAttrIntegrated
+_NON_BLOCKING = 1  # cudaStreamNonBlocking: does not wait for the default stream
+_BLOCKING_SYNC = 1  # cudaEventBlockingSync: who waits for the event sleeps
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2", "libcudart.so")
 _WORK_BYTES, _WORK_TIMES = 64 << 20, 200
 
@@ -80,6 +81,10 @@ class CudaRuntime:
             self._lib.cudaGetErrorString.argtypes = (c_int,)
             self._lib.cudaGetErrorString.restype = c_char_p
             self.devices = self.integer("cudaGetDeviceCount")
+            driver = load_driver()
+            if driver is None:
+                raise EngineError("there is a device, but no driver's libcuda.so.1 that loads")
+            self.driver: CudaDriver = driver
         except (OSError, AttributeError, EngineError) as error:
             raise NoCudaError(f"{path}: {error}") from error
 
@@ -87,16 +92,26 @@ class CudaRuntime:
         """Call the function of this name.
 
         Raises:
-            EngineError: it did not return cudaSuccess.
+            EngineError: it did not return cudaSuccess; BrokenDeviceError where nothing will any more.
         """
         code = getattr(self._lib, name)(*arguments)
         if code:
-            meaning = (self._lib.cudaGetErrorString(code) or b"unknown error").decode(errors="replace")
-            raise EngineError(f"{name}: {meaning} (cudaError {code})")
+            self._lib.cudaGetLastError()  # takes it back: PyTorch shares the library, and would find it
+            said = f"{name}: {self._meaning(code)} (cudaError {code})"
+            raise BrokenDeviceError(f"{said}; {RESTART}") if code in STICKY else EngineError(said)
 
-    def forget_error(self) -> None:
-        """Take back the last call's error, so that no other library of this process finds it."""
-        self._lib.cudaGetLastError()
+    def give_back(self, index: int, name: str, handle: int) -> None:
+        """Free something of a device by the function of this name; with CUDA broken or gone it is left where it is."""
+        if not handle or sys.is_finalizing():
+            return
+        try:
+            with self.driver.selected(index):
+                self.call(name, handle)
+        except EngineError:  # from a destructor nobody could catch it
+            return
+
+    def _meaning(self, code: int) -> str:
+        return (self._lib.cudaGetErrorString(code) or b"unknown error").decode(errors="replace")
 
     def integer(self, name: str, *arguments: Any) -> int:
         """Return what a function with a first int* argument gives."""
@@ -110,109 +125,131 @@ class CudaRuntime:
         self.call(name, byref(value), *arguments)
         return value.value or 0
 
-    @contextmanager
-    def selected(self, index: int) -> Iterator[None]:
-        """Make this device the calling thread's for a while."""
-        before = self.integer("cudaGetDevice")
-        self.call("cudaSetDevice", index)
-        try:
-            yield
-        finally:
-            self.call("cudaSetDevice", before)
-
 
 class CudaDevice:
     """A GPU asked through the CUDA runtime."""
 
-    def __init__(self, runtime: CudaRuntime, index: int) -> None:
-        self.runtime, self.index = runtime, index
+    def __init__(self, runtime: CudaRuntime, index: int, blocking: bool = False) -> None:
+        """Take the device; `blocking`: who waits for it sleeps, also on other libraries' streams of this process."""
+        self.runtime, self.index, self.blocking = runtime, index, blocking
         self.name, self.via = f"cuda:{index}", runtime.path
-        self.gpu_name = _driver_name(index)
-        bus_id = ctypes.create_string_buffer(32)
-        runtime.call("cudaDeviceGetPCIBusId", bus_id, len(bus_id), index)
-        self.pci_bus_id: str | None = bus_id.value.decode()
+        self.gpu_name = runtime.driver.name(index)
+        self.pci_bus_id = self._bus_id()
+        if blocking:
+            runtime.driver.wait_blocked(index)
 
     @property
     def compute_capability(self) -> str:
         """What its instructions are: `8.7` of a Jetson AGX Orin."""
-        of = [self.runtime.integer("cudaDeviceGetAttribute", part, self.index) for part in (_MAJOR, _MINOR)]
-        return f"{of[0]}.{of[1]}"
+        return f"{self._attribute(_MAJOR)}.{self._attribute(_MINOR)}"
+
+    @property
+    def shares_memory(self) -> bool:
+        return bool(self._attribute(_INTEGRATED))
+
+    def selected(self) -> AbstractContextManager[None]:
+        """Let the calling thread work on this device for a while."""
+        return self.runtime.driver.selected(self.index)
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of the runtime on this device.
+
+        Raises:
+            EngineError: as `CudaRuntime.call`.
+        """
+        if self.runtime.driver.is_current(self.index):  # as in an engine, which selects it once
+            self.runtime.call(name, *arguments)
+            return
+        with self.selected():
+            self.runtime.call(name, *arguments)
+
+    def pointer(self, name: str, *arguments: Any) -> int:
+        """Return what a function with a first void** argument gives on this device."""
+        with self.selected():
+            return self.runtime.pointer(name, *arguments)
 
     def synchronize(self) -> None:
-        with self.runtime.selected(self.index):
-            self.runtime.call("cudaDeviceSynchronize")
+        self.call("cudaDeviceSynchronize")
 
     def stream(self, handle: int | None = None) -> CudaStream:
         return CudaStream(self, handle)
 
     def memory_used_bytes(self) -> int:
+        if self.shares_memory:
+            return board_memory.used_bytes()
         free, total = c_size_t(), c_size_t()
-        with self.runtime.selected(self.index):
-            self.runtime.call("cudaMemGetInfo", byref(free), byref(total))
+        self.call("cudaMemGetInfo", byref(free), byref(total))
         return total.value - free.value
 
     @contextmanager
     def work(self) -> Iterator[Callable[[], None]]:
-        with self.runtime.selected(self.index):
-            buffer = self.runtime.pointer("cudaMalloc", _WORK_BYTES)
+        buffer = self.pointer("cudaMalloc", _WORK_BYTES)
 
         def fill() -> None:
-            with self.runtime.selected(self.index):
+            with self.selected():
                 for _ in range(_WORK_TIMES):
                     self.runtime.call("cudaMemsetAsync", buffer, 0, _WORK_BYTES, None)
 
         try:
             yield fill
         finally:
-            self.runtime.call("cudaFree", buffer)
+            self.runtime.give_back(self.index, "cudaFree", buffer)
+
+    def _attribute(self, which: int) -> int:
+        return self.runtime.integer("cudaDeviceGetAttribute", which, self.index)
+
+    def _bus_id(self) -> str | None:
+        """Return its address; None: the system does not tell (a virtual GPU, a board's), and NVML cannot be asked."""
+        bus_id = ctypes.create_string_buffer(32)
+        try:
+            self.runtime.call("cudaDeviceGetPCIBusId", bus_id, len(bus_id), self.index)
+        except EngineError:
+            return None
+        return bus_id.value.decode()
 
 
 class CudaStream:
     """A stream, made here or by another library; what is made here is destroyed with the object."""
 
+    handle = 0
+
     def __init__(self, device: CudaDevice, handle: int | None) -> None:
-        self.device = device
-        self.handle, self._owned = handle or 0, handle is None
-        if self._owned:
-            with device.runtime.selected(device.index):
-                self.handle = device.runtime.pointer("cudaStreamCreateWithFlags", _STREAM_NON_BLOCKING)
+        self.device, self._owned = device, handle is None
+        self.handle = device.pointer("cudaStreamCreateWithFlags", _NON_BLOCKING) if handle is None else handle
 
     def synchronize(self) -> None:
-        with self.device.runtime.selected(self.device.index):  # handle 0 is the default stream of the thread's device
-            self.device.runtime.call("cudaStreamSynchronize", self.handle)
+        self.device.call("cudaStreamSynchronize", self.handle)
 
     def event(self) -> CudaEvent:
         return CudaEvent(self)
 
     def __del__(self) -> None:
-        if self._owned and self.handle and not sys.is_finalizing():
-            self.device.runtime.call("cudaStreamDestroy", self.handle)
+        if self.handle and self._owned:
+            self.device.runtime.give_back(self.device.index, "cudaStreamDestroy", self.handle)
 
 
 class CudaEvent:
     """A CUDA event that keeps time (resolution about 0.5 us)."""
 
+    handle = 0
+
     def __init__(self, stream: CudaStream) -> None:
-        self._stream, self._device, self._runtime = stream, stream.device, stream.device.runtime
-        self.handle = 0
-        with self._runtime.selected(self._device.index):
-            self.handle = self._runtime.pointer("cudaEventCreate")
+        self._stream, self._device = stream, stream.device
+        self.handle = self._device.pointer("cudaEventCreateWithFlags", _BLOCKING_SYNC * stream.device.blocking)
 
     def record(self) -> None:
-        with self._runtime.selected(self._device.index):
-            self._runtime.call("cudaEventRecord", self.handle, self._stream.handle)
+        self._device.call("cudaEventRecord", self.handle, self._stream.handle)
 
     def wait(self) -> None:
-        self._runtime.call("cudaEventSynchronize", self.handle)
+        self._device.call("cudaEventSynchronize", self.handle)
 
     def since_ns(self, earlier: Any) -> int:
         milliseconds = c_float()
-        self._runtime.call("cudaEventElapsedTime", byref(milliseconds), earlier.handle, self.handle)
+        self._device.call("cudaEventElapsedTime", byref(milliseconds), earlier.handle, self.handle)
         return round(milliseconds.value * 1e6)
 
     def __del__(self) -> None:
-        if getattr(self, "handle", 0) and not sys.is_finalizing():
-            self._runtime.call("cudaEventDestroy", self.handle)
+        self._device.runtime.give_back(self._device.index, "cudaEventDestroy", self.handle)
 
 
 @cache
@@ -261,14 +298,3 @@ def _loaded() -> Iterator[str]:
                     yield line.split(maxsplit=5)[5].rstrip("\n")
     except OSError:
         return
-
-
-def _driver_name(index: int) -> str | None:
-    """Return the GPU's name as the driver says it; it answers in a buffer, where the runtime's struct changes size."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        device, name = c_int(), ctypes.create_string_buffer(256)
-        failed = driver.cuDeviceGet(byref(device), c_int(index)) or driver.cuDeviceGetName(name, c_int(256), device)
-    except (OSError, AttributeError):
-        return None
-    return None if failed else name.value.decode(errors="replace")

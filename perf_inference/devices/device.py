@@ -55,6 +55,10 @@ class Device(Protocol):
     gpu_name: str | None
     pci_bus_id: str | None
 
+    @property
+    def shares_memory(self) -> bool:
+        """Whether its memory is the board's, which the processor uses too (a Jetson)."""
+
     def synchronize(self) -> None:
         """Return when all work given to the device by this process so far is done.
 
@@ -66,7 +70,7 @@ class Device(Protocol):
         """Return the stream of this handle (another library's; 0 = the default), or a new one."""
 
     def memory_used_bytes(self) -> int | None:
-        """Return the device memory in use by all processes; None on a CPU or where it cannot be known."""
+        """Return the device memory in use by all processes, or the board's; None on a CPU."""
 
     def work(self) -> AbstractContextManager[Callable[[], None]]:
         """Return a function that gives the default stream some milliseconds of work, for the self-test."""
@@ -115,6 +119,7 @@ class CpuDevice:
     via = "nothing to wait for"
     gpu_name: str | None = None
     pci_bus_id: str | None = None
+    shares_memory = False
 
     def __init__(self, monotonic_ns: Callable[[], int] = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
@@ -162,8 +167,10 @@ class _CpuEvent:
         return self.reading_ns - earlier.reading_ns
 
 
-def open_device(device: str = "auto") -> Device:
+def open_device(device: str = "auto", blocking: bool = False) -> Device:
     """Return the device of this name: `auto` (the first GPU if there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+
+    `blocking`: whoever waits for the GPU in this process sleeps instead of spinning.
 
     PyTorch is asked if this process has it loaded, then the CUDA runtime, then a PyTorch that is only installed: it
     takes seconds to import, and one without CUDA never is.
@@ -178,16 +185,16 @@ def open_device(device: str = "auto") -> Device:
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:N, got '{device}'")
     index = int(number or 0)
     if torch_device.loaded() and index < torch_device.count():
-        return torch_device.TorchDevice(index)
+        return torch_device.TorchDevice(index, blocking)
     try:
         runtime = load_runtime()
     except NoCudaError as error:
         reason = str(error)
         if torch_device.installed_with_cuda() and index < torch_device.count():
-            return torch_device.TorchDevice(index)
+            return torch_device.TorchDevice(index, blocking)
     else:
         if index < runtime.devices:
-            return CudaDevice(runtime, index)
+            return CudaDevice(runtime, index, blocking)
         reason = f"{runtime.path} finds {runtime.devices} device(s), cuda:0 to cuda:{runtime.devices - 1}"
     if device == "auto":
         return CpuDevice()

@@ -12,7 +12,8 @@ from perf_inference.devices.device import Device
 class GpuFigures(TypedDict, total=False):
     """The keys that a measurement on a GPU has beside the others."""
 
-    gpu_memory_mb: float | None  # in use on the device at the block's end, by all processes
+    gpu_memory_mb: float | None  # in use on the device at the block's end, by all processes; or on the board:
+    gpu_memory_shared: bool  # the GPU and the processor share their memory (a Jetson), and the figure is of all of it
     gpu_max_memory_mb: float | None  # the most that PyTorch's tensors of this process held during the block
     gpu_memory_allocated: int | None  # [bytes] what they hold at its end, as torch.cuda.memory_allocated()
     gpu_utilization: float | None  # [%] of NVML's own window (1/6 to 1 s) before the block's end
@@ -40,6 +41,7 @@ class GpuSpan:
         utilization, temperature = _nvml(self._device.pci_bus_id)
         return {
             "gpu_memory_mb": None if used is None else used / 1e6,
+            "gpu_memory_shared": self._device.shares_memory,
             "gpu_max_memory_mb": None if peak is None else peak / 1e6,
             "gpu_memory_allocated": held,
             "gpu_utilization": utilization,

@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from perf_inference.devices import board_memory, broken
+from perf_inference.devices.cuda_driver import load_driver
 from perf_inference.devices.process_memory import HighWaterMark
-from perf_inference.errors import EngineError
 
 _WORK_SIDE, _WORK_TIMES = 2048, 100
 
@@ -43,10 +44,11 @@ def count() -> int:
 class TorchDevice:
     """A GPU asked through PyTorch."""
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, blocking: bool = False) -> None:
+        """Take the device; `blocking`: who waits for it sleeps, also on other libraries' streams of this process."""
         import torch
 
-        self._torch, self.index = torch, index
+        self._torch, self.index, self.blocking = torch, index, blocking
         self.name, self.via = f"cuda:{index}", f"PyTorch {torch.__version__}"
         properties = torch.cuda.get_device_properties(index)
         self.gpu_name: str | None = properties.name
@@ -54,20 +56,29 @@ class TorchDevice:
         if hasattr(properties, "pci_domain_id"):  # PyTorch 2.7 and later
             bus = (properties.pci_domain_id, properties.pci_bus_id, properties.pci_device_id)
             self.pci_bus_id = "{:08x}:{:02x}:{:02x}.0".format(*bus)
+        self.shares_memory = bool(getattr(properties, "is_integrated", False))
+        if blocking and (driver := load_driver()) is not None:
+            driver.wait_blocked(index)
 
     def synchronize(self) -> None:
-        with _as_engine_error():
+        with _as_engine_error(self.index):
             self._torch.cuda.synchronize(self.index)
 
     def stream(self, handle: int | None = None) -> TorchStream:
         cuda = self._torch.cuda
         if handle is None:
-            return TorchStream(cuda, cuda.Stream(self.index))
+            return TorchStream(self, cuda.Stream(self.index))
         return TorchStream(
-            cuda, cuda.ExternalStream(handle, device=self.index) if handle else cuda.default_stream(self.index)
+            self, cuda.ExternalStream(handle, device=self.index) if handle else cuda.default_stream(self.index)
         )
 
+    def event(self) -> Any:
+        """Return an event of PyTorch's that keeps time."""
+        return self._torch.cuda.Event(enable_timing=True, blocking=self.blocking)
+
     def memory_used_bytes(self) -> int:
+        if self.shares_memory:
+            return board_memory.used_bytes()
         free, total = self._torch.cuda.mem_get_info(self.index)
         return int(total - free)
 
@@ -88,29 +99,29 @@ class TorchDevice:
 class TorchStream:
     """A stream of PyTorch's, or another library's under its hand."""
 
-    def __init__(self, cuda: Any, stream: Any) -> None:
-        self._cuda, self._stream = cuda, stream
+    def __init__(self, device: TorchDevice, stream: Any) -> None:
+        self._device, self._stream = device, stream
         self.handle = int(stream.cuda_stream)
 
     def synchronize(self) -> None:
-        with _as_engine_error():
+        with _as_engine_error(self._device.index):
             self._stream.synchronize()
 
     def event(self) -> TorchEvent:
-        return TorchEvent(self._cuda.Event(enable_timing=True), self._stream)
+        return TorchEvent(self._device, self._stream)
 
 
 class TorchEvent:
     """A CUDA event of PyTorch's."""
 
-    def __init__(self, event: Any, stream: Any) -> None:
-        self._event, self._stream = event, stream
+    def __init__(self, device: TorchDevice, stream: Any) -> None:
+        self._index, self._event, self._stream = device.index, device.event(), stream
 
     def record(self) -> None:
         self._event.record(self._stream)
 
     def wait(self) -> None:
-        with _as_engine_error():
+        with _as_engine_error(self._index):
             self._event.synchronize()
 
     def since_ns(self, earlier: Any) -> int:
@@ -150,8 +161,9 @@ def _tensor_memory(index: int) -> HighWaterMark:
 
 
 @contextmanager
-def _as_engine_error() -> Iterator[None]:
+def _as_engine_error(index: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EngineError(f"the GPU failed at the work before: {str(error).splitlines()[0]}") from error
+        said = f"the GPU failed at the work before: {str(error).splitlines()[0]}"
+        raise broken.failure(index, said) from error

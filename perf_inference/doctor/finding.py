@@ -23,6 +23,7 @@ CHECKS = {
     "disk": "machine",
     "cv_bridge": "software",
     "torch": "software",
+    "onnxruntime": "software",
     "engine_cache": "software",
     "transport": "running nodes",
     "allocator": "running nodes",

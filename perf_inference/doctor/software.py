@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 from perf_inference.doctor.finding import Finding
+from perf_inference.doctor.trial import try_code
 
-_TRY_S = 120.0
 _CV_BRIDGE = """
 import json, numpy
 print(json.dumps({"numpy": numpy.__version__}), flush=True)
@@ -38,7 +35,7 @@ def cv_bridge() -> Finding:
     """Convert an image with cv_bridge; built against another NumPy it fails, or takes the process with it."""
     if importlib.util.find_spec("cv_bridge") is None:
         return Finding("cv_bridge", "skipped", "not installed, and not needed by this package")
-    said, failure = _try(_CV_BRIDGE)
+    said, failure = try_code(_CV_BRIDGE)
     value = f"cv_bridge with NumPy {said.get('numpy', '?')}"
     if said.get("works"):
         return Finding("cv_bridge", "ok", f"{value} converts an image")
@@ -56,7 +53,7 @@ def torch(driver_cuda: str | None, gpus: int) -> Finding:
     """
     if importlib.util.find_spec("torch") is None:
         return Finding("torch", "skipped", "PyTorch is not installed")
-    said, failure = _try(_TORCH)
+    said, failure = try_code(_TORCH)
     return judge_torch(said, failure, driver_cuda, gpus)
 
 
@@ -105,35 +102,9 @@ def rclpy_loads() -> bool:
     """Return whether rclpy can be imported: with an RMW that is not there, rcl ends the process."""
     if not os.environ.get("RMW_IMPLEMENTATION"):
         return True
-    said, _ = _try("import json, rclpy; print(json.dumps({'works': True}))")
+    said, _ = try_code("import json, rclpy; print(json.dumps({'works': True}))")
     return bool(said.get("works"))
-
-
-def engine_cache() -> Finding:
-    """Say that there is nothing to check yet."""
-    return Finding("engine_cache", "skipped", "none yet: models run as they are, no engine is built for this machine")
 
 
 def _version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdecimal())
-
-
-def _try(code: str) -> tuple[dict[str, Any], str]:
-    """Return what the code printed, and how it failed."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, errors="replace", timeout=_TRY_S, cwd="/",
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return {}, f"no answer within {_TRY_S:.0f} s"
-    said: dict[str, Any] = {}
-    for line in done.stdout.splitlines():
-        if line.startswith("{"):
-            said.update(json.loads(line))
-    if done.returncode == 0:
-        return said, ""
-    if done.returncode < 0:
-        return said, f"the process was ended by signal {-done.returncode}"
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return said, lines[-1] if lines else f"exit status {done.returncode}"

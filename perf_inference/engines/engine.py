@@ -63,6 +63,7 @@ class Options:
     allow_pickle: bool = False  # torch: the file may run code when it is read
     compile: bool = False  # torch: torch.compile
     cuda_graph: bool = True  # torch, tensorrt: on a GPU, for fixed shapes
+    blocking_wait: bool = False  # on a GPU: who waits for it sleeps instead of spinning, in all of this process
     deadline_ms: float = 1000.0  # remote: of one request
     certificates: str = ""  # remote: PEM file of who is trusted to sign the server's
 

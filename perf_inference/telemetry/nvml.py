@@ -43,7 +43,7 @@ class GpuSample:
     name: str | None
     uuid: str | None
     utilisation_pct: float | None  # share of NVML's own period in which a kernel ran
-    memory_used_mb: float | None
+    memory_used_mb: float | None  # by all processes, without what the driver keeps for itself
     memory_total_mb: float | None
     temperature_degc: float | None
     power_w: float | None
@@ -93,7 +93,7 @@ class Nvml:
 
     def _gpu(self, index: int, handle: Any) -> GpuSample:
         sm, memory = self._nvml.NVML_CLOCK_SM, self._nvml.NVML_CLOCK_MEM
-        held = self._ask("nvmlDeviceGetMemoryInfo", handle)
+        held = self._memory(handle)
         reasons = self._ask("nvmlDeviceGetCurrentClocksEventReasons", handle)
         if reasons is None:  # a driver before 535
             reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle)
@@ -117,6 +117,12 @@ class Nvml:
             memory_max_mhz=_known(self._ask("nvmlDeviceGetMaxClockInfo", handle, memory), float),
             clock_reasons=_known(reasons, clock_reasons),
         )
+
+    def _memory(self, handle: Any) -> Any:
+        """Return what is in use; version 2 counts what the driver reserves apart, as nvidia-smi does."""
+        version = getattr(self._nvml, "nvmlMemory_v2", None)
+        held = None if version is None else self._ask("nvmlDeviceGetMemoryInfo", handle, version)
+        return self._ask("nvmlDeviceGetMemoryInfo", handle) if held is None else held  # a driver before 510
 
     def _ask(self, function: str, *arguments: Any) -> Any:
         """Return what NVML answers; None: this GPU, driver or module does not say."""

@@ -1,4 +1,4 @@
-"""Run the checks: `python -m perf_inference.bench.gpu_check FOLDER [--only SECTION ...] [--limit-s S]`."""
+"""Run the checks: `python -m perf_inference.bench.gpu_check FOLDER [--only SECTION ...] [--without CHECK ...]`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where results.json, page.md and the sections' own output go")
     names = [section.name for section in SECTIONS]
     parser.add_argument("--only", nargs="+", choices=names, default=[], metavar="SECTION", help=", ".join(names))
+    parser.add_argument("--without", nargs="+", default=[], metavar="CHECK", help="checks that are left out")
     parser.add_argument("--limit-s", type=float, default=540.0, help="time for all of it (default: %(default)s)")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
     began_s = time.monotonic()
-    results = run_all(options.folder, options.only, options.limit_s)
+    results = run_all(options.folder, options.only, options.limit_s, options.without)
     took_s = time.monotonic() - began_s
     head = (
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, Python {platform.python_version()}, "

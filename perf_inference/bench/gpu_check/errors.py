@@ -12,7 +12,7 @@ from perf_inference.bench.gpu_check.found import gpu, torch_gpu
 from perf_inference.bench.gpu_check.section import Outcome, Skip
 from perf_inference.engines import ArraySpec, Options, load
 from perf_inference.engines.tensorrt.cuda_memory import CudaArray
-from perf_inference.errors import PerfInferenceError
+from perf_inference.errors import ConfigError, PerfInferenceError
 
 
 def an_assertion_in_a_kernel() -> Outcome:
@@ -37,10 +37,11 @@ def an_assertion_in_a_kernel() -> Outcome:
         "a new engine": _said(lambda: load("policy", "torch", Options(device="cuda:0"))),
         "with device auto": _said(lambda: load("policy", "torch", Options())),
         "close": _said(engine.close),
+        "close of the other": _said(other.close),
     }
-    ours = all(said[when].startswith(("EngineError", "ConfigError")) for when in ("the call", "the next call"))
-    restart = any("restart" in text for text in said.values())
-    return Outcome(_told(said), right and ours and restart, said)
+    told = [said[when] for when in said if not when.startswith("close")]
+    ours = all(text.startswith("BrokenDeviceError") and "restart" in text for text in told)
+    return Outcome(_told(said), right and ours and said["close"] == "no error", said)
 
 
 def an_illegal_address() -> Outcome:
@@ -60,9 +61,28 @@ def an_illegal_address() -> Outcome:
         "new memory": _said(lambda: CudaArray(device, (16,), np.dtype(np.float32))),
         "an event": _said(lambda: stream.event()),
     }
-    ours = all(text.startswith("EngineError") for text in said.values())
-    restart = any("restart" in text for text in said.values())
-    return Outcome(_told(said), ours and restart, said)
+    ours = all(text.startswith("BrokenDeviceError") and "restart" in text for text in said.values())
+    said["asked afterwards, the driver says"] = str(device.runtime.driver.broken(0))
+    return Outcome(_told(said), ours and "restart" in said["asked afterwards, the driver says"], said)
+
+
+def onnx_runtime_after_an_error_of_another() -> Outcome:
+    """After an illegal address in another library, what ONNX Runtime's engine and a new one say; closing is quiet."""
+    try:
+        engine = load("detector", "onnx", Options(device="cuda:0"))
+    except ConfigError as error:
+        raise Skip(str(error)) from None
+    inputs = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in engine.inputs}
+    engine.infer(inputs)
+    _write_nowhere()
+    said = {
+        "the engine": _said(lambda: engine.infer(inputs)),
+        "again": _said(lambda: engine.infer(inputs)),
+        "a new one with device auto": _said(lambda: load("policy", "onnx", Options())),
+    }
+    ours = all(text.startswith("BrokenDeviceError") and "restart" in text for text in said.values())
+    said["close"] = _said(engine.close)
+    return Outcome(_told(said), ours and said["close"] == "no error", said)
 
 
 def a_trial_goes_on_in_its_own_process() -> Outcome:
@@ -102,4 +122,9 @@ def _told(said: dict[str, str]) -> str:
     return "; ".join(f"{when}: '{text}'" for when, text in said.items())
 
 
-CHECKS = (an_assertion_in_a_kernel, an_illegal_address, a_trial_goes_on_in_its_own_process)
+CHECKS = (
+    an_assertion_in_a_kernel,
+    an_illegal_address,
+    onnx_runtime_after_an_error_of_another,
+    a_trial_goes_on_in_its_own_process,
+)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from perf_inference.bench.gpu_check.section import Outcome, Skip
+from perf_inference.devices.jetson import is_jetson
 from perf_inference.telemetry.jetson import Jetson
 from perf_inference.telemetry.machine import MachineSampler
 
@@ -55,7 +56,7 @@ def kernel_files() -> Outcome:
 
 
 def _require() -> None:
-    if not _RELEASE.is_file() and not (_MODEL.is_file() and "NVIDIA Jetson" in _MODEL.read_text(errors="replace")):
+    if not is_jetson():
         raise Skip("no Jetson (no /etc/nv_tegra_release)")
 
 

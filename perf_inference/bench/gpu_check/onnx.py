@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib import metadata
 
 import numpy as np
 import onnxruntime
 
-from perf_inference.bench.gpu_check.found import gpu, off_by, reference, spread, times_ns
+from perf_inference.bench.gpu_check.found import device, gpu, off_by, reference, spread, times_ns
 from perf_inference.bench.gpu_check.section import Outcome, Skip, Table
+from perf_inference.doctor import onnx_runtime
 from perf_inference.engines import Options, find_model, load
+from perf_inference.engines.onnx import cuda_libraries
 from perf_inference.engines.onnx.engine import session_options
 from perf_inference.engines.onnx.providers import CPU, CUDA, TENSORRT
 from perf_inference.telemetry.nvml import Nvml
@@ -28,8 +31,19 @@ def providers_here() -> Outcome:
         if (found := _version(name))
     ]
     said = f"onnxruntime {onnxruntime.__version__} with {', '.join(onnxruntime.get_available_providers())}; installed: "
-    said += f"{', '.join(installed)}; preload_dlls: {hasattr(onnxruntime, 'preload_dlls')}"
-    return Outcome(said, len(installed) <= 1)
+    said += f"{', '.join(installed)}; preload_dlls: {hasattr(onnxruntime, 'preload_dlls')}; "
+    judged = onnx_runtime.onnx_runtime(gpus=int(device() != "cpu"))
+    said += f"the doctor: {judged.level}, {judged.value}"
+    return Outcome(said, judged.level != "ok" if len(installed) > 1 else judged.level == "ok")
+
+
+def libraries_here() -> Outcome:
+    """Which library a provider lacks, before and after pip's are loaded."""
+    before = {name: cuda_libraries.missing(name) or "nothing" for name in ("cuda", "tensorrt")}
+    cuda_libraries.preload()
+    after = {name: cuda_libraries.missing(name) or "nothing" for name in before}
+    said = "; ".join(f"{name} lacks {before[name]}, then {after[name]}" for name in before)
+    return Outcome(said, after["cuda"] == "nothing")
 
 
 def the_engine_finds_cuda_by_itself() -> Outcome:
@@ -42,7 +56,7 @@ def the_engine_finds_cuda_by_itself() -> Outcome:
 
 def embedded_models() -> Outcome:
     """Run every embedded model on the GPU, beside the CPU."""
-    _cuda(preload=True)
+    _cuda()
     rows, wrong = [], []
     for model in _MODELS:
         pairs = reference(model)
@@ -60,9 +74,9 @@ def embedded_models() -> Outcome:
 
 def what_fp32_is() -> Outcome:
     """How far fp32 is from the CPU's with TF32 as the engine has it, off and on."""
-    _cuda(preload=True)
+    _cuda()
     pairs = reference("detector")
-    engine = load("detector", "onnx", Options(device="cuda:0"))
+    engine = load("detector", "onnx", Options(device="cuda:0"))  # loads the libraries, too
     off = {"the engine": off_by(engine, pairs)}
     engine.close()
     for name, flag in (("use_tf32 0", "0"), ("use_tf32 1", "1")):
@@ -81,7 +95,7 @@ def what_fp32_is() -> Outcome:
 
 def contract() -> Outcome:
     """Put the engine on the GPU to the checks that every engine must keep."""
-    _cuda(preload=True)
+    _cuda()
     for model in ("detector", "policy"):
         check_engine(lambda model=model: load(model, "onnx", Options(device="cuda:0")))  # type: ignore[misc]
     return Outcome("detector and policy keep the contract on cuda:0")
@@ -89,7 +103,7 @@ def contract() -> Outcome:
 
 def swaps() -> Outcome:
     """Load, run and close an engine many times: the memory in use on the device does not grow."""
-    _cuda(preload=True)
+    _cuda()
     pairs, nvml, held_mb = reference("detector"), Nvml(), []
     for _ in range(_SWAPS):
         engine = load("detector", "onnx", Options(device="cuda:0"))
@@ -105,7 +119,7 @@ def swaps() -> Outcome:
 
 def a_gpu_that_is_not_here() -> Outcome:
     """A GPU too many is refused, and not taken for the first one."""
-    _cuda(preload=True)
+    _cuda()
     try:
         engine = load("detector", "onnx", Options(device="cuda:7"))
     except Exception as error:
@@ -118,11 +132,31 @@ def tensorrt_options() -> Outcome:
     if TENSORRT not in onnxruntime.get_available_providers():
         raise Skip("this ONNX Runtime has no TensorRT provider")
     gpu()
-    said = {}
+    lacks, said = cuda_libraries.missing("tensorrt"), {}
     for spelling in ("1", "True"):
         said[spelling] = _said(lambda spelling=spelling: _with_fp16(spelling))  # type: ignore[misc]
     said["the engine"] = _said(lambda: load("policy", "onnx", Options(providers=("tensorrt",), device="cuda:0")))
-    return Outcome("; ".join(f"{name}: {text}" for name, text in said.items()))
+    if lacks:  # the options are parsed after the library is loaded
+        ok = lacks in said["the engine"] and "--runtime tensorrt" in said["the engine"]
+    else:
+        ok = "should be" in said["1"] and "should be" not in said["True"] and said["the engine"].startswith("taken")
+    return Outcome("; ".join(f"{name}: {text}" for name, text in said.items()), ok)
+
+
+def sleeping_waits() -> Outcome:
+    """Run the detector with `blocking_wait`, and without: what a wait costs the processor, and the latency."""
+    _cuda()
+    rows, pairs = [], reference("detector")
+    for blocking in (False, True):  # in this order: the context's flag stays set
+        engine = load("detector", "onnx", Options(device="cuda:0", blocking_wait=blocking))
+        began_s, began_cpu_s = time.perf_counter(), time.thread_time()
+        taken = times_ns(lambda engine=engine: engine.infer(pairs[0][0]), 200, 1.0)  # type: ignore[misc]
+        share = 100 * (time.thread_time() - began_cpu_s) / (time.perf_counter() - began_s)
+        off = off_by(engine, pairs)
+        engine.close()
+        rows.append(("sleeps" if blocking else "spins", f"{share:.0f} %", *spread(taken), f"{off:.1e}"))
+    head = Table(("wait", "of a core", "p50 [ms]", "p99", "max", "times", "off by"), rows)
+    return Outcome(f"{rows[1][1]} of a core with waits that sleep, {rows[0][1]} with others", table=head)
 
 
 def _with_fp16(spelling: str) -> object:
@@ -141,12 +175,10 @@ def _said(call: Callable[[], object]) -> str:
         return " ".join(f"{type(error).__name__}: {error}".split())[:260]
 
 
-def _cuda(preload: bool = False) -> None:
+def _cuda() -> None:
     if CUDA not in onnxruntime.get_available_providers():
         raise Skip(f"this ONNX Runtime has no {CUDA}: it has {', '.join(onnxruntime.get_available_providers())}")
     gpu()
-    if preload and hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()
 
 
 def _version(name: str) -> str:
@@ -158,6 +190,7 @@ def _version(name: str) -> str:
 
 CHECKS = (
     providers_here,
+    libraries_here,
     the_engine_finds_cuda_by_itself,
     embedded_models,
     what_fp32_is,
@@ -165,4 +198,5 @@ CHECKS = (
     swaps,
     a_gpu_that_is_not_here,
     tensorrt_options,
+    sleeping_waits,
 )

@@ -61,7 +61,7 @@ def a_failed_call_leaves_no_error_for_pytorch() -> Outcome:
     torch, device = torch_gpu(), gpu()
     torch.ones(3, device="cuda:0").sum().item()
     try:
-        device.runtime.pointer("cudaMalloc", 1 << 50)
+        device.pointer("cudaMalloc", 1 << 50)
     except EngineError as error:
         ours = str(error)
     else:

@@ -16,13 +16,14 @@ from pathlib import Path
 from perf_inference.bench.gpu_check.section import ROOM, SECTIONS, Result, Section, Table
 
 
-def run_all(folder: Path, only: Sequence[str], limit_s: float) -> list[Result]:
+def run_all(folder: Path, only: Sequence[str], limit_s: float, without: Sequence[str] = ()) -> list[Result]:
     """Run the sections one after the other; print and return their results.
 
     Args:
         folder: where each section's own output is kept.
         only: the sections to run; empty: all.
         limit_s: of everything; what does not fit into it is said to have been left out.
+        without: checks, by their names, that are left out in every section.
     """
     end_s = time.monotonic() + limit_s
     results: list[Result] = []
@@ -30,18 +31,18 @@ def run_all(folder: Path, only: Sequence[str], limit_s: float) -> list[Result]:
         if only and section.name not in only:
             continue
         print(f"== {section.title}", flush=True)
-        for result in _run_section(section, folder, end_s):
+        for result in _run_section(section, folder, end_s, without):
             print(f"{result.status:8}{result.check} ({result.took_s:.1f} s): {result.said}", flush=True)
             results.append(result)
     return results
 
 
-def _run_section(section: Section, folder: Path, end_s: float) -> Iterator[Result]:
+def _run_section(section: Section, folder: Path, end_s: float, without: Sequence[str]) -> Iterator[Result]:
     if not section.alone:
-        yield from _run_child(section, folder, end_s)
+        yield from _run_child(section, folder, end_s, without=without)
         return
     try:
-        names = list(section.checks())
+        names = [name for name in section.checks() if name not in without]
     except ImportError as error:
         yield Result(section.name, "import", "skipped", str(error))
         return
@@ -50,7 +51,9 @@ def _run_section(section: Section, folder: Path, end_s: float) -> Iterator[Resul
             yield from results
 
 
-def _run_child(section: Section, folder: Path, end_s: float, check: str = "") -> Iterator[Result]:
+def _run_child(
+    section: Section, folder: Path, end_s: float, check: str = "", without: Sequence[str] = ()
+) -> Iterator[Result]:
     name = f"{section.name}.{check}" if check else section.name
     limit_s = min(section.limit_s, end_s - time.monotonic())
     if limit_s < 5:
@@ -59,6 +62,7 @@ def _run_child(section: Section, folder: Path, end_s: float, check: str = "") ->
     lines, output = folder / f"{name}.jsonl", folder / f"{name}.txt"
     lines.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"{ROOM}.child", section.name, str(lines), *([check] if check else [])]
+    command += [f"-{name}" for name in without]
     with output.open("wb") as file, tempfile.TemporaryDirectory(prefix="gpu_check_") as temporary:
         environment = {**os.environ, "TMPDIR": temporary}
         child = subprocess.Popen(

@@ -70,6 +70,7 @@ class Section:
 SECTIONS = (
     Section("machine", "The machine, and what NVML says beside nvidia-smi", 60),
     Section("waiting", "Waiting, events, memory and graphs through the CUDA runtime alone", 60),
+    Section("threads", "Threads: what a wait costs, and in which context they work", 60),
     Section("pytorch", "The same through PyTorch", 90),
     Section("torch_engines", "PyTorch's engines: right, and how fast", 180),
     Section("torch_memory", "Too little memory", 90),

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from perf_inference.bench.gpu_check.found import gpu, off_by, reference, spread, times_ns
 from perf_inference.bench.gpu_check.section import Outcome, Skip, Table
-from perf_inference.engines import MODELS, Options, load
+from perf_inference.engines import AS_IT_IS, MODELS, Engine, Options, load
+from perf_inference.engines.tensorrt.log import logger
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters import tensorrt as builder
@@ -44,7 +45,7 @@ def build_and_run() -> Outcome:
         for precision in _ALLOWED:
             plan, build_s = _plan(model, precision)
             for wants_graph in (False, True):
-                engine = load(str(plan), "tensorrt", Options(cuda_graph=wants_graph))
+                engine = _load(plan, Options(cuda_graph=wants_graph))
                 off = off_by(engine, pairs)
                 taken = times_ns(lambda engine=engine, pairs=pairs: engine.infer(pairs[0][0]), 50, 0.5)  # type: ignore[misc]
                 caught: Any = getattr(engine, "_graph", None)
@@ -64,7 +65,7 @@ def contract() -> Outcome:
     """Put an engine to the checks that every engine must keep."""
     _trt()
     plan, _ = _plan("detector", "fp32")
-    check_engine(lambda: load(str(plan), "tensorrt", Options()))
+    check_engine(lambda: _load(plan))
     return Outcome("the detector keeps the contract")
 
 
@@ -73,10 +74,10 @@ def swaps() -> Outcome:
     _trt()
     plan, _ = _plan("detector", "fp32")
     pairs, nvml, held_mb = reference("detector"), Nvml(), []
-    old = load(str(plan), "tensorrt", Options())
+    old = _load(plan)
     began_s = time.monotonic()
     for turn in range(_SWAPS):
-        new = load(str(plan), "tensorrt", Options(cuda_graph=bool(turn % 2)))
+        new = _load(plan, Options(cuda_graph=bool(turn % 2)))
         off = max(off_by(old, pairs[:1]), off_by(new, pairs[:1]))
         old.close()
         old = new
@@ -95,8 +96,7 @@ def an_error_after_a_swap() -> Outcome:
     """Make TensorRT say an error after the engine that came first has gone: it is told, once, and nothing crashes."""
     trt = _trt()
     plan, _ = _plan("detector", "fp32")
-    first = load(str(plan), "tensorrt", Options())
-    second = load(str(plan), "tensorrt", Options())
+    first, second = _load(plan), _load(plan)
     first.close()
     del first
     damaged = _FOLDER / "damaged.engine"
@@ -106,7 +106,7 @@ def an_error_after_a_swap() -> Outcome:
     said = []
     for _ in range(2):
         try:
-            load(str(damaged), "tensorrt", Options()).close()
+            _load(damaged).close()
             said.append("it was taken")
         except ConfigError as error:  # noqa: PERF203
             said.append(str(error))
@@ -118,6 +118,20 @@ def an_error_after_a_swap() -> Outcome:
     )
 
 
+def an_error_is_told_each_time() -> Outcome:
+    """Let TensorRT refuse what is no plan, three times: its reason is told each time, by the one logger."""
+    trt, said = _trt(), []
+    path = _FOLDER / "none.engine"
+    for turn in range(3):
+        path.write_bytes(b"ftrt" + bytes([turn]) * 4096)
+        try:
+            load(str(path), "tensorrt", Options(precision="fp32")).close()
+        except ConfigError as error:
+            said.append(str(error))
+    ok = len(said) == 3 and not any("does not say why" in text for text in said) and logger(trt) is logger(trt)
+    return Outcome(f"'{said[0][:300] if said else 'it was taken'}'; {len(said)} times", ok)
+
+
 def a_range_of_shapes() -> Outcome:
     """Build a model with a free batch for 1 to 4, and run batches of 1, 3 and 4; 5 is an InputError."""
     _trt()
@@ -125,7 +139,7 @@ def a_range_of_shapes() -> Outcome:
     target = _FOLDER / "free.engine"
     shapes = {"x": builder.Range((1, 8), (2, 8), (4, 8))}
     builder.build(source, target, Options(precision="fp32"), shapes, _FOLDER / "timings")
-    engine = load(str(target), "tensorrt", Options())
+    engine = _load(target)
     worst, said = 0.0, "a batch of 5 was taken"
     for batch in (1, 3, 4, 1):
         x = np.random.default_rng(batch).standard_normal((batch, 8)).astype(np.float32)
@@ -151,6 +165,16 @@ def a_timing_cache_of_another() -> Outcome:
         path.write_bytes(b"damaged" * 100)
     builder.build(source, _FOLDER / "b.engine", Options(precision="fp32"), {"x": (2, 8)}, folder)
     return Outcome(f"built again with {[path.name for path in files]} damaged", (_FOLDER / "b.engine").is_file())
+
+
+def _load(plan: Path, options: Options = AS_IT_IS) -> Engine:
+    """Return the engine; where this TensorRT runs on no such GPU, the check is left out."""
+    try:
+        return load(str(plan), "tensorrt", options)
+    except ConfigError as error:
+        if "does not support this compute capability" in str(error):
+            raise Skip(f"this TensorRT does not run on sm_{gpu().compute_capability.replace('.', '')}") from None
+        raise
 
 
 @cache
@@ -201,6 +225,7 @@ CHECKS = (
     contract,
     swaps,
     an_error_after_a_swap,
+    an_error_is_told_each_time,
     a_range_of_shapes,
     a_timing_cache_of_another,
 )

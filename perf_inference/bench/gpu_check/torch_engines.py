@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -79,6 +80,23 @@ def two_engines_at_once() -> Outcome:
     worst = max(off for _, off in together.values())
     return Outcome(f"together on {where} they are off by {worst:.1e} at most", worst < ALLOWED["fp32"],
                    table=Table(("model", "", "p50 [ms]", "p99", "max", "times", "off by"), rows))  # fmt: skip
+
+
+def sleeping_waits() -> Outcome:
+    """Run the detector with `blocking_wait`, and without: what a wait costs the processor, and the latency."""
+    torch_gpu()
+    rows, shares, pairs = [], [], reference("detector", "torch")
+    for blocking in (False, True):  # in this order: the context's own flag stays set
+        engine = load("detector", "torch", Options(device="cuda:0", precision="fp32", blocking_wait=blocking))
+        off = off_by(engine, pairs)
+        began_s, began_cpu_s = time.perf_counter(), time.thread_time()
+        taken = times_ns(lambda engine=engine: engine.infer(pairs[0][0]), 200, 1.0)  # type: ignore[misc]
+        shares.append(100 * (time.thread_time() - began_cpu_s) / (time.perf_counter() - began_s))
+        engine.close()
+        rows.append(("sleeps" if blocking else "spins", f"{shares[-1]:.0f} %", *spread(taken), f"{off:.1e}"))
+    head = Table(("wait", "of a core", "p50 [ms]", "p99", "max", "times", "off by"), rows)
+    said = f"with waits that sleep the worker takes {shares[1]:.0f} % of a core and p50 is {rows[1][2]} ms, "
+    return Outcome(f"{said}{shares[0]:.0f} % and {rows[0][2]} ms with waits that spin", table=head)
 
 
 def swaps() -> Outcome:
@@ -170,4 +188,5 @@ CHECKS = (
     int8_is_refused,
     a_device_that_is_not_here,
     resnet50,
+    sleeping_waits,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 import numpy as np
@@ -20,7 +19,7 @@ _MB = 1 << 20
 _FILL_BYTES = 64 * _MB
 
 
-class _Work:
+class Work:
     """Fills of memory given to a stream: the device's own time grows with their number.
 
     A stream takes some 1000 of them before the host has to wait.
@@ -28,16 +27,15 @@ class _Work:
 
     def __init__(self, device: CudaDevice) -> None:
         self._device = device
-        with device.runtime.selected(device.index):
-            self._buffer = device.runtime.pointer("cudaMalloc", _FILL_BYTES)
+        self._buffer = device.pointer("cudaMalloc", _FILL_BYTES)
 
     def give(self, stream: CudaStream, times: int) -> None:
-        with self._device.runtime.selected(self._device.index):
+        with self._device.selected():
             for _ in range(times):
                 self._device.runtime.call("cudaMemsetAsync", self._buffer, 0, _FILL_BYTES, stream.handle)
 
     def close(self) -> None:
-        self._device.runtime.call("cudaFree", self._buffer)
+        self._device.call("cudaFree", self._buffer)
 
 
 def selftest() -> Outcome:
@@ -59,7 +57,7 @@ def judge(device: Device) -> Outcome:
 def events_against_wall() -> Outcome:
     """Time growing amounts of work by events and by the clock of the host."""
     device = gpu()
-    stream, work = device.stream(), _Work(device)
+    stream, work = device.stream(), Work(device)
     begin, end = stream.event(), stream.event()
     work.give(stream, 10)
     stream.synchronize()
@@ -85,7 +83,7 @@ def events_against_wall() -> Outcome:
 def two_streams() -> Outcome:
     """An engine waits for its own stream: long work of another stream is not charged to it."""
     device = gpu()
-    long, short, work = device.stream(), device.stream(), _Work(device)
+    long, short, work = device.stream(), device.stream(), Work(device)
     small = CudaArray(device, (1 << 18,), np.dtype(np.float32))
     work.give(long, 5)
     device.synchronize()
@@ -112,10 +110,9 @@ def memory_figures() -> Outcome:
         return device.memory_used_bytes() / 1e6, samples[0].memory_used_mb if samples else None
 
     before = used_mb()
-    with device.runtime.selected(device.index):
-        buffer = device.runtime.pointer("cudaMalloc", 1 << 30)
+    buffer = device.pointer("cudaMalloc", 1 << 30)
     during = used_mb()
-    device.runtime.call("cudaFree", buffer)
+    device.call("cudaFree", buffer)
     after = used_mb()
     nvml.close()
     grown, wanted = during[0] - before[0], (1 << 30) / 1e6
@@ -164,7 +161,7 @@ def graph() -> Outcome:
         array.to_device(stream)
         array.to_host(stream)
 
-    with device.runtime.selected(device.index):
+    with device.selected():
         caught, same = CudaGraph(stream, work), True
         for value in range(5):
             array.host[...] = value
@@ -186,66 +183,16 @@ def a_failed_call_leaves_no_error() -> Outcome:
     device = gpu()
     said = "no error"
     try:
-        with device.runtime.selected(device.index):
-            device.runtime.pointer("cudaMalloc", 1 << 50)
+        device.pointer("cudaMalloc", 1 << 50)
     except EngineError as error:
         said = str(error)
     left = device.runtime._lib.cudaPeekAtLastError()
-    device.runtime.forget_error()
     small = CudaArray(device, (16,), np.dtype(np.float32))
     stream = device.stream()
     small.to_device(stream)
     stream.synchronize()
     return Outcome(f"'{said}'; cudaPeekAtLastError is {left} afterwards (0: none left); the device still copies",
                    "out of memory" in said and left == 0, {"left": left})  # fmt: skip
-
-
-def waiting_lets_python_run() -> Outcome:
-    """While one thread waits for the device another counts; and what the wait costs the processor."""
-    device = gpu()
-    stream, work = device.stream(), _Work(device)
-    work.give(stream, 5)
-    stream.synchronize()
-    counted, stop = [0], threading.Event()
-
-    def count() -> None:
-        while not stop.is_set():
-            counted[0] += 1
-            time.sleep(0.0005)
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    work.give(stream, 800)
-    began_ns, began_cpu_ns, first = time.perf_counter_ns(), time.thread_time_ns(), counted[0]
-    stream.synchronize()
-    took_ns, cpu_ns, turns = time.perf_counter_ns() - began_ns, time.thread_time_ns() - began_cpu_ns, counted[0] - first
-    stop.set()
-    thread.join()
-    work.close()
-    share = 100 * cpu_ns / max(took_ns, 1)
-    said = f"in a wait of {ms(took_ns)} another thread ran {turns} times, and the wait took {share:.0f} % of a core"
-    return Outcome(said, turns > took_ns / 1e6 / 4, {"cpu_pct": share, "wait_ns": took_ns, "turns": turns})
-
-
-def another_thread() -> Outcome:
-    """Use and free what one thread made in another, as a node's worker does."""
-    device = gpu()
-    stream = device.stream()
-    array = CudaArray(device, (256,), np.dtype(np.float32))
-    seen: list[float] = []
-
-    def use() -> None:
-        array.host[...] = 7
-        with device.runtime.selected(device.index):
-            array.to_device(stream)
-            array.to_host(stream)
-            stream.synchronize()
-        seen.append(float(array.host.sum()))
-
-    thread = threading.Thread(target=use)
-    thread.start()
-    thread.join()
-    return Outcome(f"another thread copied with the first one's stream and array: {seen}", seen == [7.0 * 256])
 
 
 CHECKS = (
@@ -256,6 +203,4 @@ CHECKS = (
     copies,
     graph,
     a_failed_call_leaves_no_error,
-    waiting_lets_python_run,
-    another_thread,
 )

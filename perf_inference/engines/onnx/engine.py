@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from perf_inference.devices import broken
 from perf_inference.engines.engine import (
     NO_PARTS,
     PRECISIONS,
@@ -77,7 +78,8 @@ class OnnxEngine:
             device=provider.device,
             metadata=metadata,
         )
-        self._binding = self._bind(int(provider.options["device_id"])) if provider.name in (TENSORRT, CUDA) else None
+        self._gpu = broken.index_of(provider.device) if provider.name in (TENSORRT, CUDA) else None
+        self._binding = None if self._gpu is None else self._bind(self._gpu)
 
     def _bind(self, index: int) -> Binding:
         try:
@@ -89,16 +91,22 @@ class OnnxEngine:
         if self._session is None:
             raise EngineError(f"'{self.info.name}' was closed; load it again")
         check_inputs(self.inputs, inputs)
+        if self._gpu is not None:
+            broken.check(self._gpu)
         try:
             if self._binding is not None:
                 outputs, self.parts_ns = self._binding.run(inputs)
             else:  # returns host arrays, hence after the device
                 outputs = self._session.run(self._names, {name: inputs[name] for name in self._input_names})
         except Exception as error:
-            raise EngineError(f"ONNX Runtime failed on '{self.info.name}': {first_line(error)}") from error
+            said = f"ONNX Runtime failed on '{self.info.name}': {first_line(error)}"
+            held = (self._session, self._binding)
+            raise (EngineError(said) if self._gpu is None else broken.failure(self._gpu, said, *held)) from error
         return dict(zip(self._names, outputs, strict=True))
 
     def close(self) -> None:
+        if self._gpu is not None and self._session is not None:
+            broken.keep_if_broken(self._gpu, self._session, self._binding)
         self._session = self._binding = None
 
 

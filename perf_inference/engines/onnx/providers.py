@@ -3,6 +3,10 @@
 Where a provider cannot be used (its library is missing, the driver is too old), ONNX Runtime goes on without it and
 says so on stderr alone. Here a provider or a device that was asked for by name is used or the start ends; only where
 all was left open does the next provider take over.
+
+TensorRT's provider is taken only where it is named: it builds its engines at the first start, for minutes, which a
+trial would not wait for. fp32 is fp32 in all of them: CUDA's has an option for TF32 (of 10 bits), TensorRT's has only
+NVIDIA's environment variable (onnxruntime#26029), which counts if it is set before the library is loaded.
 """
 
 from __future__ import annotations
@@ -16,14 +20,18 @@ from typing import Any, NamedTuple
 
 import onnxruntime
 
+from perf_inference.devices import broken
+from perf_inference.devices.cuda_driver import load_driver
 from perf_inference.engines.engine import Options
+from perf_inference.engines.onnx import cuda_libraries
 from perf_inference.engines.onnx.file import OnnxFile
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import own_folder
 
 TENSORRT, CUDA = "TensorrtExecutionProvider", "CUDAExecutionProvider"
 OPENVINO, CPU = "OpenVINOExecutionProvider", "CPUExecutionProvider"
-_ORDER = (TENSORRT, CUDA, OPENVINO, CPU)
+_ORDER = (CUDA, OPENVINO, CPU)
+_YES = "True"  # what its parser takes besides "true"; "1" is refused (onnxruntime#14091)
 _DEVICE = re.compile(r"auto|cpu|npu|(cuda|gpu)(:\d+)?")
 _PLACE = re.compile(r"^/\S+\.cc:\d+ .*?\) ")
 _log = logging.getLogger(__name__)
@@ -53,7 +61,7 @@ def providers(file: OnnxFile, options: Options, present: Sequence[str]) -> list[
     chosen = [_full_name(name, present) for name in options.providers] or [name for name in _ORDER if name in present]
     fitting = [name for name in chosen if _has(name, device, named=bool(options.providers))]
     if not fitting:
-        instead = "install onnxruntime-gpu, or set device: cpu" if device.startswith("cuda") else "set device: auto"
+        instead = f"{cuda_libraries.install()}, or set device: cpu" if device.startswith("cuda") else "set device: auto"
         raise ConfigError(f"no execution provider for device '{device}' among {', '.join(chosen)}; {instead}")
     return [_provider(name, file, options) for name in dict.fromkeys((*fitting, CPU))]
 
@@ -63,31 +71,57 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
 
     Raises:
         ConfigError: ONNX Runtime does not take the model, or not on the device or by the providers asked for.
+        BrokenDeviceError: an error has broken this process' CUDA on the device.
     """
     wanted = providers(file, options, onnxruntime.get_available_providers())
-    why = "a library or driver is missing, as ONNX Runtime has said on stderr"
+    _prepare_cuda(wanted, options.blocking_wait)
+    reasons: dict[str, str] = {}  # by the provider that was first in an attempt: why that did not do
     for given in attempts(wanted, options):
         try:
             session = onnxruntime.InferenceSession(
                 str(file.path), session_options, providers=[(one.name, one.options) for one in given], enable_fallback=0
             )
         except Exception as error:
-            why = first_line(error)
+            reasons[given[0].name] = _lacking(given[0]) or first_line(error)
             continue
         session.disable_fallback()  # `run` must fail and not go on elsewhere
         used = _used(session, given)
+        for one in [one for one in given if one not in used]:
+            why = _lacking(one) or "a library or driver is missing, as ONNX Runtime has said on stderr"
+            reasons.setdefault(given[0].name, why)
         if _lacks(used, given, options):
             continue
         if used[0] != wanted[0]:
+            why = reasons[wanted[0].name]
             _log.warning("'%s' runs on %s: %s cannot be used: %s", file.path, used[0].name, wanted[0].name, why)
         return session, used[0]
+    why = reasons[given[0].name]
     if not options.providers and options.device in ("auto", "cpu"):
         raise ConfigError(f"'{file.path}' is no model that ONNX Runtime takes: {why}")
+    if wanted[0].name == TENSORRT:
+        why += f"; or build it for runtime tensorrt: perf-inference build {file.path} --runtime tensorrt"
     by = f"by {', '.join(options.providers)} " if options.providers else ""
     raise ConfigError(
         f"'{file.path}' cannot be run {by}on device '{options.device}': {why}; install what is missing, or leave "
         "providers and device open"
     )
+
+
+def _prepare_cuda(wanted: Sequence[Provider], blocking_wait: bool) -> None:
+    """Let the libraries be found that CUDA's providers need, and let TensorRT calculate in fp32."""
+    for one in wanted:
+        if one.name in (CUDA, TENSORRT):
+            cuda_libraries.preload()
+            if broken.is_broken(index := broken.index_of(one.device)):
+                broken.check(index)
+            if blocking_wait and (driver := load_driver()) is not None and index < driver.devices:
+                driver.wait_blocked(index)
+        if one.name == TENSORRT:
+            os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
+def _lacking(provider: Provider) -> str:
+    return cuda_libraries.missing(provider.short_name) if provider.name in (CUDA, TENSORRT) else ""
 
 
 def attempts(wanted: Sequence[Provider], options: Options) -> list[Sequence[Provider]]:
@@ -155,7 +189,7 @@ def _provider(name: str, file: OnnxFile, options: Options) -> Provider:
     if name == TENSORRT:
         return Provider(name, {"device_id": index, **_tensorrt(file)}, f"cuda:{index}")
     if name == CUDA:
-        return Provider(name, {"device_id": index}, f"cuda:{index}")
+        return Provider(name, {"device_id": index, "use_tf32": "0"}, f"cuda:{index}")
     if name == OPENVINO:
         device = {"gpu": f"GPU.{index}", "npu": "NPU"}.get(kind, "CPU")
         given = {"device_type": device, "precision": "ACCURACY"}  # as the file is: by itself it takes fp16 on a GPU
@@ -179,8 +213,13 @@ def _tensorrt(file: OnnxFile) -> dict[str, str]:
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
         _log.warning("TensorRT builds its engines at every start, for it has no cache: %s", error)
     else:
-        given = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(engines),
-                 "trt_timing_cache_enable": "1", "trt_timing_cache_path": str(base)}  # fmt: skip
+        if not any(engines.iterdir()):
+            _log.warning(
+                "TensorRT builds its engine of '%s' now, at the first start with its provider, which takes minutes. A "
+                "plan is built beforehand: perf-inference build %s --runtime tensorrt", file.path, file.path
+            )  # fmt: skip
+        given = {"trt_engine_cache_enable": _YES, "trt_engine_cache_path": str(engines),
+                 "trt_timing_cache_enable": _YES, "trt_timing_cache_path": str(base)}  # fmt: skip
     if file.precision in ("fp16", "bf16", "int8"):
-        given[f"trt_{file.precision}_enable"] = "1"
+        given[f"trt_{file.precision}_enable"] = _YES
     return given

@@ -16,6 +16,7 @@ import torch
 from numpy import copyto
 from numpy.typing import NDArray
 
+from perf_inference.devices import broken
 from perf_inference.devices.device import Device, DeviceSplit
 from perf_inference.engines.engine import NO_PARTS
 
@@ -96,6 +97,7 @@ class StagedCall:
         self._function = function
         self._device = torch.device(device.name)
         self._on_gpu = self._device.type == "cuda"
+        self._index = broken.index_of(device.name) if self._on_gpu else None
         self._stream = device.stream()
         self._split = DeviceSplit(self._stream)
         self._current = torch.cuda.ExternalStream(self._stream.handle, self._device) if self._on_gpu else None
@@ -105,6 +107,28 @@ class StagedCall:
         self.note: dict[str, str] = {}
 
     def run(self, arrays: Arrays) -> list[NDArray[Any]]:
+        if self._index is None:
+            return self._run(arrays)
+        broken.check(self._index)
+        try:
+            return self._run(arrays)
+        except Exception:
+            self._keep_if_broken(self._index)
+            raise
+
+    def close(self) -> None:
+        """Free buffers and graphs; also after the device ran out of memory, and the call may be used again."""
+        if self._index is not None and self._keep_if_broken(self._index):
+            self._plans = OrderedDict()
+            return
+        self._plans.clear()
+        if self._on_gpu:
+            torch.cuda.empty_cache()
+
+    def _keep_if_broken(self, index: int) -> bool:
+        return broken.keep_if_broken(index, self._function, self._split, *self._plans.values())
+
+    def _run(self, arrays: Arrays) -> list[NDArray[Any]]:
         shapes = tuple(array.shape for array in arrays)
         with torch.inference_mode(), self._on_stream():
             plan = self._plans.get(shapes) or self._add_plan(shapes, arrays)
@@ -122,16 +146,12 @@ class StagedCall:
             self.parts_ns = self._split.durations_ns()  # waits for this stream, as far as the last copy
         return [tensor.numpy() for tensor in plan.fetched]
 
-    def close(self) -> None:
-        """Free buffers and graphs; also after the device ran out of memory, and the call may be used again."""
-        self._plans.clear()
-        if self._on_gpu:
-            torch.cuda.empty_cache()
-
     def _on_stream(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self._current) if self._on_gpu else nullcontext()
 
     def _add_plan(self, shapes: tuple[tuple[int, ...], ...], arrays: Arrays) -> _Plan:
+        if self._index is not None and broken.is_broken(self._index):
+            broken.check(self._index)  # before page-locked memory is taken, which could not be given back
         while len(self._plans) >= _MOST_PLANS:
             self._plans.popitem(last=False)
         staged = [self._host_like(torch.empty(a.shape, dtype=_dtype(a))) for a in arrays]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from types import FunctionType
 from typing import Any
 
@@ -14,13 +15,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perf_inference.devices import board_memory, broken
+from perf_inference.devices.jetson import is_jetson
 from perf_inference.devices.torch_device import TorchDevice
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.model_card import ModelCard
 from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
-from perf_inference.engines.pytorch.precision import WORKS
-from perf_inference.errors import ConfigError, EngineError, NoRoomError, PerfInferenceError, in_one_line
+from perf_inference.engines.pytorch.precision import WORKS, exact_fp32
+from perf_inference.errors import (
+    BrokenDeviceError,
+    ConfigError,
+    EngineError,
+    NoRoomError,
+    PerfInferenceError,
+    in_one_line,
+)
 
 OutOfMemory = torch.cuda.OutOfMemoryError
 
@@ -64,7 +74,7 @@ class TorchEngine:
             self.outputs = output_specs(trial, network.outputs, call.owned)
             if options.compile or (network.device != "cpu" and options.cuda_graph):
                 call.close()
-                with _compiling() if options.compile else nullcontext():
+                with _compiling(network.device) if options.compile else nullcontext():
                     function = _compiled(function, trial.free) if options.compile else function
                     call = _call(function, network, options, options.cuda_graph)
                     for inputs in trial.inputs:
@@ -87,7 +97,7 @@ class TorchEngine:
         except EngineError:
             raise
         except Exception as error:
-            raise EngineError(f"PyTorch failed on '{self.info.name}': {in_one_line(error)}") from error
+            raise _failure(self.info.device, f"PyTorch failed on '{self.info.name}': {in_one_line(error)}") from error
         return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
 
     def close(self) -> None:
@@ -122,10 +132,11 @@ class TorchEngine:
 
 
 def find_device(wanted: str, precision: str = "fp32") -> str:
-    """Return `cpu` or `cuda:N`; `auto` is the first GPU if there is one, and for int8 the CPU.
+    """Return `cpu` or `cuda:N`, there with fp32 as it is on the CPU; `auto` is the first GPU, and for int8 the CPU.
 
     Raises:
         ConfigError: it is not here, or int8 is wanted on a GPU.
+        BrokenDeviceError: an error has broken this process' CUDA there.
     """
     if wanted == "cpu" or (wanted == "auto" and (precision == "int8" or not torch.cuda.is_available())):
         return "cpu"
@@ -139,6 +150,9 @@ def find_device(wanted: str, precision: str = "fp32") -> str:
         )
     if precision == "int8":
         raise ConfigError("PyTorch's int8 runs on a CPU; set device: cpu or precision: fp16, or build it for tensorrt")
+    if broken.is_broken(int(number)):
+        broken.check(int(number))
+    exact_fp32()
     return f"cuda:{int(number)}"
 
 
@@ -152,14 +166,14 @@ def refusals(name: str, precision: str, device: str) -> Iterator[None]:
     except OutOfMemory as error:
         raise NoRoomError(_no_room(name, device)) from error
     except Exception as error:
-        raise ConfigError(
-            f"'{name}' does not run on {device} in {precision} ({in_one_line(error)}); set {WORKS[precision]}"
-        ) from error
+        said = f"'{name}' does not run on {device} in {precision} ({in_one_line(error)}); set {WORKS[precision]}"
+        failure = _failure(device, said)
+        raise failure if isinstance(failure, BrokenDeviceError) else ConfigError(said) from error
 
 
 def _call(function: Function, network: Network, options: Options, cuda_graph: bool) -> CpuCall | StagedCall:
     if network.device != "cpu":
-        return StagedCall(function, TorchDevice(int(network.device.partition(":")[2])), cuda_graph)
+        return StagedCall(function, TorchDevice(broken.index_of(network.device), options.blocking_wait), cuda_graph)
     state = [*network.module.parameters(), *network.module.buffers()] if hasattr(network.module, "parameters") else []
     return CpuCall(function, options.threads, frozenset(tensor.untyped_storage().data_ptr() for tensor in state))
 
@@ -174,7 +188,7 @@ def _compiled(function: Function, free: bool) -> Function:
 
 
 @contextmanager
-def _compiling() -> Iterator[None]:
+def _compiling(device: str) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own, of what its compiler uses
@@ -182,8 +196,16 @@ def _compiling() -> Iterator[None]:
     except OutOfMemory:
         raise
     except Exception as error:
-        raise ConfigError(f"PyTorch cannot compile this network here ({in_one_line(error)}); set compile: false, or "
-                          "install a C++ compiler (g++)") from error  # fmt: skip
+        needs = "install a C++ compiler (g++)"
+        if device != "cpu" and find_spec("triton") is None:
+            needs = f"install Triton: {'its build for JetPack' if is_jetson() else 'pip install triton'}"
+        said = f"PyTorch cannot compile this network here ({in_one_line(error)})"
+        raise ConfigError(f"{said}; set compile: false, or {needs}") from error
+
+
+def _failure(device: str, said: str) -> EngineError:
+    """Return the error to raise for what PyTorch raised on this device."""
+    return EngineError(said) if device == "cpu" else broken.failure(broken.index_of(device), said)
 
 
 def _no_room(name: str, device: str) -> str:
@@ -191,4 +213,6 @@ def _no_room(name: str, device: str) -> str:
     if device.startswith("cuda"):
         left, total = torch.cuda.mem_get_info(torch.device(device))
         free = f" ({left / 1e9:.1f} of {total / 1e9:.1f} GB free)"
+        if torch.cuda.get_device_properties(torch.device(device)).is_integrated:
+            free = f" ({board_memory.free_bytes() / 1e9:.1f} GB of the board's memory free)"
     return f"'{name}' does not fit into {device}{free}; set precision: fp16, a smaller batch, or device: cpu"

@@ -36,6 +36,23 @@ def in_precision(module: torch.nn.Module, precision: str) -> torch.nn.Module:
     return _quantised(module) if precision == "int8" else module
 
 
+def exact_fp32() -> None:
+    """Let fp32 be fp32 on a GPU, in all of this process: by itself PyTorch convolves it in TF32, of 10 bits.
+
+    2.9 and later have a word of their own for each kind of operation, which counts beside the older flag; where both
+    say the same, either can be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the older flags will go
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+    cudnn = torch.backends.cudnn
+    kinds: tuple[Any, ...] = (torch.backends.cuda.matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))
+    for kind in kinds:
+        if hasattr(kind, "fp32_precision"):
+            kind.fp32_precision = "ieee"
+
+
 class _Half(torch.nn.Module):
     def __init__(self, module: torch.nn.Module, dtype: torch.dtype) -> None:
         super().__init__()

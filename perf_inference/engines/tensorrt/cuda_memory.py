@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -22,13 +21,11 @@ class _Block:
     """Memory of CUDA's that goes with the object."""
 
     def __init__(self, device: CudaDevice, size_bytes: int, made_by: str, freed_by: str) -> None:
-        self._runtime, self._freed_by, self.address = device.runtime, freed_by, 0
-        with device.runtime.selected(device.index):
-            self.address = device.runtime.pointer(made_by, max(1, size_bytes))
+        self._device, self._freed_by, self.address = device, freed_by, 0
+        self.address = device.pointer(made_by, max(1, size_bytes))
 
     def __del__(self) -> None:
-        if self.address and not sys.is_finalizing():
-            self._runtime.call(self._freed_by, self.address)
+        self._device.runtime.give_back(self._device.index, self._freed_by, self.address)
 
 
 class CudaArray:
@@ -40,7 +37,7 @@ class CudaArray:
         Raises:
             EngineError: there is no room.
         """
-        self._runtime, self._size_bytes = device.runtime, math.prod(shape) * dtype.itemsize
+        self._gpu, self._size_bytes = device, math.prod(shape) * dtype.itemsize
         self._device = _Block(device, self._size_bytes, "cudaMalloc", "cudaFree")
         locked = _Block(device, self._size_bytes, "cudaMallocHost", "cudaFreeHost")
         memory = (ctypes.c_uint8 * self._size_bytes).from_address(locked.address)
@@ -55,12 +52,12 @@ class CudaArray:
     def to_device(self, stream: CudaStream) -> None:
         """Let the stream copy the host's array to the device."""
         source = self.host.ctypes.data
-        self._runtime.call("cudaMemcpyAsync", self.address, source, self._size_bytes, _HOST_TO_DEVICE, stream.handle)
+        self._gpu.call("cudaMemcpyAsync", self.address, source, self._size_bytes, _HOST_TO_DEVICE, stream.handle)
 
     def to_host(self, stream: CudaStream) -> None:
         """Let the stream copy the device's array to the host."""
         target = self.host.ctypes.data
-        self._runtime.call("cudaMemcpyAsync", target, self.address, self._size_bytes, _DEVICE_TO_HOST, stream.handle)
+        self._gpu.call("cudaMemcpyAsync", target, self.address, self._size_bytes, _DEVICE_TO_HOST, stream.handle)
 
 
 class CudaGraph:
@@ -72,29 +69,25 @@ class CudaGraph:
         Raises:
             EngineError: it cannot be caught (the work waits, allocates, or fails), or CUDA is older than 11.4.
         """
-        self._runtime, self._stream, self._handle = stream.device.runtime, stream, 0
-        if not self._runtime.has_graphs:
-            raise EngineError(f"{self._runtime.path} has no CUDA graphs; they came with CUDA 11.4")
-        with self._runtime.selected(stream.device.index):
-            self._runtime.call("cudaStreamBeginCapture", stream.handle, _THREAD_LOCAL)
+        self._device, self._stream, self._handle = stream.device, stream, 0
+        runtime = stream.device.runtime
+        if not runtime.has_graphs:
+            raise EngineError(f"{runtime.path} has no CUDA graphs; they came with CUDA 11.4")
+        with stream.device.selected():
+            runtime.call("cudaStreamBeginCapture", stream.handle, _THREAD_LOCAL)
             graph = ctypes.c_void_p()
             try:
                 try:
                     work()
                 finally:
-                    self._runtime.call("cudaStreamEndCapture", stream.handle, ctypes.byref(graph))
-                self._handle = self._runtime.pointer("cudaGraphInstantiateWithFlags", graph, 0)
-            except BaseException:
-                self._runtime.forget_error()
-                raise
+                    runtime.call("cudaStreamEndCapture", stream.handle, ctypes.byref(graph))
+                self._handle = runtime.pointer("cudaGraphInstantiateWithFlags", graph, 0)
             finally:
-                if graph.value:
-                    self._runtime.call("cudaGraphDestroy", graph)
+                runtime.give_back(stream.device.index, "cudaGraphDestroy", graph.value or 0)
 
     def launch(self) -> None:
         """Give the work to the stream again."""
-        self._runtime.call("cudaGraphLaunch", self._handle, self._stream.handle)
+        self._device.call("cudaGraphLaunch", self._handle, self._stream.handle)
 
     def __del__(self) -> None:
-        if getattr(self, "_handle", 0) and not sys.is_finalizing():
-            self._runtime.call("cudaGraphExecDestroy", self._handle)
+        self._device.runtime.give_back(self._device.index, "cudaGraphExecDestroy", self._handle)

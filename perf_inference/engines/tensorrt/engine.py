@@ -1,4 +1,4 @@
-"""TensorRT 8.5 to 11: serialised engines on a GPU. Uses what NVIDIA's `tensorrt_lean` has, and the CUDA runtime."""
+"""TensorRT 8.6 to 11: serialised engines on a GPU. Uses what NVIDIA's `tensorrt_lean` has, and the CUDA runtime."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice
 from perf_inference.devices.device import DeviceSplit
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.tensorrt import library
 from perf_inference.engines.tensorrt.cuda_memory import CudaArray, CudaGraph
+from perf_inference.engines.tensorrt.log import logger
 from perf_inference.engines.tensorrt.plan_file import Built, PlanFile, read_plan
 from perf_inference.errors import ConfigError, EngineError, InputError
 
@@ -42,7 +44,7 @@ def open_engine(model: str, options: Options) -> TensorRtEngine:
             f"'{path}' does not say in which precision it was built; set precision to it, or build it with: "
             f"{Built('fp16').command}"
         )
-    device = library.gpu(options.device)  # before TensorRT, which crashes where there is none
+    device = library.gpu(options.device, options.blocking_wait)  # before TensorRT, which crashes where there is none
     trt = library.running()
     built.require_fit(library.machine(trt, device), path)
     return TensorRtEngine(trt, device, path, file, built, options)
@@ -56,16 +58,18 @@ class TensorRtEngine:
     ) -> None:
         self.parts_ns: Mapping[str, int] = NO_PARTS
         self._name, self._trt, self._device = path.stem, trt, device
-        self._log = library.logger(trt)
-        with device.runtime.selected(device.index):
-            runtime = trt.Runtime(self._log)
+        self._errors = logger(trt).errors
+        since = self._errors.mark()
+        with device.selected():
+            runtime = trt.Runtime(logger(trt))
             if options.allow_pickle and hasattr(runtime, "engine_host_code_allowed"):
                 runtime.engine_host_code_allowed = True  # a version-compatible plan holds code that runs on the host
             engine = runtime.deserialize_cuda_engine(file.plan)
             context = engine.create_execution_context() if engine is not None else None
             if context is None:
+                said = self._errors.take(since)
                 raise ConfigError(
-                    f"TensorRT {trt.__version__} does not take '{path}': {self._log.said}; build it for this machine: "
+                    f"TensorRT {trt.__version__} does not take '{path}': {said}; build it for this machine: "
                     f"{built.command}"
                 )
             self.inputs, self.outputs = _specs(trt, engine)
@@ -83,7 +87,15 @@ class TensorRtEngine:
         check_inputs(self.inputs, inputs)
         if self._context is None:
             raise EngineError(f"'{self._name}' is closed")
-        with self._device.runtime.selected(self._device.index):  # of this thread, which need not be that of before
+        broken.check(self._device.index)
+        try:
+            return self._infer(inputs)
+        except EngineError:
+            broken.keep_if_broken(self._device.index, vars(self).copy())
+            raise
+
+    def _infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        with self._device.selected():  # of this thread, which need not be that of before
             shapes = {spec.name: inputs[spec.name].shape for spec in self.inputs}
             if shapes != self._shapes:
                 self._arrange(shapes)
@@ -105,11 +117,13 @@ class TensorRtEngine:
     def close(self) -> None:
         if self._context is None:
             return
-        with self._device.runtime.selected(self._device.index):
-            self._stream.synchronize()
-            self._graph = None
-            self._arrays = {}
-            self._context = self._engine = self._runtime = None  # in this order: each belongs to the next
+        if not broken.keep_if_broken(self._device.index, vars(self).copy()):
+            with self._device.selected():
+                self._stream.synchronize()
+                self._graph = None
+                self._arrays = {}
+                self._context = self._engine = self._runtime = None  # in this order: each belongs to the next
+        self._context = None
 
     def _compute(self) -> None:
         if self._graph is not None:
@@ -125,9 +139,10 @@ class TensorRtEngine:
                 self._graph = None
 
     def _enqueue(self) -> None:
-        context = self._context
+        context, since = self._context, self._errors.mark()
         if not context.execute_async_v3(self._stream.handle):
-            raise EngineError(f"TensorRT failed on '{self._name}': {self._log.said}")
+            said = f"TensorRT failed on '{self._name}': {self._errors.take(since)}"
+            raise broken.failure(self._device.index, said)
 
     def _arrange(self, shapes: dict[str, tuple[int, ...]]) -> None:
         """Set the inputs' shapes, and make room for all arrays where the shapes are others than before."""

@@ -6,12 +6,13 @@ import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
+from perf_inference.devices.jetson import is_jetson
 from perf_inference.engines.tensorrt.plan_file import Machine
 from perf_inference.errors import ConfigError
 
 BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
-_INSTALL = "pip install tensorrt (on a Jetson it comes with JetPack)"
 
 
 def major_version() -> int:
@@ -34,7 +35,7 @@ def running() -> Any:
             return importlib.import_module(name)
         except (ImportError, OSError, RuntimeError) as error:  # noqa: PERF203, its libraries may not be there
             said.append(str(error).splitlines()[0])
-    raise ConfigError(f"runtime 'tensorrt' needs {' or '.join(BINDINGS)} ({'; '.join(said)}): {_INSTALL}")
+    raise ConfigError(f"runtime 'tensorrt' needs {' or '.join(BINDINGS)} ({'; '.join(said)}): {install_command()}")
 
 
 def building() -> Any:
@@ -46,17 +47,30 @@ def building() -> Any:
     try:
         found = importlib.import_module("tensorrt")
     except (ImportError, OSError, RuntimeError) as error:
-        raise ConfigError(f"building for TensorRT needs all of it ({error}): {_INSTALL}") from error
+        raise ConfigError(f"building for TensorRT needs all of it ({error}): {install_command()}") from error
     if not hasattr(found, "OnnxParser"):
-        raise ConfigError(f"the tensorrt that is installed cannot build engines, it has no OnnxParser: {_INSTALL}")
+        raise ConfigError(
+            f"the tensorrt that is installed cannot build engines, it has no OnnxParser: {install_command()}"
+        )
     return found
 
 
-def gpu(wanted: str) -> CudaDevice:
+def install_command() -> str:
+    """Return what brings TensorRT here: on a Jetson JetPack has it, and pip's package does not run there."""
+    if is_jetson():
+        return (
+            "JetPack has it (sudo apt install nvidia-jetpack); a virtual environment sees it if it was made with "
+            "--system-site-packages"
+        )
+    return "pip install tensorrt"
+
+
+def gpu(wanted: str, blocking: bool = False) -> CudaDevice:
     """Return the GPU; `auto` is the first. Without one, TensorRT ends the process instead of raising an error.
 
     Raises:
         ConfigError: no such GPU, or no driver; says why.
+        BrokenDeviceError: an error has broken this process' CUDA there.
     """
     kind, _, number = wanted.partition(":")
     if kind not in ("auto", "cuda") or (number and not number.isdecimal()):
@@ -70,28 +84,11 @@ def gpu(wanted: str) -> CudaDevice:
         ) from error
     if int(number or 0) >= runtime.devices:
         raise ConfigError(f"device '{wanted}' is not here: {runtime.path} finds {runtime.devices} device(s)")
-    return CudaDevice(runtime, int(number or 0))
+    if broken.is_broken(int(number or 0)):
+        broken.check(int(number or 0))
+    return CudaDevice(runtime, int(number or 0), blocking)
 
 
 def machine(trt: Any, device: CudaDevice) -> Machine:
     """Return what plans are bound to here."""
     return Machine(trt.__version__, device.gpu_name or "", device.compute_capability)
-
-
-def logger(trt: Any) -> Any:
-    """Return a logger that keeps the errors in `errors`, as TensorRT's functions return only that they failed."""
-
-    class Log(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR) and len(self.errors) < 20:
-                self.errors.append(message)
-
-        @property
-        def said(self) -> str:
-            return "; ".join(self.errors[:2]) or "TensorRT does not say why"
-
-    return Log()

@@ -1,4 +1,4 @@
-"""ONNX to a TensorRT engine for this GPU; needs the whole of TensorRT, 8.5 to 11, and takes minutes."""
+"""ONNX to a TensorRT engine for this GPU; needs the whole of TensorRT, 8.6 to 11, and takes minutes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from perf_inference.engines.engine import Options
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.tensorrt import library
+from perf_inference.engines.tensorrt.log import logger
 from perf_inference.engines.tensorrt.plan_file import Built, write_plan
 from perf_inference.errors import ConfigError
 from perf_inference.model_build.converters.job import Job
@@ -75,8 +76,9 @@ def build(
     device = library.gpu(options.device)  # before TensorRT, which crashes where there is none
     trt = library.building()
     require_source(source, metadata.get("precision", "fp32"), precision, typed=_typed(trt))
-    here, log = library.machine(trt, device), library.logger(trt)
-    with device.runtime.selected(device.index):
+    here, log = library.machine(trt, device), logger(trt)
+    since = log.errors.mark()
+    with device.selected():
         builder = trt.Builder(log)
         network = builder.create_network(_network_flags(trt))
         _parse(trt, network, log, source)
@@ -94,7 +96,9 @@ def build(
         _read_timings(config, cache)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
-            raise ConfigError(f"TensorRT {trt.__version__} cannot build '{source}' in {precision}: {log.said}")
+            raise ConfigError(
+                f"TensorRT {trt.__version__} cannot build '{source}' in {precision}: {log.errors.take(since)}"
+            )
         _write_timings(config, cache)
     fixed = {name: shape.usual if isinstance(shape, Range) else tuple(shape) for name, shape in shapes.items()}
     built = Built(precision, here.tensorrt, here.gpu, here.compute_capability, model or str(source), fixed)
@@ -125,14 +129,13 @@ def _parse(trt: Any, network: Any, log: Any, source: Path) -> None:
     Raises:
         ConfigError: it does not take the model.
     """
-    parser = trt.OnnxParser(network, log)
+    parser, since = trt.OnnxParser(network, log), log.errors.mark()
     with tempfile.TemporaryDirectory() as folder:
         path = with_uint8_cast(source, Path(folder) / source.name)
         if not parser.parse_from_file(str(path)):
-            said = [parser.get_error(index).desc() for index in range(min(2, parser.num_errors))]
-            raise ConfigError(
-                f"'{source}' cannot be built for TensorRT {trt.__version__}: {'; '.join(said) or log.said}"
-            )
+            parsed = [parser.get_error(index).desc() for index in range(min(2, parser.num_errors))]
+            said = "; ".join(parsed) or log.errors.take(since)
+            raise ConfigError(f"'{source}' cannot be built for TensorRT {trt.__version__}: {said}")
 
 
 def _typed(trt: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from rclpy.node import Node
 
 from perf_inference import model_build
 from perf_inference.engines import Engine
-from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
+from perf_inference.errors import BrokenDeviceError, ConfigError, EngineError, InputError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.heartbeat import TICK, Heartbeat, InputState
 from perf_inference.measure.ledger import Ledger
@@ -224,8 +226,17 @@ class Inference:
         log = self._node.get_logger()
         if isinstance(error, InputError):
             log.warning(f"skipped: {error}", throttle_duration_sec=2.0)
+        elif isinstance(error, BrokenDeviceError):
+            self._end(error)
         else:
             log.error(f"inference failed: {type(error).__name__}: {error}", throttle_duration_sec=2.0)
+
+    def _end(self, error: BrokenDeviceError) -> None:
+        """End the process, with a status after which it is started again: nothing in it can use the GPU any more."""
+        if not self._node.exit_status:
+            self._node.exit_status = 1
+            self._node.get_logger().fatal(f"this process ends, to be started again: {error}")
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callable[[Any], Any], runs: int = 2) -> Model:
@@ -237,7 +248,8 @@ def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callabl
             engine.infer(inputs)
     except (EngineError, InputError) as error:
         engine.close()
-        if engine.info.runtime == "remote":  # its server has gone just now, and may come back
+        # A server that has gone just now may come back, and a new process has a CUDA that is not broken.
+        if engine.info.runtime == "remote" or isinstance(error, BrokenDeviceError):
             raise
         raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
     except PerfInferenceError:

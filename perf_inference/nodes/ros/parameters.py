@@ -86,6 +86,9 @@ class EngineParameters:
     )
     compile: bool = parameter(False, "let torch.compile make the model faster, before the first frame")
     cuda_graph: bool = parameter(True, "replay the work of a fixed shape on a GPU as one CUDA graph")
+    blocking_wait: bool = parameter(
+        False, "sleep while a GPU works instead of spinning: a core is free for others, a wake-up takes longer"
+    )
     max_difference: float = parameter(
         0.05, "outputs that differ from fp32 by more than this share of their largest are a warning", at_least=0
     )
@@ -105,6 +108,7 @@ class EngineParameters:
             allow_pickle=self.allow_pickle,
             compile=self.compile,
             cuda_graph=self.cuda_graph,
+            blocking_wait=self.blocking_wait,
             deadline_ms=self.deadline_ms,
             certificates=self.certificates,
         )
