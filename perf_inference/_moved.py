@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -123,7 +124,7 @@ def serve_old_paths() -> None:
 
 def forwarded(package: str, module: str, name: str) -> Any:
     """Return `name` of `package.module` for a module that became a package of its name (its `__getattr__`)."""
-    if not name.startswith("_"):
+    if not name.startswith("_") and find_spec(f"{package}.{name}") is None:  # a module of it is imported as such
         new = importlib.import_module(f"{package}.{module}")
         if hasattr(new, name):
             _warn(f"{package}.{name}", f"{package}.{module}.{name}", 2)
