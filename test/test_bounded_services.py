@@ -193,7 +193,7 @@ def test_split_makes_no_file_for_each_time_it_is_asked(peer: Peer, start_node: S
     for number in range(300):
         publisher.publish(Int32(data=number))
         future = client.call_async(Trigger.Request())
-        assert peer.ros.spin_until(future.done, 10)
+        assert peer.ros.spin_until(future.done, 30)
         answers.append(future.result())
     made = len(list((tmp_path / f"run_{START}").glob("topics_*")))
     done = sum(answer.success for answer in answers)

@@ -379,7 +379,7 @@ def test_chaos_loses_nothing_that_is_not_counted(
     chaos.empty()
     calm = chaos.calm(witness)
     run.send(signal.SIGINT)
-    assert ros.spin_until(lambda: not run.alive, 10), run.output()
+    assert ros.spin_until(lambda: not run.alive, 30), run.output()
     assert run.wait() == 0, run.output()
     said = run.output()[run.output().rindex("SIGINT: stopping") :]
     print(f"{dict(chaos.done)}; killed {dict(Counter(death.node for death in chaos.deaths))}\n{said}", flush=True)

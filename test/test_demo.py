@@ -106,7 +106,7 @@ def test_a_killed_camera_stops_the_arm_and_comes_back(
     assert ros.spin_until(lambda: len(actions) > 30 and actions[-1][1], 30), demo.output()
     _camera_of(demo).kill()
     killed_s = time.monotonic()
-    assert ros.spin_until(lambda: not actions[-1][1], 5)
+    assert ros.spin_until(lambda: not actions[-1][1], 30)
     first_zero_s = next(when for when, moves in actions if when > killed_s and not moves)
     assert first_zero_s - killed_s < 0.5
     said = "safe action: nothing on /camera/image_raw"
@@ -114,8 +114,8 @@ def test_a_killed_camera_stops_the_arm_and_comes_back(
         # Back within a second, it may be missed at 1 Hz; the second time it stays away for longer.
         _camera_of(demo).kill()
         assert ros.spin_until(lambda: _policy_says(diagnostics, WARN, said), 5)
-    assert ros.spin_until(lambda: actions[-1][1], 10)
-    driving = ros.spin_until(lambda: _policy_says(diagnostics[-1:], OK, "driving"), 10)
+    assert ros.spin_until(lambda: actions[-1][1], 30)
+    driving = ros.spin_until(lambda: _policy_says(diagnostics[-1:], OK, "driving"), 30)
     assert driving, statuses(diagnostics[-1])["policy_node/engine"].message
     assert not any(moves for when, moves in actions if killed_s + 0.5 < when < killed_s + 0.6)
     assert demo.stop() == 0

@@ -134,7 +134,7 @@ class Flood:
             return idle and arrived >= self.total and len(self.timings) >= newest["processed"]
 
         seen = len(self.ledgers)
-        assert self.ros.spin_until(lambda: len(self.ledgers) > seen + 1 and settled(), 5), (self.ledger, self.sent)
+        assert self.ros.spin_until(lambda: len(self.ledgers) > seen + 1 and settled(), 30), (self.ledger, self.sent)
         return self.ledger
 
 

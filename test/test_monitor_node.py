@@ -198,7 +198,7 @@ def test_every_status_is_there_and_in_one_group(
     }
     assert all(status.hardware_id for message in diagnostics.messages for status in message.status)
 
-    rate_known = diagnostics.ros.spin_until(lambda: diagnostics.values("robot1/yolo_node/image")["frame_rate_msg"], 10)
+    rate_known = diagnostics.ros.spin_until(lambda: diagnostics.values("robot1/yolo_node/image")["frame_rate_msg"], 30)
     assert rate_known
     image = diagnostics.values("robot1/yolo_node/image")
     assert set(image) > GREENWAVE | LEDGER
@@ -304,7 +304,7 @@ def test_names_and_levels_do_not_depend_on_diagnostic_updater(
         monitor = start_node("monitor_node", *QUIET, env=env)
         diagnostics.messages.clear()
         diagnostics.wait("yolo_node/engine", OK, "running", 30)
-        assert diagnostics.ros.spin_until(lambda: len(diagnostics.names()) == 4, 10)
+        assert diagnostics.ros.spin_until(lambda: len(diagnostics.names()) == 4, 30)
         seen.append(diagnostics.levels())
         monitor.stop()
     assert seen[0] == seen[1]

@@ -368,7 +368,7 @@ def test_a_node_that_is_there_and_not_heard_is_told_of(
 
     assert ros.spin_until(lambda: says("not heard, hence not recorded: test"), 30), recorder.output()
     publisher.publish(heartbeat("test", inferences=1))
-    assert ros.spin_until(lambda: says("recording"), 10)
+    assert ros.spin_until(lambda: says("recording"), 30)
     assert from_key_values(newest().values)["unheard_s"] > 0  # type: ignore[union-attr, operator]
     assert recorder.stop() == 0
     session = orjson.loads((tmp_path / "run_20260102_030405" / "session.json").read_bytes())

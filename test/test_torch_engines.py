@@ -226,7 +226,9 @@ def test_an_exported_file_is_run_in_its_own_precision_alone(suffix: str, files: 
 def test_a_gpu_that_is_not_there_is_refused(suffix: str, files: dict[str, Path]) -> None:
     with pytest.raises(ConfigError, match=r"device 'cuda:1' is not here.*set device: cpu or auto"):
         load(str(files[suffix]), options=Options(device="cuda:1"))
-    with pytest.raises(ConfigError, match=r"device must be one of auto, cpu, cuda\[:N\] for runtime 'torch.*', got 'npu'"):
+    with pytest.raises(
+        ConfigError, match=r"device must be one of auto, cpu, cuda\[:N\] for runtime 'torch.*', got 'npu'"
+    ):
         load(str(files[suffix]), options=Options(device="npu"))
 
 

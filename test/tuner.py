@@ -55,7 +55,7 @@ class Tuner:
     def values(self) -> dict[str, Any]:
         """Return the figures of a heartbeat that began after now."""
         self.statuses.clear()
-        assert self.ros.spin_until(lambda: self.statuses, 10)
+        assert self.ros.spin_until(lambda: self.statuses, 30)
         return from_key_values(self.statuses[-1].values)
 
     def records(self) -> list[dict[str, Any]]:
