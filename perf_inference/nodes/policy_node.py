@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 from collections.abc import Callable
 
@@ -21,6 +20,7 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
 from perf_inference.nodes.policy.actions import ActionPublisher
+from perf_inference.nodes.policy.observations import Observations
 from perf_inference.nodes.policy.other_senders import OtherSenders
 from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits
 from perf_inference.nodes.reports.messages import OK, WARN
@@ -33,7 +33,7 @@ from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
 from perf_inference.safety.gate import LOOK_S
 from perf_inference.safety.joints import JOINT_STATES
 from perf_inference.safety.watch import Watch
-from perf_inference.tasks.policy import Action, Observation, PolicyTask, Window
+from perf_inference.tasks.policy import Action, Observation, PolicyTask
 
 _LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
 
@@ -49,9 +49,7 @@ class PolicyNode(runner.RunnableNode):
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
         self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
-        self._period_ns, self._max_age_ns = round(1e9 / p.sample_rate), round(p.max_observation_age_s * 1e9)
-        self._windows_lock = threading.Lock()
-        self._force, self._joints = Window(6), Window(2 * len(p.joint_names))
+        self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_observation_age_s)
         self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image)
         self._image_broken = False  # the newest one that was decoded
         self._looked_at: SeenImage | None = None
@@ -200,8 +198,7 @@ class PolicyNode(runner.RunnableNode):
         f, t = arrival.message.wrench.force, arrival.message.wrench.torque
         sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
         self._gate.accept("force", self._when(arrival), arrival.stamp_ns)
-        with self._windows_lock:
-            self._force.add(self._stamp(arrival), sample)
+        self._observations.add_force(self._stamp(arrival), sample)
         return "processed"
 
     def _joint_sample(self, arrival: Arrival) -> str:
@@ -209,8 +206,7 @@ class PolicyNode(runner.RunnableNode):
         ours = self._gate.joint_states(when, arrival.stamp_ns, message.name, message.position, message.velocity)
         row = self._gate.joint_row()
         if ours and row is not None:
-            with self._windows_lock:
-                self._joints.add(self._stamp(arrival), [*row[0], *row[1]], self._max_age_ns)
+            self._observations.add_joints(self._stamp(arrival), *row)
         return "processed" if ours else "ignored"  # of a gripper, say: other joints on the same topic
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
@@ -252,11 +248,8 @@ class PolicyNode(runner.RunnableNode):
             self._task = task
         image = self._newest_image()
         observed_ns, now_ns = self._gate.observed_ns(), self.get_clock().now().nanoseconds
-        with self._windows_lock:
-            force, sensor_fill = self._force.sample(now_ns, self._period_ns, task.window)
-            joints, robot_fill = self._joints.sample(now_ns, self._period_ns, task.window)
-        observation = Observation(force, joints, image.bgr, sensor_fill, robot_fill, observed_ns)
-        return Frame(observation, image.arrival.stamp_ns)
+        seen = self._observations.put_together(image.bgr, observed_ns, now_ns, task.window)
+        return Frame(seen, image.arrival.stamp_ns)
 
     def _newest_image(self) -> SeenImage:
         """Return the newest image; one that cannot be decoded is not accepted, nor is the next before it was."""
