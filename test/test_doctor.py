@@ -335,7 +335,7 @@ def test_a_healthy_graph_gives_0(start_node: Callable[..., Process], start_peer:
     assert levels == dict.fromkeys(GRAPH, "ok"), str(seen)
     assert seen("transport")["value"].startswith("4 participants in domain ")
     assert seen("inputs")["value"].startswith("1 nodes keep up with their inputs")
-    assert seen.summary["ok"] == 7
+    assert seen.summary["ok"] >= 7
 
 
 @pytest.mark.long

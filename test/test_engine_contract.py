@@ -267,7 +267,7 @@ BROKEN: list[tuple[type[Sound], Check, str]] = [
     (ViewsThatDieWithTheirMapping, contract.outputs_are_complete, "must be the same when infer returns"),
     (OneCallBehind, contract.outputs_are_complete, "must be the same when infer returns"),
     (OneCallBehind, contract.outputs_answer_the_inputs, "for the same input after another one"),
-    (AlwaysTheSame, contract.outputs_answer_the_inputs, "hand two over that do not"),
+    (AlwaysTheSame, contract.outputs_answer_the_inputs, "pass two inputs whose outputs differ"),
     (ReusesWhatItCallsOwned, contract.owned_outputs_stay, r"\['y'\] must stay .* but the next infer wrote them"),
     (FreesWhatItCallsOwned, contract.owned_outputs_stay, r"\['y'\] must stay .* but close changed them"),
     (WritesItsInput, contract.inputs_are_left_alone, "input 'x' must be left as it is"),

@@ -279,7 +279,7 @@ def test_it_does_not_start_without_its_starter(domain: int, start: Callable[...,
     assert wait_until(lambda: not left_of(os.getpid()))
 
 
-OWN_NODE = python("from perf_inference.nodes import runner; runner.leave(runner.run([]))")
+OWN_NODE = python("from perf_inference.nodes.ros import runner; runner.leave(runner.run([]))")
 
 
 @pytest.mark.parametrize(
