@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,11 +26,13 @@ from onnx_models import save
 from perf_inference import cli, engines, model_build
 from perf_inference.demo.model_score import inputs_of, score_of
 from perf_inference.engines import MODELS, ArraySpec, Options
+from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.model_build import cache, content, file_check, machine
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import Calibration, read_folder
-from perf_inference.model_build.preparation import prepare
+from perf_inference.model_build.plan import resolve
+from perf_inference.model_build.preparation import key_of, prepare
 from perf_inference.model_build.recipe import Recipe
 from perf_inference.model_build.trial.difference import Difference, difference
 from perf_inference.model_build.trial.trial import try_out
@@ -113,6 +116,45 @@ def test_int8_keeps_to_seven_bits_where_sums_would_saturate(monkeypatch: pytest.
     assert largest_weight() <= 64
     monkeypatch.setattr(machine, "processor_flags", lambda: frozenset({"avx2", "avx512_vnni"}))
     assert largest_weight() > 64
+
+
+@pytest.mark.parametrize("name", ["policy", "detector", "captioner"])
+def test_int8_for_tensorrt_has_neither_zero_points_nor_quantised_biases(name: str, tmp_path: Path) -> None:
+    original = model_build.load(name, options=Options(threads=1))
+    inputs = inputs_of(original, 8)
+    wanted = {key: array.copy() for key, array in original.infer(inputs[0]).items()}
+    path = tmp_path / "m.onnx"
+    onnx_precision.convert(MODELS / f"{name}.onnx", path, "int8", inputs, SYMMETRIC)
+    graph = onnx.load(path).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantised = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    unpacked = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    zeros = [stored[node.input[2]] for node in (*quantised, *unpacked)]
+    assert zeros
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+    made = {node.output[0] for node in quantised}
+    assert all(node.input[0] in made for node in unpacked), "each is one of a pair, weights too, and no bias is"
+    assert {"fp32" if array.dtype == np.float32 else str(array.dtype) for array in stored.values()} >= {"fp32", "int8"}
+    found = difference(engines.load(str(path), options=Options(threads=1)).infer(inputs[0]), wanted)
+    assert 0 < found.relative < 0.05
+
+
+def test_int8_for_tensorrt_is_refused_without_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "identity", lambda device: f"Orin, {device}")  # a plan's key names the GPU
+    wanted = r"build policy --runtime tensorrt --precision int8 --calibration FOLDER$"
+    with pytest.raises(ConfigError, match=wanted):
+        model_build.prepare("policy", "tensorrt", INT8)
+    with pytest.raises(ConfigError, match=wanted):
+        prepare("policy", "tensorrt", INT8, Recipe(patient=True))
+
+
+def test_how_int8_is_quantised_is_part_of_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "identity", lambda device: f"Orin, {device}")
+    found = {name: key_of(resolve("policy", name, INT8)).quantisation for name in ("onnx", "tensorrt")}
+    assert found == {"onnx": ASYMMETRIC, "tensorrt": SYMMETRIC}
+    key = key_of(resolve("policy", "tensorrt", INT8))
+    assert key.digest != replace(key, quantisation=ASYMMETRIC).digest
+    assert key_of(resolve("policy", "tensorrt", FP16)).quantisation == ""
 
 
 @pytest.mark.parametrize(

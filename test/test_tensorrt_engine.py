@@ -18,13 +18,16 @@ from typing import Any
 import pytest
 
 from perf_inference import engines
+from perf_inference.demo.model_score import inputs_of
 from perf_inference.devices import cuda_runtime, jetson
 from perf_inference.devices.cuda_runtime import NoCudaError
 from perf_inference.engines import Options
+from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
 from perf_inference.engines.tensorrt import engine, library
 from perf_inference.engines.tensorrt.log import Errors, logger
 from perf_inference.engines.tensorrt.plan_file import Built, Machine, read_plan, write_plan
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters import tensorrt as builder
 from perf_inference.model_build.converters.tensorrt import require_source
 
@@ -204,7 +207,7 @@ def test_a_jetson_is_told_of_jetpack_and_not_of_pip(tmp_path: Path, monkeypatch:
             True,
             "from a file in fp16, 'm.onnx' is fp32: first perf-inference build m.onnx --runtime onnx",
         ),
-        ("fp32", "int8", False, "from a file in int8, 'm.onnx' is fp32: first perf-inference build m.onnx"),
+        ("fp32", "int8", False, r"from a file in int8, 'm.onnx' is fp32: .* --precision int8 --calibration FOLDER$"),
         ("fp32", "bf16", True, "builds bf16 only from a file in bf16"),
         ("int8", "fp16", False, "is int8, which fp16 cannot be built from; take the fp32 model"),
     ],
@@ -318,6 +321,34 @@ def test_errors_that_nobody_asks_for_are_bounded_and_do_not_hide_new_ones() -> N
     assert len(errors._kept) < 200
 
 
+# The whole of TensorRT, where it builds
+
+
+def whole() -> Any:
+    try:
+        library.gpu("auto")
+        return library.building()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("model", ["policy", "detector", "captioner"])
+def test_the_real_builder_takes_calibrated_int8(model: str, tmp_path: Path) -> None:
+    whole()
+    original = engines.load(model, "onnx", Options(device="cpu"))
+    inputs = inputs_of(original, 8)
+    for quantisation in (SYMMETRIC, ASYMMETRIC):
+        source, target = tmp_path / f"{quantisation}.onnx", tmp_path / f"{quantisation}.engine"
+        onnx_precision.convert(engines.MODELS / f"{model}.onnx", source, "int8", inputs, quantisation)
+        if quantisation == SYMMETRIC:
+            builder.build(source, target, Options(precision="int8"))
+            assert read_plan(target).metadata["precision"] == "int8"
+        else:
+            with pytest.raises(ConfigError, match=r"(?s)takes what has no zero points.*--calibration FOLDER"):
+                builder.build(source, target, Options(precision="int8"))
+    original.close()
+
+
 def test_networks_are_typed_from_11_on() -> None:
     trt = bindings()
     assert builder._typed(trt) == (int(trt.__version__.split(".")[0]) >= 11)
@@ -353,7 +384,7 @@ def test_running_names_only_what_the_lean_bindings_have(version: str, tmp_path: 
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *(entry for entry in sys.path if entry)])}
-    tests = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    tests = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not real_builder", __file__]
     done = subprocess.run(tests, env=env, capture_output=True, text=True, check=False)
     print(f"tensorrt_lean {version}: {done.stdout.splitlines()[-1]}")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -49,6 +49,7 @@ class Key:
     versions: Mapping[str, str]  # of the runtime and of what converts
     shapes: Mapping[str, tuple[int, ...]]  # free axes that were fixed
     calibration: str = ""  # hash of the inputs that int8 was calibrated with
+    quantisation: str = ""  # of int8: with zero points or without
     image: str = ""  # the camera's, and what the graph does to it
 
     @property

@@ -51,7 +51,9 @@ def make(made: Plan, recipe: Recipe, target: Path) -> None:
         in_file = converter is None or (made.stored == "fp32" and converter.in_file(precision))
         if made.suffix and in_file:
             converted = folder / f"{precision}_{source.name}"
-            onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
+            onnx_precision.convert(
+                source, converted, precision, recipe.calibration.inputs, quantisation=runtime.quantisation
+            )
             source = converted
         source = _with_image(source, recipe, folder)
         if converter is None:

@@ -81,7 +81,7 @@ def build(
     with device.selected():
         builder = trt.Builder(log)
         network = builder.create_network(_network_flags(trt))
-        _parse(trt, network, log, source)
+        _parse(trt, network, log, source, precision)
         config = builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_bytes)
         # Left alone, TensorRT multiplies fp32 in TF32, of 10 bits: what says fp32 is to be it.
@@ -117,13 +117,19 @@ def require_source(source: Path, stored: str, precision: str, typed: bool) -> No
         raise ConfigError(f"'{source}' is {stored}, which {precision} cannot be built from; take the fp32 model")
     if precision == "bf16":
         raise ConfigError(f"TensorRT 11 builds bf16 only from a file in bf16, '{source}' is {stored}; take fp16")
+    if precision == "int8":
+        raise ConfigError(f"TensorRT builds int8 from a file in int8, '{source}' is {stored}: {_int8_command(source)}")
     raise ConfigError(
         f"TensorRT builds {precision} from a file in {precision}, '{source}' is {stored}: first perf-inference build "
         f"{source} --runtime onnx --precision {precision}, then the same with --runtime tensorrt on its file"
     )
 
 
-def _parse(trt: Any, network: Any, log: Any, source: Path) -> None:
+def _int8_command(source: Path) -> str:
+    return f"perf-inference build {source} --runtime tensorrt --precision int8 --calibration FOLDER"
+
+
+def _parse(trt: Any, network: Any, log: Any, source: Path, precision: str) -> None:
     """Let TensorRT's parser read the model, with uint8 as it takes it.
 
     Raises:
@@ -135,7 +141,13 @@ def _parse(trt: Any, network: Any, log: Any, source: Path) -> None:
         if not parser.parse_from_file(str(path)):
             parsed = [parser.get_error(index).desc() for index in range(min(2, parser.num_errors))]
             said = "; ".join(parsed) or log.errors.take(since)
-            raise ConfigError(f"'{source}' cannot be built for TensorRT {trt.__version__}: {said}")
+            why = (
+                "; of int8 it takes what has no zero points, no quantised biases and QDQ pairs on its weights, as "
+                + (_int8_command(Path("FP32_MODEL")))
+            )
+            raise ConfigError(
+                f"'{source}' cannot be built for TensorRT {trt.__version__}: {said}{why if precision == 'int8' else ''}"
+            )
 
 
 def _typed(trt: Any) -> bool:
