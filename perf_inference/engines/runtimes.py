@@ -26,7 +26,7 @@ AS_STORED, AT_LOADING, BUILT = "as the file is", "cast while it is loaded", "bui
 """How a runtime comes to a precision."""
 ASYMMETRIC, SYMMETRIC = "asymmetric", "symmetric"
 """How int8 is calibrated: with zero points and quantised biases, or with neither, as TensorRT's parser takes it."""
-_CUDA, _GPU = "cuda[:N]", "gpu[:N]"
+_CUDA, _GPU, _DLA = "cuda[:N]", "gpu[:N]", "dla[:N]"
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ _ROWS = (
         library="tensorrt or tensorrt_lean",
         install="pip install tensorrt; on a Jetson take JetPack's, by a venv made with --system-site-packages",
         precisions=dict.fromkeys(("fp32", "fp16", "bf16", "int8"), BUILT),
-        devices=(_CUDA,),
+        devices=(_CUDA, _DLA),
         made_from=_ONNX_OR_TORCH,
         made_suffix=".engine",
         converter=f"{_CONVERTERS}.tensorrt",

@@ -6,11 +6,12 @@ import shlex
 from dataclasses import dataclass
 
 from perf_inference import engines
-from perf_inference._version import installed
+from perf_inference._version import version_of
 from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
 from perf_inference.engines.runtimes import SYMMETRIC
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache, content, machine
+from perf_inference.model_build.converters.job import PLAIN_PLAN
 from perf_inference.model_build.plan import Plan, resolve
 from perf_inference.model_build.recipe import Recipe, make, written
 
@@ -99,9 +100,10 @@ def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
         runtime=made.runtime.name,
         precision=written(made),
         device=machine.identity(on),
-        versions={name: installed(name) or "" for name in libraries},
+        versions={name: version_of(name) or "" for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,
         quantisation=made.runtime.quantisation if options.precision == "int8" else "",
         image=str(recipe.image or ""),
+        plan="" if recipe.plan == PLAIN_PLAN else str(recipe.plan),
     )

@@ -21,6 +21,8 @@ from perf_inference.engines.tensorrt.log import logger
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters import tensorrt as builder
+from perf_inference.model_build.converters.job import Range
+from perf_inference.model_build.converters.tensorrt_config import is_typed
 from perf_inference.telemetry.nvml import Nvml
 from perf_inference.testing.engine_contract import check_engine
 
@@ -33,7 +35,7 @@ _CALIBRATING, _INT8_ALLOWED = 32, 0.1
 def library() -> Outcome:
     """Which TensorRT this is."""
     trt = _trt()
-    typed = "typed by the file" if builder._typed(trt) else "precision by flags"
+    typed = "typed by the file" if is_typed(trt) else "precision by flags"
     said = f"{trt.__name__} {trt.__version__}, {typed}; timing caches, profiles and contexts are in what follows"
     return Outcome(said, hasattr(trt, "OnnxParser"))
 
@@ -160,7 +162,7 @@ def a_range_of_shapes() -> Outcome:
     _trt()
     source, weight = _free_model()
     target = _FOLDER / "free.engine"
-    shapes = {"x": builder.Range((1, 8), (2, 8), (4, 8))}
+    shapes = {"x": Range((1, 8), (2, 8), (4, 8))}
     builder.build(source, target, Options(precision="fp32"), shapes, _FOLDER / "timings")
     engine = _load(target)
     worst, said = 0.0, "a batch of 5 was taken"
@@ -219,7 +221,7 @@ def _trt() -> Any:
 def _plan(model: str, precision: str) -> tuple[Path, float]:
     """Return a built model, and how long it took to build [s]."""
     source, target = MODELS / f"{model}.onnx", _FOLDER / f"{model}_{precision}.engine"
-    if precision != "fp32" and builder._typed(_trt()):
+    if precision != "fp32" and is_typed(_trt()):
         source = _FOLDER / f"{model}_{precision}.onnx"
         onnx_precision.convert(MODELS / f"{model}.onnx", source, precision)
     began_s = time.monotonic()
