@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 VERSION = "0.1.0"
@@ -12,4 +13,17 @@ def installed(library: str) -> str | None:
     try:
         return version(library)
     except PackageNotFoundError:
+        return None
+
+
+def version_of(library: str) -> str | None:
+    """Return the version of a package, asked of the module of its name where the index's files are not here.
+
+    JetPack's TensorRT may have none such. None: it is not installed, or does not say.
+    """
+    if found := installed(library):
+        return found
+    try:
+        return str(import_module(library).__version__)
+    except (ImportError, AttributeError, OSError, RuntimeError, ValueError):
         return None

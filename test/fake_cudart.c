@@ -172,8 +172,8 @@ cudaError_t CUDARTAPI cudaMemcpyAsync(void *to, const void *from, size_t count, 
     return broken ? fail(700) : OK;
 }
 cudaError_t CUDARTAPI cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device) {
-    *value = attribute == 75 ? 8 : attribute == 18 ? integrated : 6 + device;
-    return attribute == 75 || attribute == 76 || attribute == 18 ? OK : INVALID;
+    *value = attribute == 75 ? 8 : attribute == 18 ? integrated : attribute == 16 ? 16 - 8 * device : 6 + device;
+    return attribute == 75 || attribute == 76 || attribute == 18 || attribute == 16 ? OK : INVALID;
 }
 cudaError_t CUDARTAPI cudaGetLastError(void) {
     cudaError_t error = last;

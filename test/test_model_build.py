@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import fake_cuda
 import numpy as np
 import onnx
 import psutil
@@ -24,12 +26,17 @@ from onnx_models import save
 
 from perf_inference import cli, engines, model_build
 from perf_inference.demo.model_score import inputs_of, score_of
+from perf_inference.devices import cuda_runtime, jetson
+from perf_inference.devices.jetson import tpc_mask
 from perf_inference.engines import MODELS, ArraySpec, Options
+from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.model_build import cache, content, file_check, machine
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import Calibration, read_folder
-from perf_inference.model_build.preparation import prepare
+from perf_inference.model_build.converters.job import PlanOptions, Range
+from perf_inference.model_build.plan import resolve
+from perf_inference.model_build.preparation import key_of, prepare
 from perf_inference.model_build.recipe import Recipe
 from perf_inference.model_build.trial.difference import Difference, difference
 from perf_inference.model_build.trial.trial import try_out
@@ -115,6 +122,45 @@ def test_int8_keeps_to_seven_bits_where_sums_would_saturate(monkeypatch: pytest.
     assert largest_weight() > 64
 
 
+@pytest.mark.parametrize("name", ["policy", "detector", "captioner"])
+def test_int8_for_tensorrt_has_neither_zero_points_nor_quantised_biases(name: str, tmp_path: Path) -> None:
+    original = model_build.load(name, options=Options(threads=1))
+    inputs = inputs_of(original, 8)
+    wanted = {key: array.copy() for key, array in original.infer(inputs[0]).items()}
+    path = tmp_path / "m.onnx"
+    onnx_precision.convert(MODELS / f"{name}.onnx", path, "int8", inputs, SYMMETRIC)
+    graph = onnx.load(path).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    quantised = [node for node in graph.node if node.op_type == "QuantizeLinear"]
+    unpacked = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    zeros = [stored[node.input[2]] for node in (*quantised, *unpacked)]
+    assert zeros
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+    made = {node.output[0] for node in quantised}
+    assert all(node.input[0] in made for node in unpacked), "each is one of a pair, weights too, and no bias is"
+    assert {"fp32" if array.dtype == np.float32 else str(array.dtype) for array in stored.values()} >= {"fp32", "int8"}
+    found = difference(engines.load(str(path), options=Options(threads=1)).infer(inputs[0]), wanted)
+    assert 0 < found.relative < 0.05
+
+
+def test_int8_for_tensorrt_is_refused_without_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "identity", lambda device: f"Orin, {device}")  # a plan's key names the GPU
+    wanted = r"build policy --runtime tensorrt --precision int8 --calibration FOLDER$"
+    with pytest.raises(ConfigError, match=wanted):
+        model_build.prepare("policy", "tensorrt", INT8)
+    with pytest.raises(ConfigError, match=wanted):
+        prepare("policy", "tensorrt", INT8, Recipe(patient=True))
+
+
+def test_how_int8_is_quantised_is_part_of_what_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "identity", lambda device: f"Orin, {device}")
+    found = {name: key_of(resolve("policy", name, INT8)).quantisation for name in ("onnx", "tensorrt")}
+    assert found == {"onnx": ASYMMETRIC, "tensorrt": SYMMETRIC}
+    key = key_of(resolve("policy", "tensorrt", INT8))
+    assert key.digest != replace(key, quantisation=ASYMMETRIC).digest
+    assert key_of(resolve("policy", "tensorrt", FP16)).quantisation == ""
+
+
 @pytest.mark.parametrize(
     ("runtime", "precision", "instead"),
     [
@@ -154,6 +200,37 @@ def test_free_axes_can_be_fixed(tmp_path: Path) -> None:
     assert engines.load(made.model).inputs[0].shape == (4, 3)
     with pytest.raises(ConfigError, match=r"x=4,2 does not fit .* x \[None, 3\]"):
         prepare(str(path), "onnx", Options(), Recipe(shapes={"x": (4, 2)}))
+
+
+def test_ranges_and_plan_options_are_for_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="free axes stay free: leave --shape x out"):
+        prepare("policy", "onnx", FP16, Recipe(shapes={"x": Range((1,), (2,), (4,))}))
+    with pytest.raises(ConfigError, match="are for runtime tensorrt, not for 'onnx'"):
+        prepare("policy", "onnx", FP16, Recipe(plan=PlanOptions(1 << 20)))
+    monkeypatch.setattr(machine, "identity", lambda device: f"Orin, {device}")
+    with pytest.raises(ConfigError, match="add --allow-pickle"):
+        prepare("policy", "tensorrt", FP16, Recipe(patient=True, plan=PlanOptions(version_compatible=True)))
+    made = resolve("policy", "tensorrt", FP16)
+    recipes = (Recipe(), Recipe(plan=PlanOptions(optimization_level=5)), Recipe(shapes={"x": (2,)}),
+               Recipe(shapes={"x": Range((1,), (2,), (4,))}))  # fmt: skip
+    assert len({key_of(made, recipe).digest for recipe in recipes}) == 4
+
+
+def test_a_plan_is_bound_to_its_gpus_multiprocessors_and_power_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with fake_cuda.in_force(fake_cuda.compiled(tmp_path), monkeypatch):
+        runtime = cuda_runtime.CudaRuntime(str(tmp_path / "libcudart.so.0"))
+        monkeypatch.setattr(machine, "load_runtime", lambda: runtime)
+        whole, half = (machine.identity(f"cuda:{index}") for index in (0, 1))
+        assert "16 multiprocessors, driver" in whole
+        assert "8 multiprocessors, driver" in half
+        assert machine.identity("dla:1") == f"{whole}, DLA"
+        mask = tmp_path / "17000000.gpu" / "device" / "tpc_pg_mask"
+        mask.parent.mkdir(parents=True)
+        mask.write_text("252\n")
+        monkeypatch.setattr(jetson, "tpc_mask", lambda: tpc_mask(tmp_path))
+        assert "16 multiprocessors (TPC mask 252)" in machine.identity("cuda:0")
 
 
 def test_the_worst_of_all_outputs_is_the_difference() -> None:

@@ -5,28 +5,40 @@ Running and building need a GPU; nothing here stands in for TensorRT itself.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from onnx import TensorProto, helper
+from onnx_models import save
 
 from perf_inference import engines
+from perf_inference.commands import build as build_command
+from perf_inference.demo.model_score import inputs_of
 from perf_inference.devices import cuda_runtime, jetson
 from perf_inference.devices.cuda_runtime import NoCudaError
 from perf_inference.engines import Options
+from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
 from perf_inference.engines.tensorrt import engine, library
 from perf_inference.engines.tensorrt.log import Errors, logger
 from perf_inference.engines.tensorrt.plan_file import Built, Machine, read_plan, write_plan
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters import tensorrt as builder
+from perf_inference.model_build.converters import tensorrt_config as configure
+from perf_inference.model_build.converters.job import PlanOptions, Range
 from perf_inference.model_build.converters.tensorrt import require_source
+from perf_inference.model_build.converters.tensorrt_config import is_typed
 
 PLAN = b"ftrt" + bytes(range(200))
 HERE = Machine("10.3.0.30", "Orin", "8.7")
@@ -156,7 +168,9 @@ def test_without_a_gpu_nothing_of_tensorrt_is_touched(
     ):
         builder.build(engines.MODELS / "policy.onnx", tmp_path / "m.engine", Options())
     for device in ("cpu", "cuda:x", "gpu:0"):
-        with pytest.raises(ConfigError, match=rf"runs on a GPU: device must be auto, cuda or cuda:N, got '{device}'"):
+        with pytest.raises(
+            ConfigError, match=rf"runs on a GPU: device must be auto, cuda, cuda:N or dla:N, got '{device}'"
+        ):
             engine.open_engine(str(tmp_path / "m.engine"), Options(device=device))
 
 
@@ -204,7 +218,7 @@ def test_a_jetson_is_told_of_jetpack_and_not_of_pip(tmp_path: Path, monkeypatch:
             True,
             "from a file in fp16, 'm.onnx' is fp32: first perf-inference build m.onnx --runtime onnx",
         ),
-        ("fp32", "int8", False, "from a file in int8, 'm.onnx' is fp32: first perf-inference build m.onnx"),
+        ("fp32", "int8", False, r"from a file in int8, 'm.onnx' is fp32: .* --precision int8 --calibration FOLDER$"),
         ("fp32", "bf16", True, "builds bf16 only from a file in bf16"),
         ("int8", "fp16", False, "is int8, which fp16 cannot be built from; take the fp32 model"),
     ],
@@ -318,9 +332,186 @@ def test_errors_that_nobody_asks_for_are_bounded_and_do_not_hide_new_ones() -> N
     assert len(errors._kept) < 200
 
 
+# The whole of TensorRT, where it builds
+
+
+def whole() -> Any:
+    try:
+        library.gpu("auto")
+        return library.building()
+    except ConfigError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("model", ["policy", "detector", "captioner"])
+def test_the_real_builder_takes_calibrated_int8(model: str, tmp_path: Path) -> None:
+    whole()
+    original = engines.load(model, "onnx", Options(device="cpu"))
+    inputs = inputs_of(original, 8)
+    for quantisation in (SYMMETRIC, ASYMMETRIC):
+        source, target = tmp_path / f"{quantisation}.onnx", tmp_path / f"{quantisation}.engine"
+        onnx_precision.convert(engines.MODELS / f"{model}.onnx", source, "int8", inputs, quantisation)
+        if quantisation == SYMMETRIC:
+            builder.build(source, target, Options(precision="int8"))
+            assert read_plan(target).metadata["precision"] == "int8"
+        else:
+            with pytest.raises(ConfigError, match=r"(?s)takes what has no zero points.*--calibration FOLDER"):
+                builder.build(source, target, Options(precision="int8"))
+    original.close()
+
+
+def free_model(path: Path) -> Path:
+    """Write y = Relu(x W) with a free batch."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 8]) for name in "xy")
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    return save(path, nodes, [x], [y], {"w": np.eye(8, dtype=np.float32)}, {})
+
+
+def test_the_real_builder_takes_ranges_and_options(tmp_path: Path) -> None:
+    whole()
+    source, target = free_model(tmp_path / "m.onnx"), tmp_path / "m.engine"
+    plan = PlanOptions(32 << 20, 1, hardware_compatible=True)
+    builder.build(source, target, Options(), {"x": Range((1, 8), (2, 8), (4, 8))}, tmp_path / "timings", plan)
+    built = read_plan(target).built
+    assert built is not None
+    assert (built.shapes, built.multiprocessors) == ({"x": [2, 8]}, library.gpu("auto").multiprocessors)
+    assert built.command.endswith(" --shape x=2,8 --hardware-compatible")
+    if "rtx" in library.building().__name__:  # it has no lean runtime to put into the plan
+        with pytest.raises(ConfigError, match="libnvinfer_lean"):
+            builder.build(source, target, Options(), {"x": (2, 8)}, plan=replace(plan, version_compatible=True))
+    for shape in (Range((1, 9), (2, 9), (4, 9)), Range((1,), (2,), (4,)), Range((1, 8), (2, 9), (4, 10))):
+        with pytest.raises(ConfigError, match=r"does not fit input 'x' \[None, 8\]"):
+            builder.build(source, target, Options(), {"x": shape})
+    with pytest.raises(ConfigError, match=r"finds 0 DLA core\(s\)"):
+        builder.build(source, target, Options(device="dla:0", precision="fp32"), {"x": (2, 8)})
+
+
+def test_the_real_builder_writes_the_plan_before_the_timings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(config: Any, path: Path | None) -> None:
+        raise KeyboardInterrupt
+
+    whole()
+    monkeypatch.setattr(configure, "write_timings", ends)
+    with pytest.raises(KeyboardInterrupt):
+        builder.build(free_model(tmp_path / "m.onnx"), tmp_path / "m.engine", Options(), {"x": (2, 8)}, tmp_path)
+    assert read_plan(tmp_path / "m.engine").plan
+
+
+# What the builder is told, by stand-ins that keep it: a DLA and a cache that is refused are not to be had here
+
+
+class Kept:
+    """A builder's configuration that keeps what it is told; a cache with content is refused as `how` says."""
+
+    def __init__(self, how: str = "") -> None:
+        self.how, self.flags, self.cache = how, list[str](), None
+        self.set_flag = self.flags.append
+
+    def create_timing_cache(self, content: bytes) -> Any:
+        return None if content and self.how == "none" else SimpleNamespace(content=content, serialize=lambda: b"new")
+
+    def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool:
+        if cache is None:
+            raise TypeError("incompatible function arguments")
+        if cache.content and self.how == "mismatch":
+            return False
+        self.cache = cache
+        return True
+
+    def get_timing_cache(self) -> Any:
+        return self.cache
+
+    def can_run_on_DLA(self, layer: Any) -> bool:  # noqa: N802, TensorRT's name
+        return layer.name != "softmax"
+
+
+@pytest.mark.parametrize(("how", "left"), [("", b"old"), ("none", b""), ("mismatch", b"")])
+def test_a_refused_timing_cache_is_begun_again(how: str, left: bytes, tmp_path: Path) -> None:
+    path, config = tmp_path / "folder" / "t.timings", Kept(how)
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    configure.read_timings(config, path)
+    assert config.cache is not None
+    assert config.cache.content == left
+    configure.write_timings(config, path)
+    assert path.read_bytes() == b"new"
+
+
+def test_timings_that_cannot_be_kept_do_not_cost_the_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_text("no folder")
+    config = Kept()
+    configure.read_timings(config, tmp_path / "file" / "t.timings")
+    configure.write_timings(config, tmp_path / "file" / "t.timings")
+    assert "cannot be kept" in caplog.text
+
+
+def test_a_dla_takes_what_it_can_and_the_rest_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    trt = SimpleNamespace(__version__="10.3.0", DeviceType=SimpleNamespace(DLA="a DLA"),
+                          BuilderFlag=SimpleNamespace(GPU_FALLBACK="GPU_FALLBACK"))  # fmt: skip
+    layers = [SimpleNamespace(name=name) for name in ("conv", "softmax", "fc")]
+    network = SimpleNamespace(num_layers=3, get_layer=layers.__getitem__)
+    orin, config = SimpleNamespace(num_DLA_cores=2), Kept()
+    configure.set_device(trt, orin, config, network, "dla:1", "fp16")
+    assert (vars(config)["default_device_type"], vars(config)["DLA_core"]) == ("a DLA", 1)
+    assert config.flags == ["GPU_FALLBACK"]
+    assert "1 of 3 layers run on the GPU, dla:1 cannot take them: softmax" in caplog.text
+    with pytest.raises(ConfigError, match=r"'dla:2' is not here: TensorRT 10.3.0 finds 2 DLA core"):
+        configure.set_device(trt, orin, config, network, "dla:2", "fp16")
+    with pytest.raises(ConfigError, match="computes in fp16 or int8, and not in fp32"):
+        configure.set_device(trt, orin, config, network, "dla", "fp32")
+    untouched = Kept()
+    configure.set_device(trt, orin, untouched, network, "cuda:0", "fp32")
+    assert "DLA_core" not in vars(untouched)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("x=1,3", (1, 3)),
+        ("x=1..4,3", Range((1, 3), (4, 3), (4, 3))),
+        ("x=1..2..4,3", Range((1, 3), (2, 3), (4, 3))),
+        ("x=2..2,3", (2, 3)),
+        ("x=1..2..4,1..8", Range((1, 1), (2, 8), (4, 8))),
+    ],
+)
+def test_a_shape_on_the_command_line_may_have_a_range(text: str, shape: Any) -> None:
+    found = arguments_of("build", "m.onnx", "--shape", text).shape
+    assert found == [("x", shape)]
+    assert type(found[0][1]) is type(shape)
+
+
+@pytest.mark.parametrize(
+    "text", ["x", "x=", "=1", "x=0,3", "x=4..1", "x=1..3..2", "x=1..2..3..4", "x=a", "x=-1", "x=1.."]
+)
+def test_a_shape_that_cannot_be_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments_of("build", "m.onnx", "--shape", text)
+    assert "--shape" in capsys.readouterr().err
+
+
+def arguments_of(*words: str) -> Any:
+    parser = argparse.ArgumentParser()
+    build_command.add_arguments(parser)
+    return parser.parse_args(words[1:])
+
+
+def test_a_compatible_plan_fits_where_others_do_not(tmp_path: Path) -> None:
+    newer, other = Machine("10.9.0", "Orin", "8.7"), Machine("10.3.0", "RTX", "8.9", 46)
+    version = replace(BUILT, version_compatible=True)
+    hardware = replace(BUILT, hardware_compatible=True, multiprocessors=16)
+    version.require_fit(newer, Path("m.engine"))
+    hardware.require_fit(other, Path("m.engine"))
+    for built, here in ((version, other), (hardware, newer)):
+        with pytest.raises(ConfigError, match="was built for"):
+            built.require_fit(here, Path("m.engine"))
+    smaller = Machine("10.3.0", "Orin", "8.7", 8)  # another Orin, or a power mode that switches some off
+    with pytest.raises(ConfigError, match=r"multiprocessors \(of its power mode\) are 16, but here is 8"):
+        replace(BUILT, multiprocessors=16).require_fit(smaller, Path("m.engine"))
+
+
 def test_networks_are_typed_from_11_on() -> None:
     trt = bindings()
-    assert builder._typed(trt) == (int(trt.__version__.split(".")[0]) >= 11)
+    assert is_typed(trt) == (int(trt.__version__.split(".")[0]) >= 11 or "rtx" in trt.__name__)
 
 
 def test_the_bits_of_a_network_are_those_of_the_version() -> None:
@@ -353,7 +544,7 @@ def test_running_names_only_what_the_lean_bindings_have(version: str, tmp_path: 
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *(entry for entry in sys.path if entry)])}
-    tests = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    tests = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not real_builder", __file__]
     done = subprocess.run(tests, env=env, capture_output=True, text=True, check=False)
     print(f"tensorrt_lean {version}: {done.stdout.splitlines()[-1]}")
     assert done.returncode == 0, done.stdout[-3000:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from ctypes import POINTER, byref, c_char_p, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from functools import cache
 from pathlib import Path
@@ -51,7 +51,7 @@ GRAPH_SIGNATURES: dict[str, tuple[Any, ...]] = {  # CUDA 11.4 and later have the
     "cudaGraphExecDestroy": (c_void_p,),
     "cudaGraphDestroy": (c_void_p,),
 }
-_MAJOR, _MINOR, _INTEGRATED = 75, 76, 18  # cudaDevAttrComputeCapabilityMajor, -Minor, cudaDevAttrIntegrated
+_MAJOR, _MINOR, _INTEGRATED, _MULTIPROCESSORS = 75, 76, 18, 16  # cudaDevAttrComputeCapabilityMajor, -Minor ...
 _NON_BLOCKING = 1  # cudaStreamNonBlocking: does not wait for the default stream
 _BLOCKING_SYNC = 1  # cudaEventBlockingSync: who waits for the event sleeps
 _SONAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2", "libcudart.so")
@@ -94,8 +94,7 @@ class CudaRuntime:
         Raises:
             EngineError: it did not return cudaSuccess; BrokenDeviceError where nothing will any more.
         """
-        code = getattr(self._lib, name)(*arguments)
-        if code:
+        if code := getattr(self._lib, name)(*arguments):
             self._lib.cudaGetLastError()  # takes it back: PyTorch shares the library, and would find it
             said = f"{name}: {self._meaning(code)} (cudaError {code})"
             raise BrokenDeviceError(f"{said}; {RESTART}") if code in STICKY else EngineError(said)
@@ -104,11 +103,8 @@ class CudaRuntime:
         """Free something of a device by the function of this name; with CUDA broken or gone it is left where it is."""
         if not handle or sys.is_finalizing():
             return
-        try:
-            with self.driver.selected(index):
-                self.call(name, handle)
-        except EngineError:  # from a destructor nobody could catch it
-            return
+        with suppress(EngineError), self.driver.selected(index):  # from a destructor nobody could catch it
+            self.call(name, handle)
 
     def _meaning(self, code: int) -> str:
         return (self._lib.cudaGetErrorString(code) or b"unknown error").decode(errors="replace")
@@ -140,8 +136,11 @@ class CudaDevice:
 
     @property
     def compute_capability(self) -> str:
-        """What its instructions are: `8.7` of a Jetson AGX Orin."""
         return f"{self._attribute(_MAJOR)}.{self._attribute(_MINOR)}"
+
+    @property
+    def multiprocessors(self) -> int:
+        return self._attribute(_MULTIPROCESSORS)
 
     @property
     def shares_memory(self) -> bool:

@@ -81,7 +81,7 @@ def judge_jetson(settings: JetsonSettings) -> list[Finding]:
         else:
             why = "clocks that follow the load are low when a frame comes after a pause: latencies scatter"
             findings.append(Finding("jetson", "warning", "clocks not fixed", why, "$ sudo jetson_clocks"))
-    return findings or [Finding("jetson", "skipped", "no Jetson (no nvpmodel, no jetson_clocks)")]
+    return findings or [Finding("jetson", "skipped", "no Jetson (no nvpmodel, no GPU of its own in devfreq)")]
 
 
 def _of(name: str, value: float | None, limit: float | None, unit: str) -> str:

@@ -50,6 +50,6 @@ def _fits(device: str) -> bool:
     if device == machine.processor():
         return True
     try:
-        return any(machine.identity(f"cuda:{index}") == device for index in range(8))
+        return any(machine.identity(f"cuda:{index}") == device.removesuffix(machine.DLA) for index in range(8))
     except ConfigError:  # there is no GPU of this number
         return False

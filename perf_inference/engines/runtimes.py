@@ -24,7 +24,9 @@ GROUP = "perf_inference.runtimes"
 AUTO = "auto"
 AS_STORED, AT_LOADING, BUILT = "as the file is", "cast while it is loaded", "built once, kept in the cache"
 """How a runtime comes to a precision."""
-_CUDA, _GPU = "cuda[:N]", "gpu[:N]"
+ASYMMETRIC, SYMMETRIC = "asymmetric", "symmetric"
+"""How int8 is calibrated: with zero points and quantised biases, or with neither, as TensorRT's parser takes it."""
+_CUDA, _GPU, _DLA = "cuda[:N]", "gpu[:N]", "dla[:N]"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Runtime:
     made_from: tuple[str, ...] = ()  # the runtimes of the files that its own can be made from
     made_suffix: str = ""  # of what is made
     converter: str = ""  # module that makes it of an ONNX file: `convert(source, target, job)`, `in_file(precision)`
+    quantisation: str = ASYMMETRIC  # of int8; what must be SYMMETRIC cannot be made without calibration
     versions: tuple[str, ...] = ()  # the libraries that what is made depends on
     takes_minutes: bool = False  # to make: the user says when
     made_for_device: bool = False  # what is made runs on this GPU and this driver only
@@ -120,10 +123,11 @@ _ROWS = (
         library="tensorrt or tensorrt_lean",
         install="pip install tensorrt; on a Jetson take JetPack's, by a venv made with --system-site-packages",
         precisions=dict.fromkeys(("fp32", "fp16", "bf16", "int8"), BUILT),
-        devices=(_CUDA,),
+        devices=(_CUDA, _DLA),
         made_from=_ONNX_OR_TORCH,
         made_suffix=".engine",
         converter=f"{_CONVERTERS}.tensorrt",
+        quantisation=SYMMETRIC,
         versions=("tensorrt", "onnx"),
         takes_minutes=True,
         made_for_device=True,

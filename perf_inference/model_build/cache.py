@@ -22,9 +22,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from perf_inference.errors import ConfigError
 from perf_inference.files import private
@@ -47,9 +48,11 @@ class Key:
     precision: str
     device: str  # device.identity
     versions: Mapping[str, str]  # of the runtime and of what converts
-    shapes: Mapping[str, tuple[int, ...]]  # free axes that were fixed
+    shapes: Mapping[str, tuple[Any, ...]]  # free axes that were fixed, or (least, usual, most) of them
     calibration: str = ""  # hash of the inputs that int8 was calibrated with
+    quantisation: str = ""  # of int8: with zero points or without
     image: str = ""  # the camera's, and what the graph does to it
+    plan: str = ""  # how TensorRT was told to build it, where not as always
 
     @property
     def digest(self) -> str:
@@ -102,7 +105,7 @@ def calibrated(key: Key, suffix: str) -> Path | None:
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
             parts = json.loads(what.read_text(encoding="utf-8"))["key"]
             other = Key(**{**parts, "shapes": {name: tuple(shape) for name, shape in parts["shapes"].items()}})
-            if other.calibration and Key(**{**asdict(other), "calibration": ""}) == key:
+            if other.calibration and replace(other, calibration="").digest == key.digest:
                 found.append((what.stat().st_mtime_ns, other))
     for _, other in sorted(found, key=lambda pair: -pair[0]):
         if path := find(other, suffix):

@@ -6,20 +6,26 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from perf_inference.devices import jetson
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.errors import ConfigError, EngineError
 
 _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_tile", "asimddp", "fphp")
 
+DLA = ", DLA"
+
 
 def identity(device: str) -> str:
     """Return the device in words that change when a built model would no longer fit or no longer be the best.
 
-    `cuda:N`: name, compute capability and driver; anything else: the processor and what it calculates with.
+    `cuda:N`: name, compute capability, multiprocessors and driver; `dla:N`: the same, and that it is a DLA; anything
+    else: the processor and what it calculates with.
 
     Raises:
         ConfigError: there is no such GPU.
     """
+    if device.startswith("dla"):
+        return f"{_gpu(0)}{DLA}"  # each of its cores runs what is built for one
     return _gpu(int(device.partition(":")[2] or 0)) if device.startswith("cuda") else processor()
 
 
@@ -45,6 +51,10 @@ def _gpu(index: int) -> str:
         runtime = load_runtime()
         device = CudaDevice(runtime, index)
         driver = runtime.integer("cudaDriverGetVersion")
-        return f"{device.gpu_name}, compute capability {device.compute_capability}, driver for CUDA {driver}"
+        mask = jetson.tpc_mask()
+        return (
+            f"{device.gpu_name}, compute capability {device.compute_capability}, {device.multiprocessors} "
+            f"multiprocessors{f' (TPC mask {mask})' if mask else ''}, driver for CUDA {driver}"
+        )
     except (NoCudaError, EngineError) as error:
         raise ConfigError(f"device 'cuda:{index}' is not here, and a model is built where it runs: {error}") from error

@@ -6,10 +6,12 @@ import shlex
 from dataclasses import dataclass
 
 from perf_inference import engines
-from perf_inference._version import installed
+from perf_inference._version import version_of
 from perf_inference.engines import AS_IT_IS, AUTO, Engine, Options
+from perf_inference.engines.runtimes import SYMMETRIC
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import cache, content, machine
+from perf_inference.model_build.converters.job import PLAIN_PLAN
 from perf_inference.model_build.plan import Plan, resolve
 from perf_inference.model_build.recipe import Recipe, make, written
 
@@ -46,6 +48,7 @@ def prepare(
     any_calibration = wanted is None and made.options.precision == "int8"
     if any_calibration and (path := cache.calibrated(key, suffix)):  # better than what can be made here
         return Prepared(str(path), made.runtime.name, made.options)
+    _require_calibration(made, recipe)
     if made.runtime.takes_minutes and not recipe.patient and cache.find(key, suffix) is None:
         raise ConfigError(
             f"'{made.model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes "
@@ -63,6 +66,16 @@ def load(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) ->
     """
     prepared = prepare(model, runtime, options)
     return engines.load(prepared.model, prepared.runtime, prepared.options)
+
+
+def _require_calibration(made: Plan, recipe: Recipe) -> None:
+    """Raise ConfigError, with the command, where int8 can be made with calibration only, and there is none."""
+    symmetric = made.suffix and made.options.precision == "int8" and made.runtime.quantisation == SYMMETRIC
+    if symmetric and made.stored == "fp32" and not recipe.calibration.inputs:
+        raise ConfigError(
+            f"int8 for runtime '{made.runtime.name}' needs inputs as the model will meet them, to calibrate with: "
+            f"{command(made.model, made.runtime.name, made.options)} --calibration FOLDER"
+        )
 
 
 def command(model: str, runtime: str, options: Options) -> str:
@@ -87,8 +100,10 @@ def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
         runtime=made.runtime.name,
         precision=written(made),
         device=machine.identity(on),
-        versions={name: installed(name) or "" for name in libraries},
+        versions={name: version_of(name) or "" for name in libraries},
         shapes=dict(recipe.shapes),
         calibration=recipe.calibration.sha256,
+        quantisation=made.runtime.quantisation if options.precision == "int8" else "",
         image=str(recipe.image or ""),
+        plan="" if recipe.plan == PLAIN_PLAN else str(recipe.plan),
     )

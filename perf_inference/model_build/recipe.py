@@ -15,7 +15,7 @@ from perf_inference.model_build import cache
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import NONE, Calibration
 from perf_inference.model_build.converters.image_input import CameraImage, fuse
-from perf_inference.model_build.converters.job import Job
+from perf_inference.model_build.converters.job import PLAIN_PLAN, Job, PlanOptions, Range, Shape, fixed
 from perf_inference.model_build.plan import Plan
 
 
@@ -24,10 +24,11 @@ class Recipe:
     """How a file is made, beyond runtime and options."""
 
     calibration: Calibration = NONE
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
+    shapes: Mapping[str, Shape] = field(default_factory=dict)  # of inputs whose free axes are to be fixed
     image: CameraImage | None = None  # the camera's, for the graph to prepare
     force: bool = False  # make it again
     patient: bool = False  # also what takes minutes
+    plan: PlanOptions = PLAIN_PLAN
 
 
 def make(made: Plan, recipe: Recipe, target: Path) -> None:
@@ -37,6 +38,7 @@ def make(made: Plan, recipe: Recipe, target: Path) -> None:
         ConfigError: one of the steps cannot be done.
     """
     runtime, precision = made.runtime, written(made)
+    _require_plans(made, recipe)
     through_onnx = "onnx" in runtime.made_from or not made.suffix
     if recipe.image and not through_onnx:
         graphs = ", ".join(one.name for one in RUNTIMES.values() if "onnx" in one.made_from)
@@ -51,14 +53,37 @@ def make(made: Plan, recipe: Recipe, target: Path) -> None:
         in_file = converter is None or (made.stored == "fp32" and converter.in_file(precision))
         if made.suffix and in_file:
             converted = folder / f"{precision}_{source.name}"
-            onnx_precision.convert(source, converted, precision, recipe.calibration.inputs)
+            onnx_precision.convert(
+                source, converted, precision, recipe.calibration.inputs, quantisation=runtime.quantisation
+            )
             source = converted
         source = _with_image(source, recipe, folder)
         if converter is None:
             onnx_precision.copy(source, target)
         else:
-            job = Job(made.model, precision, made.options, recipe.shapes, cache.folder("timings"))
+            job = Job(made.model, precision, made.options, recipe.shapes, cache.folder("timings"), recipe.plan)
             converter.convert(source, target, job)
+
+
+def _require_plans(made: Plan, recipe: Recipe) -> None:
+    """Raise ConfigError where something is asked for that only what builds for a GPU can do, or that it must not."""
+    ranges = [name for name, shape in recipe.shapes.items() if isinstance(shape, Range)]
+    if not made.runtime.made_for_device:
+        if ranges:
+            raise ConfigError(
+                f"a range of shapes is for runtime tensorrt; in a file for '{made.runtime.name}' free axes stay free: "
+                f"leave --shape {ranges[0]} out"
+            )
+        if recipe.plan != PLAIN_PLAN:
+            raise ConfigError(
+                f"--workspace-mb, --optimization-level, --version-compatible and --hardware-compatible "
+                f"are for runtime tensorrt, not for '{made.runtime.name}'"
+            )
+    if recipe.plan.version_compatible and not made.options.allow_pickle:
+        raise ConfigError(
+            "a version-compatible plan holds code that runs on the host, and is loaded where that is allowed only: add "
+            "--allow-pickle"
+        )
 
 
 def written(made: Plan) -> str:
@@ -75,7 +100,7 @@ def _export(made: Plan, target: Path, recipe: Recipe) -> None:
     from perf_inference.model_build.converters import checkpoint  # torch loads only when it is used
 
     assert made.source is not None
-    checkpoint.write(made.source, target, made.options, recipe.shapes)
+    checkpoint.write(made.source, target, made.options, fixed(recipe.shapes))
 
 
 def _as_onnx(made: Plan, recipe: Recipe, folder: Path) -> Path:
@@ -84,8 +109,8 @@ def _as_onnx(made: Plan, recipe: Recipe, folder: Path) -> Path:
     target = folder / f"{made.source.stem}.onnx"
     if made.kind == "torch":
         _export(made, target, recipe)
-    elif recipe.shapes:
-        onnx_precision.fix_shapes(made.source, target, recipe.shapes)
+    elif shapes := fixed(recipe.shapes):
+        onnx_precision.fix_shapes(made.source, target, shapes)
     else:
         return made.source
     return target

@@ -2,8 +2,11 @@
 
 Each figure of a window is made from the readings inside it; where a window is so short that none is, from its
 neighbours on both sides, at most `hold_ns` away. A clock *moved* when its highest reading is more than 2 % above its
-lowest. Energy is the trapezoid over the readings of power, interpolated at the window's edges; it is None unless power
-is known over the whole window, and a reading counts for at most `hold_ns` beyond itself.
+lowest; a cluster of the GPU that is off for the whole window is left out while another one runs. Energy is the
+trapezoid over the readings of power, interpolated at the window's edges; it is None unless power is known over the
+whole window, and a reading counts for at most `hold_ns` beyond itself. Where a GPU counts its energy itself, the
+counter takes the place of the trapezoid between the first and the last reading. tegrastats' figures come before the
+kernel's own, which take their place where it is not here, is silent, or does not print them.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, MutableSequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Generic, TypeVar
 
+from perf_inference.telemetry.board import BoardSample
 from perf_inference.telemetry.host import HostSample
 from perf_inference.telemetry.jetson import JetsonSettings
 from perf_inference.telemetry.nvml import GpuSample
 from perf_inference.telemetry.tegrastats_process import TegrastatsReading
-from perf_inference.telemetry.tegrastats_sample import TegrastatsSample
+from perf_inference.telemetry.tegrastats_sample import SUMMED_RAILS, TOTAL_RAILS, TegrastatsSample
 from perf_inference.telemetry.window import MOVED, ClockRange, MachineWindow, Power
 
 HOLD_NS = 2_500_000_000
@@ -37,6 +41,7 @@ class MachineSample:
     gpus: tuple[GpuSample, ...] | None = None  # None: no NVML here
     tegrastats: TegrastatsReading | None = None  # None: none here, or silent
     jetson: JetsonSettings = field(default_factory=JetsonSettings)
+    board: BoardSample | None = None  # None: this is no Jetson
 
 
 class History:
@@ -47,7 +52,6 @@ class History:
         self._figures: dict[tuple[str, str], _Track[float]] = {}  # by what it is and whose
         self._settings: _Track[_Settings] = _Track([])
         self._gpus: dict[str, None] = {}  # an ordered set
-        self._total_rail: str | None = None
 
     def add(self, sample: MachineSample) -> None:
         """Take the figures of a sample; time does not run backwards."""
@@ -63,8 +67,11 @@ class History:
             self._add(now_ns, "nvml_mhz", name, gpu.sm_mhz)
             self._add(now_ns, "degc", name, gpu.temperature_degc)
             self._add(now_ns, "gpu_w", name, gpu.power_w)
+            self._add(now_ns, "gpu_j", name, gpu.energy_j)
         if sample.tegrastats is not None:
-            self._add_board(sample.tegrastats.monotonic_ns, sample.tegrastats.sample)
+            self._add_line(sample.tegrastats.monotonic_ns, sample.tegrastats.sample)
+        if sample.board is not None:
+            self._add_board(now_ns, sample.board, None if sample.tegrastats is None else sample.tegrastats.sample)
         self._settings.trim(now_ns - self._history_ns)
         for track in self._figures.values():
             track.trim(now_ns - self._history_ns)
@@ -83,7 +90,7 @@ class History:
         powers = {
             owner: power
             for (kind, owner), track in self._figures.items()
-            if kind in ("gpu_w", "rail_w") and (power := window.power(track)) is not None
+            if kind in ("gpu_w", "rail_w") and (power := window.power(track, self._figures.get(("gpu_j", owner))))
         }
         source, power_w, energy_j = self._total(powers)
         return MachineWindow(
@@ -103,15 +110,23 @@ class History:
             governor=seen[-1].governor if seen else None,
         )
 
-    def _add_board(self, line_ns: int, board: TegrastatsSample) -> None:
-        clocks = [core.freq_mhz for core in board.cpu if core.freq_mhz is not None]
+    def _add_line(self, line_ns: int, line: TegrastatsSample) -> None:
+        clocks = [core.freq_mhz for core in line.cpu if core.freq_mhz is not None]
         self._add(line_ns, "board_cpu_mhz", "cpu", sum(clocks) / len(clocks) if clocks else None)
-        for index, mhz in enumerate(board.gpu_freq_mhz):
+        for index, mhz in enumerate(line.gpu_freq_mhz):
             self._add(line_ns, "board_gpu_mhz", f"gpc{index}", mhz)
-        self._add(line_ns, "degc", "board", board.hottest_c)
-        for name, rail in board.power_mw.items():
+        self._add(line_ns, "degc", "board", line.hottest_c)
+        for name, rail in line.power_mw.items():
             self._add(line_ns, "rail_w", name, rail.now / 1000)
-        self._total_rail = board.total_rail or self._total_rail
+
+    def _add_board(self, now_ns: int, board: BoardSample, line: TegrastatsSample | None) -> None:
+        """Take what tegrastats does not print: it drops the GPU's clock or all rails in some versions."""
+        if line is None or not line.gpu_freq_mhz:
+            for name, mhz in board.gpu_mhz.items():
+                self._add(now_ns, "board_gpu_mhz", name, mhz)
+        if line is None or not line.power_mw:
+            for name, power_w in board.power_w.items():
+                self._add(now_ns, "rail_w", name, power_w)
 
     def _add(self, time_ns: int, kind: str, owner: str, value: float | None) -> None:
         if value is not None:
@@ -124,16 +139,16 @@ class History:
         return [track for (what, _), track in self._figures.items() if what == kind]
 
     def _total(self, powers: dict[str, Power]) -> tuple[str | None, float | None, float | None]:
-        """Return (source, mean [W], energy [J]): the board's input where it is measured, else all GPUs together."""
-        if self._total_rail is not None and self._total_rail in powers:
-            total = powers[self._total_rail]
-            return self._total_rail, total.mean_w, total.energy_j
-        names = list(self._gpus)
-        if not names or any(name not in powers for name in names):
+        """Return (source, mean [W], energy [J]): the board's input, else its rails, else all GPUs together."""
+        names = [tuple(self._gpus)] if self._gpus else []
+        sources = (*((rail,) for rail in TOTAL_RAILS), *SUMMED_RAILS, *names)
+        source = next((source for source in sources if all(name in powers for name in source)), None)
+        if source is None:
             return None, None, None
-        energies = [energy for name in names if (energy := powers[name].energy_j) is not None]
-        mean_w = sum(powers[name].mean_w for name in names)
-        return "+".join(names), mean_w, sum(energies) if len(energies) == len(names) else None
+        of = [powers[name] for name in source]
+        energies = [one.energy_j if one.counted_j is None else one.counted_j for one in of]
+        known = [energy for energy in energies if energy is not None]
+        return "+".join(source), sum(one.mean_w for one in of), sum(known) if len(known) == len(of) else None
 
 
 @dataclass(frozen=True)
@@ -186,31 +201,69 @@ class _Window:
 
     def clock(self, tracks: Iterable[_Track[float]]) -> ClockRange | None:
         """Return the range over all tracks; each is compared with itself only."""
-        read = [values for track in tracks if (values := self.readings(track))]
+        every_one = [values for track in tracks if (values := self.readings(track))]
+        read = [values for values in every_one if any(values)] or every_one  # those that are off: gated, or not there
         if not read:
             return None
         judged = [max(values) - min(values) > MOVED * min(values) for values in read if len(values) > 1]
         every = [value for values in read for value in values]
         return ClockRange(min(every), sum(every) / len(every), max(every), any(judged) if judged else None)
 
-    def power(self, track: _Track[float]) -> Power | None:
-        """Return mean and energy by the trapezoid rule; None: nothing is known in the window."""
-        first = max(0, bisect_left(track.times_ns, self.begin_ns) - 1)
-        beyond = bisect_right(track.times_ns, self.end_ns) + 1
-        points = list(zip(track.times_ns[first:beyond], track.values[first:beyond], strict=True))
-        if not points:
-            return None
-        (first_ns, first_w), (last_ns, last_w) = points[0], points[-1]
-        points = [(first_ns - self.hold_ns, first_w), *points, (last_ns + self.hold_ns, last_w)]
-        energy_w_ns, known_ns = 0.0, 0
-        for (start_ns, start_w), (stop_ns, stop_w) in pairwise(points):
-            since_ns, until_ns = max(start_ns, self.begin_ns), min(stop_ns, self.end_ns)
-            if until_ns <= since_ns or stop_ns - start_ns > self.hold_ns:
-                continue
-            slope = (stop_w - start_w) / (stop_ns - start_ns)
-            energy_w_ns += (start_w + slope * ((since_ns + until_ns) / 2 - start_ns)) * (until_ns - since_ns)
-            known_ns += until_ns - since_ns
+    def power(self, track: _Track[float], counter: _Track[float] | None = None) -> Power | None:
+        """Return mean and energy; None: nothing is known in the window.
+
+        Args:
+            counter: of the same thing's energy [J].
+        """
+        area_w_ns, known_ns = self._area(track, self.begin_ns, self.end_ns)
         if known_ns == 0:
             return None
         whole = known_ns == self.end_ns - self.begin_ns
-        return Power(energy_w_ns / known_ns, energy_w_ns / 1e9 if whole else None, known_ns / 1e9)
+        power = Power(area_w_ns / known_ns, area_w_ns / 1e9 if whole else None, known_ns / 1e9)
+        counted_j = None if counter is None else self._counted(counter, track)
+        return power if counted_j is None else replace(power, counted_j=counted_j)
+
+    def _counted(self, counter: _Track[float], track: _Track[float]) -> float | None:
+        """Return what a counter says [J], with the power's area at an edge where it has no reading on the far side.
+
+        None: fewer than two readings, one that is lower than the one before (a driver loaded anew), or an edge of which
+        nothing is known.
+        """
+        first = max(0, bisect_right(counter.times_ns, self.begin_ns) - 1)
+        beyond = bisect_left(counter.times_ns, self.end_ns) + 1
+        points = list(zip(counter.times_ns[first:beyond], counter.values[first:beyond], strict=True))
+        steps = list(pairwise(points))
+        if not steps or any(after[1] < before[1] for before, after in steps):
+            return None
+        counted_j = 0.0
+        for (start_ns, start_j), (stop_ns, stop_j) in steps:
+            inside_ns = min(stop_ns, self.end_ns) - max(start_ns, self.begin_ns)
+            if inside_ns < stop_ns - start_ns and stop_ns - start_ns > self.hold_ns:
+                return None  # too far apart to be divided at the edge
+            counted_j += (stop_j - start_j) * inside_ns / (stop_ns - start_ns)
+        for edge in ((self.begin_ns, points[0][0]), (points[-1][0], self.end_ns)):
+            if edge[1] > edge[0]:
+                area_w_ns, known_ns = self._area(track, *edge)
+                if known_ns != edge[1] - edge[0]:
+                    return None
+                counted_j += area_w_ns / 1e9
+        return counted_j
+
+    def _area(self, track: _Track[float], begin_ns: int, end_ns: int) -> tuple[float, int]:
+        """Return the area under the power by the trapezoid rule [W ns], and how long it is known [ns]."""
+        first = max(0, bisect_left(track.times_ns, begin_ns) - 1)
+        beyond = bisect_right(track.times_ns, end_ns) + 1
+        points = list(zip(track.times_ns[first:beyond], track.values[first:beyond], strict=True))
+        if not points:
+            return 0.0, 0
+        (first_ns, first_w), (last_ns, last_w) = points[0], points[-1]
+        points = [(first_ns - self.hold_ns, first_w), *points, (last_ns + self.hold_ns, last_w)]
+        area_w_ns, known_ns = 0.0, 0
+        for (start_ns, start_w), (stop_ns, stop_w) in pairwise(points):
+            since_ns, until_ns = max(start_ns, begin_ns), min(stop_ns, end_ns)
+            if until_ns <= since_ns or stop_ns - start_ns > self.hold_ns:
+                continue
+            slope = (stop_w - start_w) / (stop_ns - start_ns)
+            area_w_ns += (start_w + slope * ((since_ns + until_ns) / 2 - start_ns)) * (until_ns - since_ns)
+            known_ns += until_ns - since_ns
+        return area_w_ns, known_ns

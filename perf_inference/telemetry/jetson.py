@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perf_inference.measure.clocks import CLOCKS, Clocks
+from perf_inference.telemetry.board import gpu_devices
 
 _MODE = re.compile(r"NV Power Mode:[ \t]*(\S[^\n]*)")
-_GPU_DEVICES = ("gpu", "gp10b", "gv11b", "ga10b", "gb10b")  # in devfreq's names
 
 
 @dataclass(frozen=True)
 class JetsonSettings:
-    """What the tools were told; None: no such tool, or no answer."""
+    """What the tools were told; None: this is no Jetson, or there is no answer."""
 
     nvpmodel: str | None = None  # the power mode's name
     jetson_clocks: bool | None = None  # whether the clocks are fixed, as that tool does
@@ -40,7 +40,6 @@ class Jetson:
         self._sys = sys
         self._clocks = clocks
         self._nvpmodel_here = shutil.which(self._command[0]) is not None
-        self._clocks_here = shutil.which("jetson_clocks") is not None
         self._asked_ns: int | None = None
         self._child: subprocess.Popen[str] | None = None
         self._mode: str | None = None
@@ -49,7 +48,7 @@ class Jetson:
         """Return the settings as far as they are known by now."""
         if self._nvpmodel_here:
             self._follow_nvpmodel()
-        return JetsonSettings(self._mode, clocks_fixed(self._sys) if self._clocks_here else None)
+        return JetsonSettings(self._mode, clocks_fixed(self._sys))
 
     @property
     def asking(self) -> bool:
@@ -100,12 +99,12 @@ def power_mode(answer: str) -> str | None:
 def clocks_fixed(sys: Path = Path("/sys")) -> bool | None:
     """Return whether each core and the GPU may run at one clock only, as `jetson_clocks` sets them.
 
-    None: the kernel does not say (no cpufreq).
+    The kernel says so to everybody: the tool need not be here. None: this is no Jetson, or the kernel does not say.
     """
+    devices = [_fixed(device) for device in gpu_devices(sys)]
     cores = [_fixed(policy, "scaling_") for policy in (sys / "devices/system/cpu/cpufreq").glob("policy*")]
-    devices = [device for device in (sys / "class/devfreq").glob("*") if device.name.endswith(_GPU_DEVICES)]
     known = [fixed for fixed in cores if fixed is not None]
-    return all((*known, *(_fixed(device) is not False for device in devices))) if known else None
+    return all((*known, *(fixed is not False for fixed in devices))) if known and devices else None
 
 
 def _fixed(folder: Path, prefix: str = "") -> bool | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from perf_inference.measure.clocks import CLOCKS, Clocks
+from perf_inference.telemetry.board import read_board
 from perf_inference.telemetry.history import HOLD_NS, History, MachineSample
 from perf_inference.telemetry.host import Host
 from perf_inference.telemetry.jetson import Jetson
@@ -70,6 +71,7 @@ class MachineSampler:
                 gpus=self.nvml.sample(),
                 tegrastats=self.tegrastats.newest(),
                 jetson=self._jetson.sample(),
+                board=read_board(),
             )
             self._history.add(sample)
             self._newest = sample

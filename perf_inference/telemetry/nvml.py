@@ -53,6 +53,7 @@ class GpuSample:
     memory_mhz: float | None
     memory_max_mhz: float | None
     clock_reasons: tuple[str, ...] | None  # empty: nothing holds the clock back
+    energy_j: float | None = None  # counted since the driver was loaded
 
 
 class Nvml:
@@ -109,13 +110,14 @@ class Nvml:
             memory_used_mb=_known(held, lambda value: float(value.used) / 1e6),
             memory_total_mb=_known(held, lambda value: float(value.total) / 1e6),
             temperature_degc=_known(degc, float),
-            power_w=_known(self._ask("nvmlDeviceGetPowerUsage", handle), _watts),
-            power_limit_w=_known(self._ask("nvmlDeviceGetEnforcedPowerLimit", handle), _watts),
+            power_w=_known(self._ask("nvmlDeviceGetPowerUsage", handle), _thousandths),
+            power_limit_w=_known(self._ask("nvmlDeviceGetEnforcedPowerLimit", handle), _thousandths),
             sm_mhz=_known(self._ask("nvmlDeviceGetClockInfo", handle, sm), float),
             sm_max_mhz=_known(self._ask("nvmlDeviceGetMaxClockInfo", handle, sm), float),
             memory_mhz=_known(self._ask("nvmlDeviceGetClockInfo", handle, memory), float),
             memory_max_mhz=_known(self._ask("nvmlDeviceGetMaxClockInfo", handle, memory), float),
             clock_reasons=_known(reasons, clock_reasons),
+            energy_j=_known(self._ask("nvmlDeviceGetTotalEnergyConsumption", handle), _thousandths),
         )
 
     def _memory(self, handle: Any) -> Any:
@@ -145,5 +147,5 @@ def _known(value: Any, convert: Callable[[Any], T]) -> T | None:
     return None if value is None or (isinstance(value, int) and value in _NOT_AVAILABLE) else convert(value)
 
 
-def _watts(milliwatts: int) -> float:
-    return milliwatts / 1000
+def _thousandths(value: int) -> float:
+    return value / 1000

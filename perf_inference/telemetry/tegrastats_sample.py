@@ -9,6 +9,12 @@ from typing import Any
 
 DUMMY_ZONE = "PMIC"  # a fixed 100 or 50 degC on T186, T194 and T210
 TOTAL_RAILS = ("VDD_IN", "POM_5V_IN", "VIN")  # the board's whole input; AGX Xavier and AGX Orin measure none
+SUMMED_RAILS = (
+    ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"),  # AGX Orin; VDDQ_VDD2_1V8AO is fed by VIN_SYS_5V0
+    ("VDD_GPU", "VDD_CPU_SOC_MSS", "VIN_SYS_5V0"),  # AGX Thor, where VIN is not read
+    ("GPU", "CPU", "SOC", "CV", "VDDRQ", "SYS5V"),  # AGX Xavier
+)
+"""The rails that make up a module that measures no whole input."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Power:
     mean_w: float  # over the time that is known
     energy_j: float | None  # None: not known over the whole window
     known_s: float
+    counted_j: float | None = None  # by the GPU's own counter of energy, which misses nothing between two readings
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class MachineWindow:
     end_ns: int
     samples: int  # inside
     cpu: ClockRange | None  # of the mean over the cores
-    gpu: ClockRange | None  # of every GPU (NVML: SM clock) or GPC (tegrastats); moved: any one of them
-    power_source: str | None  # the board's whole input where it is measured, else the GPUs
+    gpu: ClockRange | None  # of every GPU (NVML: SM clock) or GPC that runs (Jetson); moved: any one of them
+    power_source: str | None  # the board's whole input where it is measured, else its rails or the GPUs, added
     power_w: float | None
     energy_j: float | None
     powers: Mapping[str, Power] = field(default_factory=dict)  # each GPU and rail by itself
@@ -51,9 +52,14 @@ class MachineWindow:
 
     @property
     def clock_moved(self) -> bool | None:
-        """Whether the GPU's clock moved, or the processor's where no GPU's is known."""
+        """Whether the clock of `clock_moved_of` moved."""
         clock = self.gpu or self.cpu
         return None if clock is None else clock.moved
+
+    @property
+    def clock_moved_of(self) -> str | None:
+        """Whose clock `clock_moved` judges: the GPU's ("gpu"), or the processor's ("cpu") where no GPU's is known."""
+        return "gpu" if self.gpu else "cpu" if self.cpu else None
 
     @property
     def slowdowns(self) -> tuple[str, ...] | None:
@@ -76,6 +82,7 @@ class MachineWindow:
             record[f"{name}_mhz_max"] = None if clock is None else clock.max_mhz
         record.update(
             clock_moved=self.clock_moved,
+            clock_moved_of=self.clock_moved_of,
             power_source=self.power_source,
             power_w=None if self.power_w is None else round(self.power_w, 4),
             energy_j=None if self.energy_j is None else round(self.energy_j, 4),

@@ -16,22 +16,26 @@ from numpy.typing import NDArray
 from perf_inference.bench.gpu_check.found import gpu, off_by, reference, spread, times_ns
 from perf_inference.bench.gpu_check.section import Outcome, Skip, Table
 from perf_inference.engines import AS_IT_IS, MODELS, Engine, Options, load
+from perf_inference.engines.runtimes import SYMMETRIC
 from perf_inference.engines.tensorrt.log import logger
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters import tensorrt as builder
+from perf_inference.model_build.converters.job import Range
+from perf_inference.model_build.converters.tensorrt_config import is_typed
 from perf_inference.telemetry.nvml import Nvml
 from perf_inference.testing.engine_contract import check_engine
 
 _MODELS, _SWAPS = ("policy", "detector", "captioner"), 100
 _FOLDER = Path(tempfile.mkdtemp(prefix="gpu_check_"))
 _ALLOWED = {"fp32": 1e-4, "fp16": 0.02}
+_CALIBRATING, _INT8_ALLOWED = 32, 0.1
 
 
 def library() -> Outcome:
     """Which TensorRT this is."""
     trt = _trt()
-    typed = "typed by the file" if builder._typed(trt) else "precision by flags"
+    typed = "typed by the file" if is_typed(trt) else "precision by flags"
     said = f"{trt.__name__} {trt.__version__}, {typed}; timing caches, profiles and contexts are in what follows"
     return Outcome(said, hasattr(trt, "OnnxParser"))
 
@@ -58,6 +62,27 @@ def build_and_run() -> Outcome:
                     wrong.append(f"{model} {precision} (graph: {graph}) is off by {off:.1e}")
     head = ("model", "precision", "build [s]", "MB", "graph", "p50 [ms]", "p99", "max", "times", "to + in + from",
             "off by")  # fmt: skip
+    return Outcome("; ".join(wrong) or "all near the CPU's outputs", not wrong, table=Table(head, rows))
+
+
+def calibrated_int8() -> Outcome:
+    """Build the embedded models in int8, calibrated as for TensorRT, and run them beside the CPU in fp32."""
+    _trt()
+    rows, wrong = [], []
+    for model in _MODELS:
+        pairs = reference(model)
+        source, target = _FOLDER / f"{model}_int8.onnx", _FOLDER / f"{model}_int8.engine"
+        inputs = [given for given, _ in reference(model, seeds=_CALIBRATING)]
+        onnx_precision.convert(MODELS / f"{model}.onnx", source, "int8", inputs, SYMMETRIC)
+        builder.build(source, target, Options(precision="int8"), timings=_FOLDER / "timings")
+        engine = _load(target)
+        off = off_by(engine, pairs)
+        taken = times_ns(lambda engine=engine, pairs=pairs: engine.infer(pairs[0][0]), 50, 0.5)  # type: ignore[misc]
+        engine.close()
+        rows.append((model, f"{target.stat().st_size / 1e6:.1f}", *spread(taken), f"{off:.1e}"))
+        if off > _INT8_ALLOWED:
+            wrong.append(f"{model} is off by {off:.1e}")
+    head = ("model", "MB", "p50 [ms]", "p99", "max", "times", "off by")
     return Outcome("; ".join(wrong) or "all near the CPU's outputs", not wrong, table=Table(head, rows))
 
 
@@ -137,7 +162,7 @@ def a_range_of_shapes() -> Outcome:
     _trt()
     source, weight = _free_model()
     target = _FOLDER / "free.engine"
-    shapes = {"x": builder.Range((1, 8), (2, 8), (4, 8))}
+    shapes = {"x": Range((1, 8), (2, 8), (4, 8))}
     builder.build(source, target, Options(precision="fp32"), shapes, _FOLDER / "timings")
     engine = _load(target)
     worst, said = 0.0, "a batch of 5 was taken"
@@ -196,7 +221,7 @@ def _trt() -> Any:
 def _plan(model: str, precision: str) -> tuple[Path, float]:
     """Return a built model, and how long it took to build [s]."""
     source, target = MODELS / f"{model}.onnx", _FOLDER / f"{model}_{precision}.engine"
-    if precision != "fp32" and builder._typed(_trt()):
+    if precision != "fp32" and is_typed(_trt()):
         source = _FOLDER / f"{model}_{precision}.onnx"
         onnx_precision.convert(MODELS / f"{model}.onnx", source, precision)
     began_s = time.monotonic()
@@ -222,6 +247,7 @@ def _free_model() -> tuple[Path, NDArray[Any]]:
 CHECKS = (
     library,
     build_and_run,
+    calibrated_int8,
     contract,
     swaps,
     an_error_after_a_swap,

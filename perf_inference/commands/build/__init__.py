@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perf_inference.model_build.converters.job import Shape
 
 NEEDS_ROS = False
 AUTO = "auto"
@@ -18,9 +22,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="onnx, torch, torchscript, torch_export, openvino, tensorrt (default: what the file is for)",
     )
     parser.add_argument("--precision", default=AUTO, help="fp32, fp16, bf16, int8 (default: as the file is)")
-    parser.add_argument("--device", default=AUTO, help="cpu, cuda:N, gpu:N, npu; what TensorRT builds for")
+    parser.add_argument("--device", default=AUTO, help="cpu, cuda:N, dla:N, gpu:N, npu; what TensorRT builds for")
     parser.add_argument(
-        "--shape", metavar="NAME=1,3,640,640", action="append", default=[], type=_shape, help="fix an input's free axes"
+        "--shape",
+        metavar="NAME=1,3,640,640",
+        action="append",
+        default=[],
+        type=_shape,
+        help="fix an input's free axes; TensorRT: an axis may have a range, 1..4 (fastest at 4) or 1..2..4 (at 2)",
+    )
+    parser.add_argument(
+        "--workspace-mb", metavar="N", type=_count, help="TensorRT: memory of one layer (default: 1024)"
+    )
+    parser.add_argument(
+        "--optimization-level", type=int, choices=range(6), help="TensorRT: 0 builds, 5 runs the quickest (default: 3)"
+    )
+    parser.add_argument(
+        "--version-compatible",
+        action="store_true",
+        help="TensorRT: the plan runs on later versions; with --allow-pickle",
+    )
+    parser.add_argument(
+        "--hardware-compatible", action="store_true", help="TensorRT: the plan runs on every GPU from Ampere on, slower"
     )
     parser.add_argument(
         "--image-size",
@@ -61,12 +84,23 @@ def _size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got '{text}'")
+    return int(text)
+
+
+def _shape(text: str) -> tuple[str, Shape]:
+    """Return an input's name, and its shape or the range of it."""
+    from perf_inference.model_build.converters.job import Range
+
     name, _, lengths = text.partition("=")
-    try:
-        shape = tuple(int(length) for length in lengths.split(","))
-    except ValueError:
-        shape = ()
-    if not name or not shape or min(shape) < 1:
-        raise argparse.ArgumentTypeError(f"must be NAME=1,3,640,640, got '{text}'")
-    return name, shape
+    axes = [axis.split("..") for axis in lengths.split(",")]
+    if not name or not all(1 <= len(axis) <= 3 and all(map(str.isdecimal, axis)) for axis in axes):
+        raise argparse.ArgumentTypeError(f"must be NAME=1,3,640,640, or NAME=1..4,3,640,640, got '{text}'")
+    numbers = [[int(length) for length in axis] for axis in axes]
+    if any(axis[0] < 1 or axis != sorted(axis) for axis in numbers):
+        raise argparse.ArgumentTypeError(f"an axis must be above 0, and a range must rise, got '{text}'")
+    least, most = (tuple(axis[end] for axis in numbers) for end in (0, -1))
+    usual = tuple(axis[len(axis) // 2] for axis in numbers)  # the one in the middle of three, the greater of two
+    return name, least if least == most else Range(least, usual, most)

@@ -16,6 +16,7 @@ from perf_inference.files.whole import not_written, whole_file
 from perf_inference.model_build import cache, content
 from perf_inference.model_build.converters.calibration import NONE, Calibration, read_folder
 from perf_inference.model_build.converters.image_input import CameraImage
+from perf_inference.model_build.converters.job import PLAIN_PLAN, PlanOptions
 from perf_inference.model_build.preparation import Prepared, prepare
 from perf_inference.model_build.recipe import Recipe
 from perf_inference.model_build.trial.trial import Trial, try_out
@@ -41,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         _image(arguments, options),
         arguments.force,
         patient=True,
+        plan=_plan(arguments),
     )
     if arguments.compare:
         models = [arguments.model, *([arguments.pruned] if arguments.pruned else [])]
@@ -50,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out is not None:
         made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
     trial = try_out(made.model, made.runtime, options, reference=arguments.model)
-    by_path = bool(arguments.out or arguments.image_size or arguments.shape)  # a name means the plain one
+    plain = not (arguments.image_size or arguments.shape or recipe.plan != PLAIN_PLAN)  # what a name means
+    by_path = bool(arguments.out) or not plain
     for line in report(arguments.model, made, trial, by_path):
         print(printable(line))
     return 0
@@ -72,6 +75,15 @@ def report(model: str, made: Prepared, trial: Trial, by_path: bool) -> list[str]
     settings = " ".join(f"-p {name}:={value}" for name, value in given.items())
     where = "" if by_path or not made.model.startswith(str(cache.root())) else " (it is found in the cache)"
     return [*lines, f"a node's parameters: {settings}{where}"]
+
+
+def _plan(arguments: argparse.Namespace) -> PlanOptions:
+    return PlanOptions(
+        PLAIN_PLAN.workspace_bytes if arguments.workspace_mb is None else arguments.workspace_mb << 20,
+        arguments.optimization_level,
+        arguments.version_compatible,
+        arguments.hardware_compatible,
+    )
 
 
 def _calibration(arguments: argparse.Namespace, options: Options) -> Calibration:

@@ -47,6 +47,11 @@ def open_engine(model: str, options: Options) -> TensorRtEngine:
     device = library.gpu(options.device, options.blocking_wait)  # before TensorRT, which crashes where there is none
     trt = library.running()
     built.require_fit(library.machine(trt, device), path)
+    if built.version_compatible and not options.allow_pickle:
+        raise ConfigError(
+            f"'{path}' is version-compatible: it holds code that runs on this processor; set allow_pickle: true where "
+            "you trust who built it"
+        )
     return TensorRtEngine(trt, device, path, file, built, options)
 
 
@@ -64,6 +69,8 @@ class TensorRtEngine:
             runtime = trt.Runtime(logger(trt))
             if options.allow_pickle and hasattr(runtime, "engine_host_code_allowed"):
                 runtime.engine_host_code_allowed = True  # a version-compatible plan holds code that runs on the host
+            if (core := library.dla_core(options.device)) is not None:
+                runtime.DLA_core = core
             engine = runtime.deserialize_cuda_engine(file.plan)
             context = engine.create_execution_context() if engine is not None else None
             if context is None:

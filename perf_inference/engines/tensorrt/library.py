@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from perf_inference._version import version_of
 from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.devices.jetson import is_jetson
@@ -16,10 +16,10 @@ BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 
 
 def major_version() -> int:
-    """Return the version that is installed; 0: none. It is read without loading TensorRT, which needs a GPU."""
+    """Return the version that is installed; 0: none."""
     try:
-        return int(version("tensorrt").partition(".")[0])
-    except (PackageNotFoundError, ValueError):
+        return int((version_of("tensorrt") or "").partition(".")[0])
+    except ValueError:
         return 0
 
 
@@ -73,8 +73,11 @@ def gpu(wanted: str, blocking: bool = False) -> CudaDevice:
         BrokenDeviceError: an error has broken this process' CUDA there.
     """
     kind, _, number = wanted.partition(":")
-    if kind not in ("auto", "cuda") or (number and not number.isdecimal()):
-        raise ConfigError(f"runtime 'tensorrt' runs on a GPU: device must be auto, cuda or cuda:N, got '{wanted}'")
+    if kind not in ("auto", "cuda", "dla") or (number and not number.isdecimal()):
+        raise ConfigError(
+            f"runtime 'tensorrt' runs on a GPU: device must be auto, cuda, cuda:N or dla:N, got '{wanted}'"
+        )
+    number = "" if kind == "dla" else number  # a DLA is beside the one GPU of a Jetson
     try:
         runtime = load_runtime()
     except NoCudaError as error:
@@ -89,6 +92,12 @@ def gpu(wanted: str, blocking: bool = False) -> CudaDevice:
     return CudaDevice(runtime, int(number or 0), blocking)
 
 
+def dla_core(wanted: str) -> int | None:
+    """Return which deep learning accelerator a device names; None: it is a GPU."""
+    kind, _, number = wanted.partition(":")
+    return int(number or 0) if kind == "dla" else None
+
+
 def machine(trt: Any, device: CudaDevice) -> Machine:
     """Return what plans are bound to here."""
-    return Machine(trt.__version__, device.gpu_name or "", device.compute_capability)
+    return Machine(trt.__version__, device.gpu_name or "", device.compute_capability, device.multiprocessors)

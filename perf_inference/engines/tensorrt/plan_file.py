@@ -30,6 +30,7 @@ class Machine:
     tensorrt: str  # version
     gpu: str
     compute_capability: str
+    multiprocessors: int = 0  # two Orins share name and capability; 0: not known
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,17 @@ class Built:
     compute_capability: str = ""
     source: str = "MODEL"
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    multiprocessors: int = 0
+    version_compatible: bool = False  # runs on later versions too
+    hardware_compatible: bool = False  # runs on every GPU from Ampere on
 
     @property
     def command(self) -> str:
         """What builds it for this machine."""
         shapes = "".join(f" --shape {name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
-        return f"perf-inference build {self.source} --runtime tensorrt --precision {self.precision}{shapes}"
+        kinds = (" --version-compatible", self.version_compatible), (" --hardware-compatible", self.hardware_compatible)
+        flags = "".join(flag for flag, wanted in kinds if wanted)
+        return f"perf-inference build {self.source} --runtime tensorrt --precision {self.precision}{shapes}{flags}"
 
     def require_fit(self, here: Machine, path: Path) -> None:
         """Raise ConfigError, with the command that builds it again, unless it was built for such a machine."""
@@ -55,8 +61,10 @@ class Built:
             ("TensorRT", _release(self.tensorrt), _release(here.tensorrt)),
             ("a GPU of compute capability", self.compute_capability, here.compute_capability),
             ("GPU", self.gpu, here.gpu),
+            ("a GPU whose multiprocessors (of its power mode) are", self.multiprocessors, here.multiprocessors),
         ):
-            if was and now and was != now:
+            compatible = self.version_compatible if what == "TensorRT" else self.hardware_compatible
+            if was and now and was != now and not compatible:
                 raise ConfigError(
                     f"'{path}' was built for {what} {was}, but here is {now}; build it for this machine: {self.command}"
                 )
@@ -132,10 +140,13 @@ def _built(said: Mapping[str, Any]) -> Built | None:
     built = Built(**said["built"])
     if built.precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {built.precision!r}")
+    numbers = (built.multiprocessors, built.version_compatible, built.hardware_compatible)
     texts = (built.tensorrt, built.gpu, built.compute_capability, built.source)
     shapes = [length for shape in built.shapes.values() for length in shape]
     if not all(isinstance(text, str) for text in texts) or not all(type(length) is int for length in shapes):
         raise ValueError("versions and names must be words, shapes whole numbers")
+    if [type(value) for value in numbers] != [int, bool, bool]:
+        raise ValueError("multiprocessors must be a whole number, and what it is compatible with true or false")
     return built
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import machine
 
@@ -30,12 +31,15 @@ _LEVELS = 127  # of int8, symmetric
 Inputs = Mapping[str, NDArray[Any]]
 
 
-def convert(source: Path, target: Path, precision: str, calibration: Sequence[Inputs] = ()) -> None:
+def convert(
+    source: Path, target: Path, precision: str, calibration: Sequence[Inputs] = (), quantisation: str = ASYMMETRIC
+) -> None:
     """Write the model at `precision`, which its metadata then say.
 
     Args:
         calibration: inputs as the model will meet them, from which int8 takes the ranges of its activations; without
             any, weights are int8 and activations are quantised as they come, or not at all.
+        quantisation: of int8 that is calibrated; SYMMETRIC: as TensorRT's parser takes it.
 
     Raises:
         ConfigError: the model cannot be converted.
@@ -49,7 +53,7 @@ def convert(source: Path, target: Path, precision: str, calibration: Sequence[In
             elif precision == "fp16":
                 _to_fp16(source, target)
             elif calibration:
-                _to_int8_calibrated(source, target, calibration)
+                _to_int8_calibrated(source, target, calibration, quantisation == SYMMETRIC)
             else:
                 _to_int8(source, target)
             _mark(target, precision)
@@ -101,7 +105,17 @@ def _to_fp16(source: Path, target: Path) -> None:
     save(float16.convert_float_to_float16(_loaded(source), keep_io_types=True), target)
 
 
-def _to_int8_calibrated(source: Path, target: Path, calibration: Sequence[Inputs]) -> None:
+# TensorRT's parser takes int8 without zero points, and neither biases of int32 nor weights that are stored as int8
+# (TensorRT#2774, TensorRT#4698, onnxruntime#14229, onnxruntime#21169).
+_OF_TENSORRT = {
+    "ActivationSymmetric": True,
+    "WeightSymmetric": True,
+    "AddQDQPairToWeight": True,
+    "QuantizeBias": False,
+}
+
+
+def _to_int8_calibrated(source: Path, target: Path, calibration: Sequence[Inputs], symmetric: bool) -> None:
     """Quantise weights per channel and activations by their ranges: QDQ nodes, which the runtimes fuse."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -116,9 +130,10 @@ def _to_int8_calibrated(source: Path, target: Path, calibration: Sequence[Inputs
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=_PRODUCTS,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            reduce_range=_sums_saturate(),
+            reduce_range=not symmetric and _sums_saturate(),
+            extra_options=_OF_TENSORRT if symmetric else None,
         )
 
 

@@ -12,10 +12,11 @@ from perf_inference.measure.alarm import Alarm, Limits
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.monitor.watched_node import PREFIX
 from perf_inference.nodes.reports.messages import STALE, key_values
+from perf_inference.telemetry.board import BoardSample
 from perf_inference.telemetry.history import MachineSample
 from perf_inference.telemetry.host import HostSample
 from perf_inference.telemetry.nvml import SLOWDOWNS, GpuSample
-from perf_inference.telemetry.tegrastats_sample import TegrastatsSample
+from perf_inference.telemetry.tegrastats_sample import TOTAL_RAILS, TegrastatsSample
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,15 @@ class MachineStatuses:
         fixed = sample.jetson.jetson_clocks
         values: dict[str, Scalar] = {
             "temperature_degc": hottest_degc,
-            "power_w": _power_w(board),
+            "power_w": _power_w(board, sample.board),
             "cpu_mhz": _rounded(host.cpu_mhz),
             "governor": host.governor,
             "nvpmodel": sample.jetson.nvpmodel,
             "jetson_clocks": None if fixed is None else ("on" if fixed else "off"),
         }
         values.update({f"cpu{core}_mhz": _rounded(mhz) for core, mhz in enumerate(_core_clocks(host, board))})
+        if sample.board is not None:
+            values.update(_kernel(sample.board))
         if board is not None and sample.tegrastats is not None:
             values["tegrastats_age_s"] = round((sample.monotonic_ns - sample.tegrastats.monotonic_ns) / 1e9, 3)
             values.update(_board(board))
@@ -131,16 +134,25 @@ class MachineStatuses:
         )
 
 
+def _kernel(board: BoardSample) -> dict[str, Scalar]:
+    """Return what a Jetson's kernel says without tegrastats, by the names that tegrastats' figures have."""
+    values: dict[str, Scalar] = {"gpu_pct": board.gpu_load_pct}
+    values.update({f"gpu_gpc{index}_mhz": mhz for index, mhz in enumerate(board.gpu_mhz.values())})
+    values.update({f"power_{rail}_mw": round(1000 * power_w) for rail, power_w in board.power_w.items()})
+    return values
+
+
 def _board(board: TegrastatsSample) -> dict[str, Scalar]:
     """Return what tegrastats alone knows."""
     values: dict[str, Scalar] = {
-        "gpu_pct": board.gpu_load_pct,
         "emc_pct": board.emc_load_pct,
         "emc_mhz": board.emc_freq_mhz,
         "ram_used_mib": board.ram_used_mb,
         "ram_total_mib": board.ram_total_mb,
         "swap_used_mib": board.swap_used_mb,
     }
+    if board.gpu_load_pct is not None:  # else the kernel's own figure stays
+        values["gpu_pct"] = board.gpu_load_pct
     values.update({f"gpu_gpc{index}_mhz": mhz for index, mhz in enumerate(board.gpu_freq_mhz)})
     values.update({f"temperature_{zone}_degc": degc for zone, degc in board.temps_c.items()})
     values.update({f"temperature_{zone}_degc": None for zone in board.temps_unavailable})
@@ -148,9 +160,12 @@ def _board(board: TegrastatsSample) -> dict[str, Scalar]:
     return values
 
 
-def _power_w(board: TegrastatsSample | None) -> float | None:
+def _power_w(line: TegrastatsSample | None, board: BoardSample | None) -> float | None:
     """Return the board's whole input power, where it is measured."""
-    return None if board is None or board.total_rail is None else board.power_mw[board.total_rail].now / 1000
+    if line is not None and line.total_rail is not None:
+        return line.power_mw[line.total_rail].now / 1000
+    measured = {} if board is None else board.power_w
+    return next((measured[rail] for rail in TOTAL_RAILS if rail in measured), None)
 
 
 def _core_clocks(host: HostSample, board: TegrastatsSample | None) -> tuple[float | None, ...]:
