@@ -56,7 +56,7 @@ class Options:
     """How a model is to be run; a runtime ignores what it does not have, but refuses a precision or device."""
 
     precision: str = "auto"  # one of PRECISIONS; auto: as the file is
-    device: str = "auto"  # cpu, cuda:N; openvino: gpu:N, npu
+    device: str = "auto"  # cpu, cuda:N; openvino: gpu:N, npu; tensorrt: dla:N
     threads: int = 0  # of one inference on a CPU; 0 = one per core
     providers: tuple[str, ...] = ()  # onnx: execution providers, best first; empty: those present, best first
     architecture: str = ""  # torch: of a checkpoint that does not name its own

@@ -34,7 +34,9 @@ def check(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -
 
 def _check_device(runtime: Runtime, device: str) -> None:
     check_device(runtime, device)
-    if device.startswith("cuda") and not any(map(Path.exists, map(Path, ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")))):
+    if device.startswith(("cuda", "dla")) and not any(
+        map(Path.exists, map(Path, ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg")))
+    ):
         raise ConfigError(f"device '{device}' is not here: no NVIDIA driver is loaded (nvidia-smi says more); set cpu")
 
 

@@ -73,7 +73,7 @@ class EngineParameters:
                              while_running=True)  # fmt: skip
     precision: str = parameter("auto", "precision to run the model at; auto: as the file is",
                                choices=(AUTO, *PRECISIONS), while_running=True)  # fmt: skip
-    device: str = parameter("auto", "auto, cpu, cuda:N; for openvino also gpu:N and npu", while_running=True)
+    device: str = parameter("auto", "auto, cpu, cuda:N; openvino: gpu:N, npu; tensorrt: dla:N", while_running=True)
     allowed_models: tuple[str, ...] = parameter(
         (), "what model may become while the node runs, besides embedded names: files, folders, scheme://host:port, "
         "sha256:HEX; empty: files of the folder of model, or its server"
