@@ -159,7 +159,7 @@ def test_it_ends_within_a_second_whenever_it_is_asked(
     assert demo.stop(how) == 0, demo.output()
     took_s = time.monotonic() - asked_s
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert not nodes_of(domain)
+    assert wait_until(lambda: not nodes_of(domain))
     assert "targets reached" in demo.output() or "summary" in demo.output(), demo.output()
     assert "killed" not in demo.output(), demo.output()
     assert "Traceback" not in demo.output(), demo.output()
@@ -234,7 +234,7 @@ def test_a_starter_killed_outright_takes_its_nodes_with_it(
         run.wait_for("[ACTION #1]")
     family = psutil.Process(run.pid).children(recursive=True)
     os.kill(run.pid, signal.SIGKILL)
-    assert wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family), 5)
+    assert wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family))
 
 
 def test_help_names_every_command() -> None:
