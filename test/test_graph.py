@@ -196,6 +196,28 @@ def test_a_section_that_would_not_reach_its_node_is_refused(key: str, wanted: st
         namespace_of(key, wanted)
 
 
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("/**" * 2000 + "/yolo_node", ""),
+        ("/a" * 3000 + "/yolo_node", ""),
+        ("/../../yolo_node", ""),
+        ("/robot 1/yolo_node", ""),
+        ("/rob\x1b[31m/yolo_node", ""),
+        ("/**/yolo_node", "../x"),
+        ("/**/yolo_node", "a" * 300),
+    ],
+)
+def test_what_is_no_namespace_is_refused(key: str, wanted: str) -> None:
+    with pytest.raises(ConfigError, match="a namespace must be words of letters"):
+        namespace_of(key, wanted)
+
+
+def test_many_wildcards_take_no_time() -> None:
+    with pytest.raises(ConfigError, match="would not reach it"):
+        namespace_of("/**/*" * 40 + "/yolo_node", "/".join("a" * 39))
+
+
 def test_one_node_is_started_once(tmp_path: Path) -> None:
     (tmp_path / "robot.yaml").write_text(
         "/**/yolo_node:\n  ros__parameters: {}\nyolo_node:\n  ros__parameters: {iou: 0.1}\n"

@@ -16,6 +16,8 @@ from perf_inference.files.private import open_to_everybody
 
 _REMAPPING = re.compile(r"[^\s:=\0]+(:[^\s:=\0]+)?:=[^\s\0]+")
 _ONE, _ANY = "*", "**"
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST = 240  # a name with its namespace; DDS topics have 255 letters at most
 
 
 def sections_of(config: Path) -> dict[str, dict[str, Any]]:
@@ -97,10 +99,16 @@ def namespace_of(key: str, wanted: str) -> str:
         ConfigError: started as it was asked for, the node would not get the section's parameters.
     """
     *parts, name = key.strip("/").split("/")
+    for text, words in ((key, [part for part in parts if part not in (_ONE, _ANY)]), (wanted, _parts(wanted))):
+        if len(text) > _LONGEST or not all(map(_WORD.fullmatch, words)):
+            raise ConfigError(
+                f"a namespace must be words of letters, digits and '_' with '/' between them, {_LONGEST} letters at "
+                f"most; got {short(text)}"
+            )
     if not wanted and not {_ONE, _ANY} & set(parts):
         return absolute("/".join(parts))
     namespace = absolute(wanted)
-    if not _matches(parts, namespace.split("/")[1:]):
+    if not _matches(parts, _parts(wanted)):
         hint = "" if {_ONE, _ANY} & set(parts) else f", or start without a namespace as {absolute(key)}"
         raise ConfigError(
             f"section '{key}' is not for {namespace}/{name}, as which its node would start: its parameters would not "
@@ -109,10 +117,16 @@ def namespace_of(key: str, wanted: str) -> str:
     return namespace
 
 
+def _parts(namespace: str) -> list[str]:
+    return namespace.strip("/").split("/") if namespace.strip("/") else []
+
+
 def _matches(pattern: Sequence[str], namespace: Sequence[str]) -> bool:
-    if not pattern:
-        return not namespace
-    first, rest = pattern[0], pattern[1:]
-    if first == _ANY:
-        return any(_matches(rest, namespace[taken:]) for taken in range(len(namespace) + 1))
-    return bool(namespace) and first in (_ONE, namespace[0]) and _matches(rest, namespace[1:])
+    count = len(namespace)
+    ends = {0}  # how much of the namespace the pattern so far can stand for
+    for part in pattern:
+        if part == _ANY:
+            ends = set(range(min(ends, default=count + 1), count + 1))
+        else:
+            ends = {end + 1 for end in ends if end < count and part in (_ONE, namespace[end])}
+    return count in ends
