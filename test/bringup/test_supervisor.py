@@ -1,0 +1,130 @@
+"""Real processes: restarted with back-off, given up after three, not retried when misconfigured, gone after stop."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.processes import wait_until
+
+from perf_inference.bringup import supervisor as module
+from perf_inference.bringup.supervisor import Supervisor
+from perf_inference.errors import EX_CONFIG
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACK_OFF_S", (0.01, 0.02, 0.03))
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-S", "-c", code]
+
+
+def supervise(**codes: str) -> tuple[Supervisor, list[str]]:
+    said: list[str] = []
+    supervisor = Supervisor({name: python(code) for name, code in codes.items()}, os.environ, said.append)
+    supervisor.start()
+    return supervisor, said
+
+
+def test_one_that_dies_is_restarted_three_times_and_the_others_go_on() -> None:
+    supervisor, said = supervise(bad="raise SystemExit(3)", good="import time; time.sleep(60)")
+    assert wait_until(lambda: supervisor.poll() or supervisor.given_up == ["bad"])
+    assert [line.partition(" in ")[0] for line in said] == [
+        "bad ended with status 3; restart 1 of 3",
+        "bad ended with status 3; restart 2 of 3",
+        "bad ended with status 3; restart 3 of 3",
+        "bad ended with status 3 and was given up after 3 restarts",
+    ]
+    assert supervisor.running
+    supervisor.stop()
+    assert not supervisor.running
+    assert supervisor.fates() == ["bad ended with status 3 and was given up after 3 restarts"]
+
+
+def test_a_wrong_configuration_is_not_tried_again() -> None:
+    supervisor, said = supervise(bad=f"raise SystemExit({EX_CONFIG})")
+    assert wait_until(lambda: supervisor.poll() or supervisor.misconfigured == ["bad"])
+    assert wait_until(lambda: supervisor.poll() or not supervisor.running)
+    assert len(said) == 1
+    assert "its configuration is wrong" in said[0]
+
+
+def test_the_only_process_is_restarted_too_and_told_so() -> None:
+    code = "import os, time; time.sleep(60 if 'PERF_INFERENCE_RESTARTED' in os.environ else 0); raise SystemExit(3)"
+    supervisor, said = supervise(only=code)
+    assert wait_until(lambda: not supervisor.children[0].alive)
+    assert supervisor.running  # before anybody has looked
+    assert wait_until(lambda: supervisor.poll() or (said and supervisor.children[0].alive))
+    assert supervisor.fates() == ["only was restarted once: it ended with status 3 once"]
+    supervisor.stop()
+
+
+def test_it_is_told_how_often_and_why_each_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEALTHY_S", 0.0)  # each has its restarts back at once
+    supervisor, _ = supervise(killed="import time; time.sleep(60)", other="import time; time.sleep(60)")
+    killed, other = supervisor.children
+    for number, how in enumerate((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV), 1):
+        assert wait_until(lambda n=number: supervisor.poll() or (killed.alive and killed.launches == n))
+        assert killed.process is not None
+        os.kill(killed.process.pid, how)
+        killed.process.wait(10)
+    assert wait_until(lambda: supervisor.poll() or (killed.alive and killed.launches == 5))
+    assert other.process is not None
+    os.kill(other.process.pid, signal.SIGKILL)
+    other.process.wait(10)
+    monkeypatch.setattr(module, "BACK_OFF_S", (60.0,) * 3)
+    supervisor.stop()  # sees that it died before it was asked to end
+    assert supervisor.fates() == [
+        "killed was restarted 4 times: it was killed by SIGKILL twice, was killed by SIGTERM once, "
+        "was killed by SIGSEGV once",
+        "other was not restarted before the end: it was killed by SIGKILL once",
+    ]
+    assert supervisor.given_up == []
+
+
+def test_one_that_a_signal_ended_in_order_is_restarted_and_named() -> None:
+    # A node ends with 128 + the signal's number where it was not the supervisor who sent it.
+    code = "import os, time; time.sleep(60 if 'PERF_INFERENCE_RESTARTED' in os.environ else 0); raise SystemExit(143)"
+    supervisor, said = supervise(only=code)
+    assert wait_until(lambda: supervisor.poll() or (said and supervisor.children[0].alive))
+    supervisor.stop()
+    assert said[0].startswith("only was ended by SIGTERM; restart 1 of 3")
+    assert supervisor.fates() == ["only was restarted once: it was ended by SIGTERM once"]
+
+
+def test_one_that_fails_while_it_is_stopped_is_named(tmp_path: Path) -> None:
+    flag = tmp_path / "ready"
+    code = f"import signal,time,os\nsignal.signal(signal.SIGTERM, lambda *a: os._exit(5))\nopen({str(flag)!r}, 'w')\n"
+    supervisor, said = supervise(bad=code + "time.sleep(60)")
+    assert wait_until(flag.exists)
+    supervisor.stop()
+    assert said == supervisor.fates() == ["bad ended with status 5 while it was stopped"]
+    assert supervisor.given_up == ["bad"]
+
+
+def test_one_that_has_done_its_work_is_not_started_again() -> None:
+    supervisor, said = supervise(done="pass")
+    assert wait_until(lambda: supervisor.poll() or not supervisor.running)
+    assert said == ["done has finished"]
+    assert (supervisor.given_up, supervisor.fates()) == ([], [])
+
+
+def test_one_that_does_not_end_is_killed_and_named() -> None:
+    stubborn = "import signal,time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open({!r}, 'w'); time.sleep(60)"
+    flag = f"/tmp/perf_inference_test_{os.getpid()}"
+    supervisor, said = supervise(stubborn=stubborn.format(flag))
+    try:
+        assert wait_until(lambda: os.path.exists(flag))
+        began = time.monotonic()
+        supervisor.stop(timeout_s=0.1)
+        assert time.monotonic() - began < 5
+        assert said == ["stubborn did not end within 0.1 s and was killed"]
+        assert not supervisor.running
+    finally:
+        os.unlink(flag)

@@ -1,0 +1,148 @@
+"""The rooms' imports point one way, and ROS stays at the edge."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from support.paths import TESTS
+
+import perf_inference
+
+ROOT = Path(perf_inference.__file__).parent
+ROS = {
+    "rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "diagnostic_msgs", "trajectory_msgs", "std_srvs",
+    "rcl_interfaces", "builtin_interfaces", "rosgraph_msgs", "vision_msgs", "cv_bridge", "launch", "launch_ros",
+}  # fmt: skip
+# room: what it may import of the package
+ALLOWED = {
+    "errors": set(),
+    "printable": set(),
+    "bringup": {"errors", "files", "printable"},
+    "files": {"errors"},
+    "devices": {"errors"},
+    "measure": {"devices", "errors"},
+    "engines": {"devices", "errors", "files", "measure", "printable"},
+    "safety": {"errors"},
+    "tasks": {"engines", "errors", "measure"},
+    "telemetry": {"bringup", "errors", "measure"},
+    "recording": {"errors", "files", "measure", "printable", "telemetry"},
+    "report": {"errors", "files", "printable", "recording"},
+    "demo": {"engines", "errors", "measure", "tasks"},
+    "pipeline": {"engines", "errors", "measure"},
+    "testing": {"engines", "errors", "measure"},
+    "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
+    "serving": {"errors", "measure", "engines", "model_build"},
+    "models": set(),
+    "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
+    "nodes": {
+        "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build", "pipeline",
+        "printable", "recording", "safety", "tasks", "telemetry",
+    },
+}  # fmt: skip
+# rooms within a room: what each may import of the others; "": the modules beside them
+WITHIN = {
+    "recording": {
+        "cdr": set(),
+        "qos": set(),
+        "run_directory": set(),
+        "message": {"cdr", "qos"},
+        "jsonl": {"cdr", "message", "qos"},
+        "bags": {"cdr", "jsonl", "message", "qos"},
+        "open": {"bags", "jsonl", "message", "run_directory"},
+        "convert": {"bags", "cdr", "jsonl", "message", "open"},
+        "recorder": {"cdr", "jsonl", "message", "qos", "run_directory"},
+        "recovery": {"cdr", "jsonl", "message", "run_directory"},
+        "analysis": {"cdr", "jsonl", "message", "run_directory"},
+        "": set(),
+    },
+    "engines": {  # a room a runtime; `engines.load` imports it by its name
+        "": set(),
+        "onnx": {""},
+        "openvino": {"", "onnx"},
+        "pytorch": {""},
+        "remote": {""},
+        "tensorrt": {""},
+    },
+    "nodes": {  # the nodes themselves stand beside the rooms
+        "reports": set(),
+        "ros": {"reports"},
+        "vision": set(),
+        "images": {"ros"},
+        "engine": {"reports", "ros"},
+        "policy": {"ros", "reports"},
+        "monitor": {"reports", "ros", "vision"},
+        "recording": {"reports", "ros"},
+        "graph": {"reports", "ros"},
+        "bench": {"images", "reports", "ros"},
+        "": {"engine", "images", "monitor", "policy", "recording", "reports", "ros", "vision"},
+    },
+    "model_build": {
+        "machine": set(),
+        "converters": {"machine"},
+        "": {"converters", "machine", "trial"},
+        "trial": {"", "converters", "machine"},
+    },
+}
+TOP = {"cli", "commands", "bench"}  # these may import everything
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names if node.module == "perf_inference"}
+    return found
+
+
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_arrows(path: Path) -> None:
+    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    imports = _imports(path)
+    used = {name.split(".")[1] for name in imports if name.startswith("perf_inference.")} - {"_moved", "_version", room}
+    if room in TOP or room in ("__init__", "_moved", "_version"):
+        return
+    assert used <= ALLOWED[room], f"{room} may import {sorted(ALLOWED[room])}, not {sorted(used - ALLOWED[room])}"
+
+
+@pytest.mark.parametrize(
+    ("outer", "path"),
+    [(outer, path) for outer in WITHIN for path in sorted((ROOT / outer).rglob("*.py"))],
+    ids=lambda value: value if isinstance(value, str) else value.stem,
+)
+def test_arrows_within_a_room(outer: str, path: Path) -> None:
+    rooms = WITHIN[outer]
+
+    def room_of(parts: list[str]) -> str:
+        return parts[0] if parts and parts[0] in rooms else ""
+
+    room = room_of(list(path.relative_to(ROOT / outer).with_suffix("").parts))
+    names = [name.split(".")[2:] for name in _imports(path) if name.startswith(f"perf_inference.{outer}.")]
+    used = {room_of(parts) for parts in names} - {room}
+    assert used <= rooms[room], f"{room} may import {sorted(rooms[room])}, not {sorted(used - rooms[room])}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_ros_at_the_edge(path: Path) -> None:
+    ros = {name.split(".")[0] for name in _imports(path)} & ROS
+    assert not ros or path.relative_to(ROOT).parts[0] == "nodes", f"{path} imports {sorted(ros)}"
+
+
+def test_no_module_is_longer_than_a_reader_can_hold() -> None:
+    long = {str(path.relative_to(ROOT)): count for path in MODULES if (count := path.read_text().count("\n")) > 300}
+    assert long == {}
+
+
+def test_a_room_of_many_modules_says_why_it_is_one() -> None:
+    architecture = (TESTS.parent / "docs" / "architecture.md").read_text()
+    rooms = {path.parent.relative_to(ROOT) for path in MODULES}
+    for room in rooms - {Path()}:
+        modules = [path for path in MODULES if path.parent == ROOT / room and path.name != "__init__.py"]
+        assert len(modules) <= 12 or f"`{room}/` is one room" in architecture, f"{room} has {len(modules)} modules"

@@ -1,0 +1,1 @@
+"""What is no test: processes, models, recordings, and programs that tests start."""

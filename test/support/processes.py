@@ -1,0 +1,138 @@
+"""Nodes as real processes, a node of the test itself, and waiting for conditions instead of sleeping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from perf_inference.bringup import tuning
+
+
+def wait_until(predicate: Callable[[], Any], timeout_s: float = 30.0) -> bool:
+    """Return whether the predicate became true within the time."""
+    deadline = time.monotonic() + timeout_s
+    while not (result := predicate()) and time.monotonic() < deadline:
+        threading.Event().wait(0.02)
+    return bool(result)
+
+
+_TRANSPORT = (
+    "FASTDDS_BUILTIN_TRANSPORTS",
+    "FASTDDS_DEFAULT_PROFILES_FILE",
+    "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "CYCLONEDDS_URI",
+    "ZENOH_CONFIG_OVERRIDE",
+)
+_SET_BY_THE_USER = frozenset(os.environ)
+
+
+def inherited() -> dict[str, str]:
+    """Return this process' environment without what importing the package's nodes has set in it."""
+    ours = {*tuning.ALLOCATOR, tuning.TUNING, *_TRANSPORT} - _SET_BY_THE_USER
+    return {name: value for name, value in os.environ.items() if name not in ours}
+
+
+class Process:
+    """A node that runs as a process of its own; its output is collected."""
+
+    def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace",
+        )  # fmt: skip
+        self.pid = self._process.pid
+        self._lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as stream:
+            for line in stream:
+                self._lines.append(line)
+
+    def output(self) -> str:
+        return "".join(self._lines)
+
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> None:
+        """Wait until the process has printed the text; fail with its output otherwise."""
+        assert wait_until(lambda: text in self.output() or not self.alive, timeout_s), self.output()
+        assert text in self.output(), self.output()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        status = self._process.wait(timeout_s)
+        self._reader.join(2.0)
+        return status
+
+    def send(self, how: signal.Signals) -> None:
+        self._process.send_signal(how)
+
+    def stop(self, how: signal.Signals = signal.SIGINT, timeout_s: float = 30.0) -> int:
+        """Send the signal and return the exit status."""
+        if self.alive:
+            self._process.send_signal(how)
+        try:
+            return self.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+
+class Ros:
+    """A context and a node of the test itself, spun by the test's own thread."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = rclpy.create_node("test", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._clients: dict[str, Any] = {}
+
+    def spin_until(self, predicate: Callable[[], Any], timeout_s: float = 30.0) -> bool:
+        """Spin until the predicate is true; return whether it became so in time."""
+        deadline = time.monotonic() + timeout_s
+        while not (result := predicate()) and time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.02)
+        return bool(result)
+
+    def collect(self, message_type: Any, topic: str, qos: Any = 10) -> list[Any]:
+        """Return a list that fills with the messages of a topic while the test spins."""
+        messages: list[Any] = []
+        self.node.create_subscription(message_type, topic, messages.append, qos)
+        return messages
+
+    def call(self, service_type: Any, name: str, request: Any, timeout_s: float = 30.0) -> Any:
+        """Return the service's answer."""
+        client = self._clients.get(name) or self.node.create_client(service_type, name)
+        self._clients[name] = client  # each new one would cost the server memory for good
+        assert self.spin_until(client.service_is_ready, timeout_s), f"no service {name}"
+        future = client.call_async(request)
+        assert self.spin_until(future.done, timeout_s), f"no answer from {name}"
+        return future.result()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+
+def end_all(processes: Sequence[Process], how: signal.Signals) -> None:
+    """End what still runs, all at once: killed outright they would leave their shared memory behind."""
+    left = [process for process in processes if process.alive]
+    for process in left:
+        process.send(how)
+    for process in left:
+        process.stop(how)
