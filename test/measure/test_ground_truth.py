@@ -5,38 +5,42 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
+from perf_inference.engines.engine import ArraySpec
 from perf_inference.measure.clocks import CLOCKS, Clocks
-from perf_inference.measure.stamps import Arrival, Scalar, Timing
+from perf_inference.measure.stamps import Arrival, Timing
 from perf_inference.measure.statistics import Distribution
 from perf_inference.pipeline import Frame, Model, Pipeline
+from perf_inference.testing.fakes import Arrays, FakeClock, FakeEngine, FakeTask, ListRecorder
 
 MS = 1_000_000
 X = np.zeros(1, np.float32)
 
 
-class Bench:
+X_SPEC = (ArraySpec("x", (1,), np.dtype(np.float32)),)
+
+
+class Bench(ListRecorder):
     """A pipeline around one engine; `infer` is what it does."""
 
-    inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
-    outputs = inputs
-    info = EngineInfo("known", "test", "fp32", "cpu", {})
-    parts_ns = NO_PARTS
-
     def __init__(self, infer: Callable[[], None], clocks: Clocks = CLOCKS) -> None:
-        self._infer, self._clocks = infer, clocks
+        super().__init__()
+        self._clocks = clocks
         self.measured = Distribution()
         self.reported = threading.Event()
-        self.problems: list[tuple[str, Exception]] = []
+
+        def answer(inputs: Arrays) -> Arrays:
+            infer()
+            return inputs
+
+        model = Model(FakeEngine(X_SPEC, X_SPEC, answer), FakeTask({"x": X}))
         self.pipeline = Pipeline(
-            "node", self.decode, Model(self, self), self.publish, self.report, self.problem, clocks=clocks
+            "node", self.decode, model, self.publish, self.timing, self.problem, clocks=clocks
         )  # fmt: skip
 
     def offer(self) -> None:
@@ -45,30 +49,13 @@ class Bench:
     def decode(self, arrival: Arrival, task: Any) -> Frame:
         return Frame(arrival.message, arrival.stamp_ns)
 
-    def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
-        return {"x": X}, frame
-
-    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        self._infer()
-        return inputs
-
-    def postprocess(self, outputs: Any, context: Any) -> Any:
-        return context
-
-    def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
-        return {}
-
-    def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None: ...
-
-    def report(self, timing: Timing) -> None:
+    def timing(self, timing: Timing) -> None:
         self.measured.add(timing.stages_ns["infer"])
         self.reported.set()
 
     def problem(self, outcome: str, error: Exception) -> None:
-        self.problems.append((outcome, error))
+        super().problem(outcome, error)
         self.reported.set()
-
-    def close(self) -> None: ...
 
 
 def busy_wait(delay_ms: float, frames: int) -> tuple[Distribution, Distribution]:
@@ -113,14 +100,8 @@ def test_known_delays_give_exactly_their_percentiles() -> None:
     # 1, 2, ... 700 ms in any order: p50 is the 350th, p90 the 630th, p99 the 693rd of them
     delays_ms = list(range(1, 701))
     random.Random(3).shuffle(delays_ms)
-    now_ns = 0
-    coming = iter(delays_ms)
-
-    def infer() -> None:
-        nonlocal now_ns
-        now_ns += next(coming) * MS
-
-    bench = Bench(infer, Clocks(lambda: now_ns, lambda: now_ns))
+    clock, coming = FakeClock(), iter(delays_ms)
+    bench = Bench(lambda: clock.advance(next(coming)), clock.clocks())
     for _ in delays_ms:
         bench.offer()
         assert bench.pipeline.step(0)

@@ -20,7 +20,6 @@ from support.processes import wait_until
 
 import perf_inference
 from perf_inference.errors import ConfigError
-from perf_inference.measure.clocks import Clocks
 from perf_inference.telemetry.history import History, MachineSample
 from perf_inference.telemetry.host import Host
 from perf_inference.telemetry.jetson import Jetson, JetsonSettings, clocks_fixed, power_mode
@@ -28,20 +27,16 @@ from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.nvml import CLOCK_REASONS, SLOWDOWNS, Nvml, clock_reasons
 from perf_inference.telemetry.tegrastats import parse
 from perf_inference.telemetry.tegrastats_process import TegrastatsReader, TegrastatsReading
+from perf_inference.testing.fakes import FakeClock
 
 LINE = (
     "RAM 4412/7772MB (lfb 237x4MB) CPU [9%@1190,6%@1192] GR3D_FREQ 62%@306 GPU@43C VDD_IN 4067/4067 VDD_SOC 1353/1353"
 )
 
 
-class FakeClock:
-    """Both clocks, moved by hand; system time is 100 s ahead."""
-
-    def __init__(self) -> None:
-        self.now_ns = 50 * S
-
-    def clocks(self) -> Clocks:
-        return Clocks(lambda: self.now_ns, lambda: self.now_ns + 100 * S)
+def clock_at_50_s() -> FakeClock:
+    """Return a clock whose system time is 100 s ahead."""
+    return FakeClock(50 * S, 100 * S)
 
 
 @pytest.fixture
@@ -86,7 +81,7 @@ def gone(pid: int) -> bool:
 
 
 def test_the_newest_sample_comes_with_the_time_of_its_line(child: Child, read: Read) -> None:
-    clock = FakeClock()
+    clock = clock_at_50_s()
     reader = read(child(f"echo '{LINE}'; exec sleep 60"), clocks=clock.clocks(), stale_s=3.0)
     assert wait_until(reader.newest)
     assert reader.newest() == TegrastatsReading(parse(LINE), 50 * S, 150 * S)  # type: ignore[arg-type]
@@ -372,7 +367,7 @@ def test_this_process_and_others_are_charged_their_own_time() -> None:
 
 
 def test_the_power_mode_is_asked_once_a_minute(tmp_path: Path) -> None:
-    clock = FakeClock()
+    clock = clock_at_50_s()
     script = tmp_path / "nvpmodel"
     script.write_text(
         f"#!/bin/sh\necho x >> {tmp_path}/asked\necho 'NVPM WARN: fan'\necho 'NV Power Mode: MODE_15W'\necho 2\n"
@@ -589,7 +584,7 @@ def test_the_history_is_bounded() -> None:
 
 
 def test_the_sampler_takes_a_sample_of_everything(child: Child) -> None:
-    clock = FakeClock()
+    clock = clock_at_50_s()
     command = child(f"echo '{LINE}'; exec sleep 60")
     machine = MachineSampler(command, period_s=1.0, clocks=clock.clocks())
     try:
