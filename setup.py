@@ -44,6 +44,13 @@ EXTRAS = {
         "ros-common-interfaces>=5.5",
         "ros-rclpy[fastrtps]>=9.1",
     ],
+    # The same on Jazzy's wheels (CPython 3.12 on x86-64), and without any ROS: `make test-jazzy`, `make test-310`.
+    "standalone-jazzy": [
+        "opencv-python-headless>=4.12",
+        "ros-common-interfaces>=5.3,<5.4",
+        "ros-rclpy[fastrtps]>=7.1,<7.2",
+    ],
+    "without-ros": ["opencv-python-headless>=4.12"],
     "torch": ["safetensors>=0.4", "torch>=2.10"],
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
@@ -61,6 +68,8 @@ EXTRAS = {
         "pandas>=1.3",
         "protobuf>=6.33.5",
         "pytest>=6.2.5",
+        'pytest-retry>=1.7; python_version >= "3.11"',  # needs a pytest newer than Humble's
+        "pytest-xdist>=3.3",
         "tritonclient[grpc]>=2.40",
     ],
     "dev": [
