@@ -10,6 +10,8 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 2 ? 2
 # A parent that runs on the rclpy wheels has its own library path in force, and this mark says so.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE VIRTUAL_ENV PYTHONHOME
 unexport MAKEFLAGS MAKELEVEL
+# Processes by the hundred start here: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 COLCON := env PYTHONUNBUFFERED=1 $(PY) -m colcon --log-base log
@@ -36,7 +38,7 @@ core: setup ## the tests that start no ROS process, on all cores (WORKERS=2)
 test: setup ## build the package with colcon and test what was built
 	@echo "test: 1/3 building with colcon, into build/ and install/ ..."
 	@rm -rf build/perf_inference install/perf_inference
-	@env -u PYTHONDONTWRITEBYTECODE $(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
+	@$(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
 	@echo "test: 2/3 testing what was built ..."
 	@PYTHONSAFEPATH=1 $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
 	    --pytest-args -q -n $(WORKERS) \

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from perf_inference._version import VERSION
 from perf_inference.bringup.search_path import leave_working_directory
@@ -46,13 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"perf_inference {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = {}
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = given[0] if given else ""
+    command: Any = None
     for name, text in COMMANDS.items():
-        module = modules[name] = importlib.import_module(f"perf_inference.commands.{name}")
-        module.add_arguments(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + "."))
-    options = parser.parse_args(arguments)
+        below = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == wanted:  # the others' modules are not imported
+            command = importlib.import_module(f"perf_inference.commands.{name}")
+            command.add_arguments(below)
+    if wanted not in COMMANDS and (near := get_close_matches(wanted, COMMANDS)):
+        parser.error(f"there is no command '{wanted}'; did you mean '{near[0]}'?")
+    options = parser.parse_args(given)
     try:
-        command = modules[options.command]
         if command.NEEDS_ROS and importlib.util.find_spec("rclpy") is None:
             raise ConfigError(
                 "rclpy is not installed: source a ROS 2 (source /opt/ros/DISTRO/setup.bash), or use CPython 3.11 or "
