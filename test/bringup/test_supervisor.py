@@ -123,7 +123,7 @@ def test_one_that_does_not_end_is_killed_and_named() -> None:
         assert wait_until(lambda: os.path.exists(flag))
         began = time.monotonic()
         supervisor.stop(timeout_s=0.1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30  # of its 60
         assert said == ["stubborn did not end within 0.1 s and was killed"]
         assert not supervisor.running
     finally:

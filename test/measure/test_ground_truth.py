@@ -79,19 +79,17 @@ def busy_wait(delay_ms: float, frames: int) -> tuple[Distribution, Distribution]
     return bench.measured, own
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("delay_ms", "frames"), [(2, 60), (5, 40), (20, 15)])
 def test_p50_and_mean_are_within_a_hundredth_of_the_engines_own_reading(delay_ms: float, frames: int) -> None:
-    apart = (1.0, 1.0)
-    for _ in range(3):  # the machine may take the core away between the engine's reading and the pipeline's
-        measured, own = busy_wait(delay_ms, frames)
-        p50, own_p50 = measured.percentile_ns(50.0), own.percentile_ns(50.0)
-        assert measured.n == own.n == frames
-        assert p50 is not None
-        assert own_p50 is not None
-        assert measured.total_ns >= own.total_ns  # what the engine took is never more than what it is charged
-        apart = (p50 / own_p50 - 1, measured.total_ns / own.total_ns - 1)
-        if max(map(abs, apart)) < 0.01:
-            break
+    measured, own = busy_wait(delay_ms, frames)
+    p50, own_p50 = measured.percentile_ns(50.0), own.percentile_ns(50.0)
+    assert measured.n == own.n == frames
+    assert p50 is not None
+    assert own_p50 is not None
+    assert measured.total_ns >= own.total_ns  # what the engine took is never more than what it is charged
+    # the machine may take the core away between the engine's reading and the pipeline's
+    apart = (p50 / own_p50 - 1, measured.total_ns / own.total_ns - 1)
     print(f"{delay_ms:g} ms busy: p50 {apart[0]:+.2%}, mean {apart[1]:+.2%} of the engine's own reading")
     assert max(map(abs, apart)) < 0.01, apart
 

@@ -160,6 +160,7 @@ def test_topics_become_lines_in_order_with_all_fields(ros: Ros, start_node: Star
     assert "Saving final " in output
 
 
+@pytest.mark.timing
 def test_every_timing_is_recorded_once_and_the_end_comes_within_a_second(
     ros: Ros, start_node: Start, tmp_path: Path
 ) -> None:
