@@ -31,9 +31,9 @@ demo: ## the simulated robot with policy, detector and captioner (DURATION=60 [s
 	@echo "demo: .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))"
 	@exec .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))
 
-core: setup ## the tests that start no ROS process, on all cores (WORKERS=2)
-	@echo "core: pytest -n $(WORKERS) -m 'not process'"
-	@$(PY) -m pytest -q -n $(WORKERS) -m "not long and not torch and not process"
+core: setup ## the tests that start no process and take no seconds each, on all cores (WORKERS=2)
+	@echo "core: pytest -n $(WORKERS) -m 'not process and not slow'"
+	@$(PY) -m pytest -q -n $(WORKERS) -m "not long and not torch and not process and not slow"
 
 test: setup ## build the package with colcon and test what was built
 	@echo "test: 1/3 building with colcon, into build/ and install/ ..."

@@ -715,6 +715,7 @@ def test_the_command_says_what_became_of_it(shared_data: Path, tmp_path: Path, s
     assert "there is nothing at" in process.output()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(tmp_path: Path) -> None:
     source = many(tmp_path / "a.mcap")
     command = [sys.executable, "-m", "perf_inference.cli", "convert", str(source)]
@@ -777,6 +778,7 @@ def images(path: Path, megabytes: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [20, pytest.param(400, marks=pytest.mark.long)])
 def test_prove_memory_does_not_grow_with_the_recording(tmp_path: Path, megabytes: int) -> None:
     source = images(tmp_path / "a.mcap", megabytes)
