@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from perf_inference.commands.build.model import _copied
+from perf_inference.commands.build.model import copied
 from perf_inference.errors import ConfigError, PerfInferenceError, RecordingError
 from perf_inference.files.private import real_path
 from perf_inference.files.whole import claimed, whole_file, write_whole
@@ -132,12 +132,12 @@ def test_a_full_disk_leaves_the_old_model_and_one_sentence(tmp_path: Path) -> No
     for suffix in (".xml", ".bin"):
         (tmp_path / "cache" / f"model{suffix}").write_bytes(bytes(10_000 if suffix == ".xml" else 50_000))
         (tmp_path / "out" / f"model{suffix}").write_bytes(b"old")
-    said = on_a_full_disk(lambda: _copied(tmp_path / "cache" / "model.xml", tmp_path / "out"))
+    said = on_a_full_disk(lambda: copied(tmp_path / "cache" / "model.xml", tmp_path / "out"))
     assert said.endswith("out/model.xml' cannot be written: File too large; what was there is as it was")
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == {
         "model.xml": b"old", "model.bin": b"old",
     }  # fmt: skip
-    _copied(tmp_path / "cache" / "model.xml", tmp_path / "out")
+    copied(tmp_path / "cache" / "model.xml", tmp_path / "out")
     assert (tmp_path / "out" / "model.bin").stat().st_size == 50_000
     assert len(list((tmp_path / "out").iterdir())) == 2
 
