@@ -13,7 +13,7 @@ import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl import jsonl_file
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.jsonl.line import sealed

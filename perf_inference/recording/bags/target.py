@@ -14,6 +14,7 @@ from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.whole import claimed, sync_folder, whole_file
 from perf_inference.recording.bags.bag_writer import BagWriter, open_writer
 from perf_inference.recording.bags.metadata import FILE_NAME, file_text
+from perf_inference.recording.message import About
 
 STORAGES = {"mcap": ".mcap", "sqlite3": ".db3"}
 _FILES = {".jsonl": "jsonl", ".mcap": "mcap", ".db3": "sqlite3"}
@@ -55,14 +56,17 @@ class BagPart:
     What a conversion that was killed has left there is removed by the next one to the same target.
     """
 
-    def __init__(self, target: Target, source: Path) -> None:
+    def __init__(self, target: Target, source: Path, about: About | None = None) -> None:
         """Check that the target can be made.
+
+        Args:
+            about: what the recording says of itself.
 
         Raises:
             ConfigError: it is there already, lies within the source, or has no folder to be in.
         """
         self.bytes = 0
-        self._target = target
+        self._target, self._about = target, about
         self._path = target.path.with_name(f"{target.path.name}.part")
         self.file = self._path / f"{target.path.name}_0{STORAGES[target.storage]}" if target.folder else self._path
         self.writer: BagWriter
@@ -78,7 +82,7 @@ class BagPart:
                 raise ConfigError(f"'{self._path}' is there, and is not known to be left of a conversion; move it away")
             if self._target.folder:
                 self._path.mkdir()
-            self.writer = open_writer(self.file, self._target.storage)
+            self.writer = open_writer(self.file, self._target.storage, self._about)
         except BaseException as error:
             if not isinstance(error, ConfigError):
                 self._remove()

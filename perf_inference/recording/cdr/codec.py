@@ -13,7 +13,7 @@ from perf_inference.recording.cdr.declared import DefinitionError
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.cdr.fields import FieldError, has_header, has_wide_text
 from perf_inference.recording.cdr.message_tree import message_tree
-from perf_inference.recording.cdr.reader import read_message
+from perf_inference.recording.cdr.reader import read_message, read_whole
 from perf_inference.recording.cdr.writer import CdrWriter
 
 _STAMP_BYTES = 12  # header, sec, nanosec
@@ -70,6 +70,17 @@ class Codec:
             return self._writer.write(message)
         except FieldError as error:
             raise InputError(f"not a {self.type}: {error}") from error
+
+    def spare_bytes(self, data: bytes) -> int:
+        """Return how many bytes a message has beyond its last field.
+
+        Raises:
+            InputError: it is not a message of this type, or was cut off.
+        """
+        try:
+            return read_whole(self._root, data, self._wide)[1]
+        except FieldError as error:
+            raise InputError(f"not a {self.type} in CDR: {error}") from error
 
     def stamp_ns(self, data: bytes) -> int | None:
         """Return the stamp of the header without decoding the rest; None: has none, or it was never set."""

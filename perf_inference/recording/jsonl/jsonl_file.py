@@ -11,11 +11,11 @@ from typing import Any
 
 from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl.head import contents, head
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece, pieces
 from perf_inference.recording.jsonl.topic_records import TopicRecords, topic_of
-from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, TopicKey
 
 _WINDOW, _WINDOW_BYTES = 4096, 64 << 20
 _WORDS = {TORN: "torn", DAMAGED: "damaged", FOREIGN: "foreign"}
@@ -33,6 +33,7 @@ class JsonlFile:
         self.path = path
         self.topics: list[Topic] = []
         self.start_ns = 0
+        self.about = About()
         self._sorted = True
         self._faults: dict[str, tuple[int, Piece]] = {}
         self._lost: dict[str, int] = {}  # messages without their topic record, by topic
@@ -76,15 +77,23 @@ class JsonlFile:
             publish_ns, publish_seq = (
                 number if type(number := record.get(key)) is int else None for key in ("publish_t", "publish_seq")
             )
-            yield BagMessage(about.t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
+            yield BagMessage(about.t_ns, topic.name, topic.type, data, publish_ns, publish_seq, topic)
+
+    def extras(self) -> Iterator[Note | Attachment]:
+        """Yield nothing: there is no more in it."""
+        yield from ()
+
+    def remarks(self) -> list[str]:
+        """Return nothing: what is odd about it is among the problems."""
+        return []
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _scan(self) -> None:
-        records, found = TopicRecords(), dict[tuple[str, str], Topic]()
-        counts: dict[tuple[str, str], int] = {}
-        ours, newest_ns, oldest_ns = 0, -(1 << 63), 1 << 63
+        records, found = TopicRecords(), dict[TopicKey, Topic]()
+        counts: dict[TopicKey, int] = {}
+        ours, newest_ns, oldest_ns = 0, -(1 << 63), 1 << 64
         for piece in pieces(self.path):
             about = None if piece.fault else head(piece.line)
             if about is None:
@@ -95,10 +104,12 @@ class JsonlFile:
             if about.record is not None:
                 if about.kind == "topic":
                     _add(found, topic_of(about.record))
+                elif about.kind == "header":
+                    self.about = _about(about.record) or self.about
             elif topic is None:
                 self._lost[about.topic] = self._lost.get(about.topic, 0) + 1
             else:
-                counts[topic.name, topic.type] = counts.get((topic.name, topic.type), 0) + 1
+                counts[topic.key] = counts.get(topic.key, 0) + 1
                 oldest_ns = min(oldest_ns, about.t_ns)
                 self._sorted = self._sorted and about.t_ns >= newest_ns
                 newest_ns = max(newest_ns, about.t_ns)
@@ -145,15 +156,20 @@ class JsonlFile:
         return self._codecs[topic]
 
 
-def _add(found: dict[tuple[str, str], Topic], topic: Topic) -> None:
+def _add(found: dict[TopicKey, Topic], topic: Topic) -> None:
     """Add a topic, or what its earlier records did not know."""
-    known = found.setdefault((topic.name, topic.type), topic)
-    found[topic.name, topic.type] = replace(
-        known,
-        qos=known.qos or topic.qos,
-        type_hash=known.type_hash or topic.type_hash,
-        definition=known.definition or topic.definition,
-    )
+    known = found.setdefault(topic.key, topic)
+    found[topic.key] = replace(known, qos=known.qos or topic.qos, type_hash=known.type_hash or topic.type_hash)
+
+
+def _about(header: Mapping[str, Any]) -> About | None:
+    """Return what the rosbag that was converted said of itself; None: it was none."""
+    given = header.get("rosbag2")
+    if not isinstance(given, dict):
+        return None
+    distro, custom = given.get("ros_distro"), given.get("custom_data")
+    values = custom.items() if isinstance(custom, dict) else ()
+    return About(distro if isinstance(distro, str) else "", {str(key): str(value) for key, value in values})
 
 
 def _by_time(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
