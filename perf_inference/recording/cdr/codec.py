@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from perf_inference.errors import InputError, RecordingError
+from perf_inference.recording.cdr.checker import CdrChecker
 from perf_inference.recording.cdr.codec_source import GIVES_UP, Decode, TooBigError, decoder
 from perf_inference.recording.cdr.declared import DefinitionError
 from perf_inference.recording.cdr.definition import Definition
@@ -18,6 +19,8 @@ from perf_inference.recording.cdr.writer import CdrWriter
 
 _STAMP_BYTES = 12  # header, sec, nanosec
 _little_stamp, _big_stamp = struct.Struct("<iI").unpack_from, struct.Struct(">iI").unpack_from
+
+_pack_little, _pack_big = struct.Struct("<iI").pack, struct.Struct(">iI").pack
 
 
 class Decoded(NamedTuple):
@@ -44,6 +47,7 @@ class Codec:
             raise RecordingError(f"the definition of {definition.type[:100]} cannot be used: {error}") from error
         self._has_header, self._wide = has_header(self._root), has_wide_text(self._root)
         self._writer = CdrWriter(self._root)
+        self._checker = CdrChecker(self._root)
         self._fast: Decode = self._careful
         if not self._wide:
             with suppress(TooBigError):
@@ -81,6 +85,27 @@ class Codec:
             return read_whole(self._root, data, self._wide)[1]
         except FieldError as error:
             raise InputError(f"not a {self.type} in CDR: {error}") from error
+
+    def check(self, data: bytes) -> None:
+        """Accept a message that those who read this type can read.
+
+        Raises:
+            InputError: it is not a message of this type, or was cut off.
+        """
+        try:
+            if self._wide:
+                read_message(self._root, data, self._wide)
+            else:
+                self._checker.check(data)
+        except FieldError as error:
+            raise InputError(f"not a {self.type} in CDR: {error}") from error
+
+    def stamped(self, data: bytes, sec: int, nanosec: int) -> bytes | None:
+        """Return a message with another stamp in its header, and all else as it is; None: it begins with no header."""
+        if not self._has_header or len(data) < _STAMP_BYTES:
+            return None
+        pack = _pack_little if data[1] else _pack_big
+        return b"%b%b%b" % (data[:4], pack(sec, nanosec), data[_STAMP_BYTES:])
 
     def stamp_ns(self, data: bytes) -> int | None:
         """Return the stamp of the header without decoding the rest; None: has none, or it was never set."""
