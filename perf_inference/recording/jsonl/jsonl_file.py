@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,12 +11,12 @@ from typing import Any
 from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.versions import builtin_definition
+from perf_inference.recording.jsonl.by_time import Line, lines, lines_by_time
 from perf_inference.recording.jsonl.head import contents, head
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece, pieces
 from perf_inference.recording.jsonl.topic_records import TopicRecords, topic_of
 from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, TopicKey
 
-_WINDOW, _WINDOW_BYTES = 4096, 64 << 20
 _WORDS = {TORN: "torn", DAMAGED: "damaged", FOREIGN: "foreign"}
 
 
@@ -53,31 +52,26 @@ class JsonlFile:
         return said + [f"{count} messages that cannot be read: {why}" for why, count in self._refused.items()]
 
     def messages(self) -> Iterator[BagMessage]:
-        """Yield the messages in time order, those of one moment as they were written.
-
-        One that was written 4096 messages or 64 MiB after its time comes late.
-        """
-        return self.stored() if self._sorted else _by_time(self.stored())
+        """Yield the messages by log time, those of one moment as they were written."""
+        return self._messages(lines(self.path) if self._sorted else lines_by_time(self.path))
 
     def stored(self) -> Iterator[BagMessage]:
         """Yield the messages as they were written."""
+        return self._messages(lines(self.path))
+
+    def _messages(self, found: Iterator[Line]) -> Iterator[BagMessage]:
         self._refused.clear()
-        records = TopicRecords()
-        for piece in pieces(self.path):
-            about = None if piece.fault else head(piece.line)
-            topic = records.follow(about) if about is not None else None
-            if about is None or topic is None:
-                continue
-            record = contents(piece.line)
+        for line in found:
+            record = contents(line.text)
             try:
-                data = self._data(topic, record)
+                data = self._data(line.topic, record)
             except InputError as error:
                 self._refused[str(error)] = self._refused.get(str(error), 0) + 1
                 continue
             publish_ns, publish_seq = (
                 number if type(number := record.get(key)) is int else None for key in ("publish_t", "publish_seq")
             )
-            yield BagMessage(about.t_ns, topic.name, topic.type, data, publish_ns, publish_seq, topic)
+            yield BagMessage(line.t_ns, line.topic.name, line.topic.type, data, publish_ns, publish_seq, line.topic)
 
     def extras(self) -> Iterator[Note | Attachment]:
         """Yield nothing: there is no more in it."""
@@ -170,20 +164,6 @@ def _about(header: Mapping[str, Any]) -> About | None:
     distro, custom = given.get("ros_distro"), given.get("custom_data")
     values = custom.items() if isinstance(custom, dict) else ()
     return About(distro if isinstance(distro, str) else "", {str(key): str(value) for key, value in values})
-
-
-def _by_time(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
-    heap: list[tuple[int, int, BagMessage]] = []
-    held = 0
-    for number, message in enumerate(messages):
-        heapq.heappush(heap, (message.t_ns, number, message))
-        held += len(message.data)
-        while len(heap) > _WINDOW or (held > _WINDOW_BYTES and len(heap) > 1):
-            _, _, oldest = heapq.heappop(heap)
-            held -= len(oldest.data)
-            yield oldest
-    while heap:
-        yield heapq.heappop(heap)[2]
 
 
 def _sentence(fault: str, count: int, first: Piece) -> str:
