@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
-from perf_inference.recording.bags.target import STORAGES, target_of
+from perf_inference.recording.bags.target import PARQUET, STORAGES, target_of
 from perf_inference.recording.convert import Conversion, convert
 
 NEEDS_ROS = False
@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", metavar="DST", type=Path, help=".jsonl, .mcap or .db3: one file; anything else: a rosbag2 folder"
     )
+    parser.add_argument(
+        "--to", choices=[PARQUET], help="parquet: DST is a folder of tables, one a topic and one for a run's timings"
+    )
     parser.add_argument("--storage", choices=sorted(STORAGES), help="of a rosbag2 folder (default: mcap)")
 
 
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Convert; return 0, or 3 when some of the source is not in the target. Ctrl-C leaves nothing behind."""
     stop = StopFlag()
     stop.at_once = True
-    target = target_of(options.target, options.storage)
+    target = target_of(options.target, options.storage, options.to)
     share_no_more_than(options.source)
     try:
         with _Bar() as bar:

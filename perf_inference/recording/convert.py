@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bags.bag_writer import BagWriter
+from perf_inference.recording.bags.bag_writer import BagWriter, TakesTimings
 from perf_inference.recording.bags.metadata import Contents, Metadata, read_metadata
-from perf_inference.recording.bags.target import BagPart, Target
+from perf_inference.recording.bags.target import PARQUET, BagPart, Target
 from perf_inference.recording.cdr.versions import fitting_definition, is_ambiguous
-from perf_inference.recording.file_list import FileList
+from perf_inference.recording.file_list import FileList, is_recording, timings_of
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.message import BagFile, BagMessage, Topic, TopicKey, joined
 from perf_inference.recording.open import messages_of, missing, open_damaged, said_of
@@ -57,7 +57,8 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
     """
     started = time.monotonic()
     source = Path(os.path.abspath(source.expanduser()))
-    files, unreadable = open_damaged(source)
+    timings = timings_of(source) if target.storage == PARQUET else []
+    files, unreadable = ([], []) if timings and not is_recording(source) else open_damaged(source)
     try:
         metadata = read_metadata(source if source.is_dir() else source.parent) or Metadata()
         if metadata.problem:
@@ -68,6 +69,8 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
             copy = _Copy(files, part.writer, Contents(target.storage, part.file.name, about), metadata)
             copy.messages(progress, unreadable)
             copy.extras()
+            if timings and isinstance(part.writer, TakesTimings):
+                unreadable.extend(part.writer.timings(timings))
             if source.is_dir():
                 unreadable.extend(missing(metadata, copy.contents.messages) if not unreadable else ())
             part.complete(copy.contents.as_dict(copy.topics))
@@ -84,7 +87,10 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
         kept=Kept(*(getattr(part.writer, name, 0) for name in ("undecoded", "refused", "inexact"))),
         unreadable=tuple(unreadable),
         lost=tuple(part.writer.lost),
-        remarks=(*FileList(source).left_out, *(f"{file.path}: {said}" for file in files for said in file.remarks())),
+        remarks=(
+            *(FileList(source).left_out if files else ()),
+            *(f"{file.path}: {said}" for file in files for said in file.remarks()),
+        ),
     )
 
 

@@ -10,7 +10,7 @@ import zstandard
 
 from perf_inference.errors import ConfigError
 from perf_inference.files.names import IMAGE_SUFFIXES, natural_order
-from perf_inference.recording.run_directory import segment_number
+from perf_inference.recording.run_directory import is_timings, segment_number, timings_in
 
 LINES = (".jsonl", ".jsonl.zst")
 """How the names of files of JSON lines end."""
@@ -74,6 +74,18 @@ class FileList:
             chosen.append(best)
             self.left_out += [f"{file.name} is not read: {best.name} beside it is" for file in same if file != best]
         return chosen
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether there are files of a recording at a path."""
+    return bool(FileList(path).recordings) and not is_timings(path)
+
+
+def timings_of(path: Path) -> list[Path]:
+    """Return the timings of the run at a path: of its directory, or the file itself."""
+    if path.is_dir():
+        return timings_in(path)
+    return [path] if is_timings(path) and path.is_file() else []
 
 
 def _plain(path: Path) -> Path:

@@ -42,16 +42,16 @@ class Codec:
         """
         self.type = definition.type
         try:
-            self._root = message_tree(definition.type, definition.encoding, definition.text)
+            self.root = message_tree(definition.type, definition.encoding, definition.text)
         except DefinitionError as error:
             raise RecordingError(f"the definition of {definition.type[:100]} cannot be used: {error}") from error
-        self._has_header, self._wide = has_header(self._root), has_wide_text(self._root)
-        self._writer = CdrWriter(self._root)
-        self._checker = CdrChecker(self._root)
+        self._has_header, self._wide = has_header(self.root), has_wide_text(self.root)
+        self._writer = CdrWriter(self.root)
+        self._checker = CdrChecker(self.root)
         self._fast: Decode = self._careful
         if not self._wide:
             with suppress(TooBigError):
-                self._fast = decoder(self._root)
+                self._fast = decoder(self.root)
 
     def decode(self, data: bytes) -> Decoded:
         """Return the fields of a message.
@@ -82,7 +82,7 @@ class Codec:
             InputError: it is not a message of this type, or was cut off.
         """
         try:
-            return read_whole(self._root, data, self._wide)[1]
+            return read_whole(self.root, data, self._wide)[1]
         except FieldError as error:
             raise InputError(f"not a {self.type} in CDR: {error}") from error
 
@@ -94,7 +94,7 @@ class Codec:
         """
         try:
             if self._wide:
-                read_message(self._root, data, self._wide)
+                read_message(self.root, data, self._wide)
             else:
                 self._checker.check(data)
         except FieldError as error:
@@ -116,7 +116,7 @@ class Codec:
 
     def _careful(self, data: bytes) -> tuple[dict[str, Any], bool, int | None]:
         try:
-            message = read_message(self._root, data, self._wide)
+            message = read_message(self.root, data, self._wide)
         except FieldError as error:
             raise InputError(f"not a {self.type} in CDR: {error}") from error
         try:

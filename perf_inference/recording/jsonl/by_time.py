@@ -74,7 +74,8 @@ def lines_by_time(path: Path) -> Iterator[Line]:
 def _text_of(path: Path, opened: ExitStack) -> IO[bytes]:
     if not is_packed(path):
         return opened.enter_context(open_regular(path))
-    copy: IO[bytes] = opened.enter_context(tempfile.TemporaryFile(prefix="perf_inference_"))
+    copy: IO[bytes] = tempfile.TemporaryFile(prefix="perf_inference_")  # noqa: SIM115
+    opened.callback(copy.close)
     with suppress(CutError):  # what came before is there, and the rest is told by who looked first
         for stretch in stretches(path):
             copy.write(stretch.text)
