@@ -116,6 +116,7 @@ MOVED = {
     "recording.analysis.words": "recording.analysis.text",
     "recording.bag_file": "recording.message",
     "recording.bags.convert": "recording.convert",
+    "recording.bags.damage": "recording.damage",
     "recording.bags.source": "recording.open",
     "recording.write": "recording.bags.bag_writer",
     "search_path": "bringup.search_path",

@@ -28,7 +28,7 @@ from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata
 from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.bags.target import target_of
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.convert import convert
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.open import open_damaged

@@ -22,9 +22,10 @@ from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.bags.mcap_file import McapFile
 from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.cdr.codec import Codec, Decoded
-from perf_inference.recording.cdr.definition import Definition, builtin_definition, type_hash
+from perf_inference.recording.cdr.definition import Definition, type_hash
 from perf_inference.recording.cdr.fields import NUMBERS
 from perf_inference.recording.cdr.message_tree import message_tree
+from perf_inference.recording.cdr.versions import builtin_definition
 
 SEPARATOR = "=" * 80
 EXAMPLES = int(os.environ.get("PERF_INFERENCE_TEST_EXAMPLES", "3"))
@@ -514,7 +515,7 @@ def test_idl() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "module a { module msg { struct B { wchar c; }; }; };",
+        "module a { module msg { struct B { long double c; }; }; };",
         "module a { module msg { struct B { sequence<sequence<uint8>> x; }; }; };",
         "module a { module msg { struct B { uint8 x[2][3]; }; }; };",
         "module a { module msg { typedef B C; typedef C B; struct B { B x; }; }; };",

@@ -31,7 +31,8 @@ from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata
 from perf_inference.recording.bags.target import target_of
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import Definition, builtin_definition
+from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.convert import Conversion, convert
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.open import open_damaged

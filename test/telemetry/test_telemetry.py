@@ -408,8 +408,34 @@ def test_clocks_are_fixed_when_lowest_is_highest(tmp_path: Path) -> None:
     (device / "min_freq").write_text("306000\n")
     assert clocks_fixed(tmp_path) is False
     (device / "min_freq").unlink()
+    assert clocks_fixed(tmp_path) is None, "the kernel does not say it of the GPU"
     (policy / "scaling_min_freq").write_text("729000\n")
     assert clocks_fixed(tmp_path) is False
+
+
+@pytest.mark.parametrize(
+    ("gpc", "nvd", "fixed"),
+    [
+        (("1575000000", "1575000000"), ("1692000000", "1692000000"), True),
+        (("315000000", "1575000000"), ("1692000000", "1692000000"), False),
+        (("1575000000", "1575000000"), ("315000000", "1692000000"), False),
+        ((None, None), (None, None), None),
+        ((None, "1575000000"), ("315000000", "1692000000"), False),
+        (("", ""), ("0", "0"), None),
+        (("1575000000", "1575000000"), (None, "1692000000"), None),
+    ],
+)
+def test_fixed_clocks_of_thor_are_those_of_both_its_devices(
+    tmp_path: Path, gpc: tuple[str | None, ...], nvd: tuple[str | None, ...], fixed: bool | None
+) -> None:
+    values = {"devices/system/cpu/cpufreq/policy0": ("scaling_", ("2601000", "2601000")),
+              "class/devfreq/gpu-gpc-0": ("", gpc), "class/devfreq/gpu-nvd-0": ("", nvd)}  # fmt: skip
+    for name, (prefix, bounds) in values.items():
+        (tmp_path / name).mkdir(parents=True)
+        for end, bound in zip(("min", "max"), bounds, strict=True):
+            if bound is not None:
+                (tmp_path / name / f"{prefix}{end}_freq").write_text(bound + "\n")
+    assert clocks_fixed(tmp_path) is fixed
 
 
 # -- windows

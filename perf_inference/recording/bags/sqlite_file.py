@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from perf_inference.errors import RecordingError, in_one_line
-from perf_inference.recording.bags.damage import Damage
 from perf_inference.recording.bags.message_packing import unpacked
+from perf_inference.recording.bags.metadata import embedded_about
 from perf_inference.recording.bags.sqlite_guard import Budget, check_journal, check_tables, connect
 from perf_inference.recording.cdr.definition import Definition
-from perf_inference.recording.message import BagMessage, Topic, merged
+from perf_inference.recording.damage import Damage
+from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, collected
 from perf_inference.recording.qos import parse_qos
 
 PUBLICATIONS = "perf_inference_publications"  # our own table: what rosbag2's messages have no column for
+DEFINITIONS = "perf_inference_definitions"  # our own: rosbag2 has one definition a type
 _SIDE_FILES = ("-wal", "-journal")  # what is in them is not in the file yet
 _LAST_ID = (1 << 63) - 1
 # What damaged pages make of SQLite and of Python's module: an id that is no number, a value that has no room, ...
@@ -46,6 +48,7 @@ class SqliteFile:
         self._packed = packed
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._topics: dict[int, Topic] = {}
+        self.about = About()
         data = data or path
         self._uri = data.as_uri() + "?immutable=1"
         side_files = [
@@ -61,16 +64,19 @@ class SqliteFile:
                 self._uri = Path(self._copy.name, data.name).as_uri()
             self._size_bytes = sum(file.stat().st_size for file in (data, *side_files))
             with closing(self._connect()) as database:
-                check_tables(database, ("topics", "messages", "message_definitions", PUBLICATIONS))
+                check_tables(
+                    database, ("topics", "messages", "message_definitions", "metadata", PUBLICATIONS, DEFINITIONS)
+                )
                 self._topics = _topics(database)
                 self._publications = bool(_columns(database, PUBLICATIONS))
                 self.start_ns = _start_ns(database)
+                self.about = _about(database)
         except (*_DAMAGE, OSError) as error:
             self.close()
             raise RecordingError(
                 f"{path} must be a rosbag2 sqlite3 file, but cannot be read as one: {_said(error)}"
             ) from error
-        self.topics = merged(self._topics.values())
+        self.topics = collected(self._topics.values())
 
     def messages(self) -> Iterator[BagMessage]:
         """Yield the messages in time order, those of one moment as they were written.
@@ -104,6 +110,14 @@ class SqliteFile:
         except _DAMAGE as error:
             damage.add(_said(error))
         damage.check(self.path)
+
+    def extras(self) -> Iterator[Note | Attachment]:
+        """Yield nothing: there is no more in it."""
+        yield from ()
+
+    def remarks(self) -> list[str]:
+        """Return nothing: what it says of itself is compared nowhere."""
+        return []
 
     def close(self) -> None:
         """Remove the temporary copy, if there is one."""
@@ -148,7 +162,7 @@ class SqliteFile:
         if isinstance(data, str):  # SQLite lets every column hold every type
             data = data.encode()
         data = unpacked(data or b"", topic.encoding, self._packed)
-        return BagMessage(t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
+        return BagMessage(t_ns, topic.name, topic.type, data, publish_ns, publish_seq, topic)
 
     def _readable_after(self, database: sqlite3.Connection, damaged: int, budget: Budget) -> int | None:
         """Return where reading can go on: a page holds the messages of a range of ids, and only some are damaged."""
@@ -181,13 +195,14 @@ def _topics(database: sqlite3.Connection) -> dict[int, Topic]:
         name if name in columns else "''" for name in ("offered_qos_profiles", "type_description_hash")
     )  # since Foxy, since Iron
     rows = database.execute(f"SELECT id, name, type, serialization_format, {qos}, {hashes} FROM topics ORDER BY id")
-    counts, definitions = _counts(database), _definitions(database)
-    return {
-        key: Topic(
-            name, kind, counts.get(key, 0), encoding, parse_qos(profiles), type_hash or None, definitions.get(kind)
-        )
-        for key, name, kind, encoding, profiles, type_hash in ((row[0], *map(_text, row[1:])) for row in rows)
-    }
+    counts, by_type, by_topic = _counts(database), _definitions(database), _own_definitions(database)
+    found = {}
+    for key, name, kind, encoding, profiles, type_hash in ((row[0], *map(_text, row[1:])) for row in rows):
+        definition = by_topic[key] if key in by_topic else by_type.get(kind)
+        found[key] = Topic(
+            name, kind, counts.get(key, 0), encoding, parse_qos(profiles), type_hash or None, definition
+        )  # fmt: skip
+    return found
 
 
 def _columns(database: sqlite3.Connection, table: str) -> set[str]:
@@ -204,12 +219,41 @@ def _counts(database: sqlite3.Connection) -> dict[int, int]:
 
 
 def _definitions(database: sqlite3.Connection) -> dict[str, Definition]:
+    """Return the definition of each type, if it has a single one."""
     if not _columns(database, "message_definitions"):
         return {}
     rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-    return {
-        kind: Definition(kind, encoding, text) for kind, encoding, text in (map(_text, row) for row in rows) if text
-    }
+    found: dict[str, Definition | None] = {}
+    for kind, encoding, content in rows:
+        definition = _definition(_text(kind), _text(encoding), content)
+        if definition is not None:
+            known = found.setdefault(definition.type, definition)
+            found[definition.type] = definition if known == definition else None
+    return {kind: definition for kind, definition in found.items() if definition is not None}
+
+
+def _own_definitions(database: sqlite3.Connection) -> dict[Any, Definition | None]:
+    """Return the definitions of topics whose type has several."""
+    if not _columns(database, DEFINITIONS):
+        return {}
+    rows = database.execute(f"SELECT id, type, encoding, definition FROM {DEFINITIONS}")
+    return {key: _definition(_text(kind), _text(encoding), content) for key, kind, encoding, content in rows}
+
+
+def _definition(kind: str, encoding: str, content: Any) -> Definition | None:
+    """Return a definition: one without a text is of a type without fields, if it says its encoding."""
+    if not (content or encoding):
+        return None
+    if isinstance(content, bytes):
+        return Definition.of_bytes(kind, encoding, content)
+    return Definition(kind, encoding, _text(content))
+
+
+def _about(database: sqlite3.Connection) -> About:
+    if "metadata" not in _columns(database, "metadata"):
+        return About()
+    row = database.execute("SELECT metadata FROM metadata ORDER BY id DESC LIMIT 1").fetchone()
+    return About() if row is None else embedded_about(_text(row[0]))
 
 
 def _wrong(row: Any) -> str:
