@@ -147,8 +147,8 @@ class YoloTask:
         if best[at] > 1 + _SCORE_ERROR or best.min() < -_SCORE_ERROR:
             which = at if best[at] > 1 + _SCORE_ERROR else int(best.argmin())
             raise EngineError(
-                f"'{self._name}' gave the score {best[which]:.3g} for {self.names[kinds[which]]!r}, but they are "
-                f"from 0 to 1: its output is not of layout {self.layout} with {len(self.names)} classes; set layout and "
+                f"'{self._name}' gave the score {best[which]:.3g} for {self.names[kinds[which]]!r}, which must be "
+                f"from 0 to 1: its output is not layout {self.layout} with {len(self.names)} classes; set layout and "
                 "class_names, or export it for detection, with the sigmoid in it"
             )
 

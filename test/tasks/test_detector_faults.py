@@ -156,7 +156,7 @@ def test_the_user_says_what_rows_without_names_are() -> None:
 def test_what_is_no_score_fails_the_frame(score: float) -> None:
     raw = np.zeros((1, 6, 84))
     raw[0, :, 5] = (32, 32, 16, 8, score, score)
-    with pytest.raises(EngineError, match="they are from 0 to 1"):
+    with pytest.raises(EngineError, match="must be from 0 to 1"):
         detected(Fake(raw, {"names": "['a', 'b']"}))
 
 
