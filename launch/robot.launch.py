@@ -72,8 +72,8 @@ def _start(context: LaunchContext) -> list[Any]:
         for node in graph.nodes:
             more = chosen.of(node.images)
             actions += Restarted(node.label, partial(_node, graph, node, more)).actions()
-    if graph.run_directory is not None:
-        where = LogInfo(msg=f"recorded in {graph.run_directory}")
+    for directory in graph.run_directories:
+        where = LogInfo(msg=f"recorded in {directory}")
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
     return actions
 
@@ -85,7 +85,7 @@ def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], t
         tuning.switch_off(values)
     removed = "" if tuning.is_off(values) else shared_memory.describe(shared_memory.clean())
     chosen = tuning.choose(values, graph.image_publishers(container))
-    actions: list[Any] = [LogInfo(msg=line) for line in (removed, chosen.line) if line]
+    actions: list[Any] = [LogInfo(msg=line) for line in (graph.others_line, removed, chosen.line) if line]
     if not wanted:
         actions.append(SetEnvironmentVariable(tuning.TUNING, values[tuning.TUNING]))
     return actions, chosen

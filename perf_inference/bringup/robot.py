@@ -16,7 +16,13 @@ from typing import Any
 import yaml
 
 from perf_inference.bringup.executables import CONTAINER, NODES
-from perf_inference.bringup.parameters_file import namespace_of, sections_of, short, start_of
+from perf_inference.bringup.parameters_file import (
+    check_reach,
+    namespace_of,
+    sections_of,
+    short,
+    sort_sections,
+)
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.private import PRIVATE
@@ -25,7 +31,6 @@ from perf_inference.files.whole import whole_file
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
 _SIMULATED = {"enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0}
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a node
 SESSION = re.compile(r"[\w.-]+")
 
 
@@ -53,8 +58,19 @@ class Graph:
 
     files: tuple[Path, ...]
     nodes: tuple[NodeSpec, ...]
-    run_directory: Path | None  # where the recorder writes; None: it is not started
+    run_directories: tuple[Path, ...] = ()  # where the recorders write; of several robots several
     enclave: str = ""  # of one process with all nodes
+    others: tuple[str, ...] = ()  # sections of the file for other packages' nodes
+
+    @property
+    def run_directory(self) -> Path | None:
+        """Where the first recorder writes; None: none is started."""
+        return next(iter(self.run_directories), None)
+
+    @property
+    def others_line(self) -> str:
+        """What is told of the sections that are not ours; empty: there are none."""
+        return f"left to other packages: {', '.join(self.others)}" if self.others else ""
 
     def close(self) -> None:
         """Remove the starter's own file where it lies in no run's directory; the nodes have read it."""
@@ -125,47 +141,52 @@ def read_graph(
     Raises:
         ConfigError: no such file, one that names no node of this package, or a section that would not reach its node.
     """
-    sections = sections_of(config)
-    common = sections.pop(_GLOBAL, {})
-    chosen = []
-    for key, parameters in sections.items():
-        name = key.rpartition("/")[2]
-        if not _NAME.fullmatch(name):
-            raise ConfigError(f"section {short(key)} of {config} must end in the name of a node, such as /**/yolo_node")
-        executable = start_of(parameters, key, config).get("executable", name)
-        if not isinstance(executable, str) or executable not in NODES:
-            raise ConfigError(
-                f"section '{key}' of {config} must be named after a node or have start.executable, one of "
-                f"{', '.join(NODES)}; got {short(executable)}"
-            )
-        if (executable == "sim_robot_node" and not sim) or (executable == "recorder_node" and not record):
-            continue
-        chosen.append((key, name, str(executable), parameters))
+    sections = sort_sections(sections_of(config), config)
+    chosen = [
+        section
+        for section in sections.ours
+        if (sim or section.executable != "sim_robot_node") and (record or section.executable != "recorder_node")
+    ]
     if not chosen:
         raise ConfigError(f"{config} starts no node: give it sections such as /**/yolo_node, or sim:=true")
-    if sim and not any(executable == "sim_robot_node" for _, _, executable, _ in chosen):
+    if sim and not any(section.executable == "sim_robot_node" for section in chosen):
         raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
-    assigned = _assigned(assignments, [name for _, name, _, _ in chosen])
-    run_directory, nodes = None, []
-    for_all_nodes = start_of(common, _GLOBAL, config).get("enclave", "")
-    for key, name, executable, parameters in chosen:
+    spaces = [namespace_of(section.key, namespace) for section in chosen]
+    check_reach(sections, chosen, spaces, config)
+    assigned = _assigned(assignments, [section.name for section in chosen])
+    run_directories: list[Path] = []
+    nodes = []
+    for section, space in zip(chosen, spaces, strict=True):
+        common = sections.common_of(f"{space}/{section.name}")
+        given = {name: value for one in (*common, section) for name, value in one.parameters.items()}
         settings: dict[str, Any] = {}
-        if executable == "policy_node" and sim:
-            settings = {name: value for name, value in _SIMULATED.items() if name not in parameters}
-        if executable == "recorder_node":
-            output_dir, name_ = _recorder_names({**parameters, **assigned.get(name, {})}, session, key, config)
+        if section.executable == "policy_node" and sim:
+            settings = {name: value for name, value in _SIMULATED.items() if name not in given}
+        if section.executable == "recorder_node":
+            asked = {**given, **assigned.get(section.name, {})}
+            output_dir, name_ = _recorder_names(asked, session, section.key, config)
             run_directory, start_time = _new_run_directory(output_dir, name_)
+            run_directories.append(run_directory)
             settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
-        settings.update({**(overrides or {}).get(executable, {}), **assigned.get(name, {})})
+        settings.update({**(overrides or {}).get(section.executable, {}), **assigned.get(section.name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
-        own, for_all = (start_of(p, k, config).get("remap", ()) for p, k in ((parameters, key), (common, _GLOBAL)))
-        enclave = start_of(parameters, key, config).get("enclave") or for_all_nodes
-        images = NODES[executable] and {**parameters, **settings}.get("part") != "arm"
-        space = namespace_of(key, namespace)
-        nodes.append(NodeSpec(name, executable, (*own, *for_all), settings, images, enclave, space))
-    if twice := {node.label for node in nodes if sum(node.label == other.label for other in nodes) > 1}:
-        raise ConfigError(f"two sections of {config} start the node {', '.join(sorted(twice))}; give one another name")
-    return Graph((config, *_overrides_file(nodes, run_directory)), tuple(nodes), run_directory, for_all_nodes)
+        remappings = [rule for one in (section, *reversed(common)) for rule in one.start.get("remap", ())]
+        enclaves = [one.start.get("enclave", "") for one in (section, *reversed(common))]
+        images = NODES[section.executable] and {**given, **settings}.get("part") != "arm"
+        nodes.append(
+            NodeSpec(
+                section.name,
+                section.executable,
+                tuple(remappings),
+                settings,
+                images,
+                next(filter(None, enclaves), ""),
+                space,
+            )
+        )
+    for_all_nodes = next((one.start.get("enclave", "") for one in sections.common if one.key == _GLOBAL), "")
+    files = (config, *_overrides_file(nodes, next(iter(run_directories), None)))
+    return Graph(files, tuple(nodes), tuple(run_directories), for_all_nodes, sections.others)
 
 
 def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -218,9 +239,9 @@ def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> li
             "ros__parameters": dict(node.parameters)
         }
         for node in nodes
-        if node.parameters
+        if node.parameters or names.count(node.name) > 1  # each finds itself in it
     }
-    if not sections:
+    if not any(node.parameters for node in nodes):
         return []
     if run_directory is None:
         folder = Path(tempfile.mkdtemp(prefix="perf_inference_"))

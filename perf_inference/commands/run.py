@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> int:
         assignments=options.assignments, namespace=options.namespace,
     )  # fmt: skip
     say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.label for node in graph.nodes)}")
+    if graph.others_line:
+        say(graph.others_line)
     own = prepare(graph, options.container, options.tuning)
     supervisor = Supervisor(commands(graph, options.container), child_environment(), say, own=own)
     supervisor.start()
@@ -59,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
     graph.close()
     for fate in supervisor.fates():
         say(fate)
-    if graph.run_directory is not None:
-        say(f"recorded in {graph.run_directory}")
+    for directory in graph.run_directories:
+        say(f"recorded in {directory}")
     if misconfigured:
         return EX_CONFIG
     return 0 if stop else 1

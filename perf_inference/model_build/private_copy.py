@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from perf_inference.engines.onnx.file import read_onnx_file
+from perf_inference.engines.openvino.metadata import BESIDE
 from perf_inference.engines.runtimes import RUNTIMES
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.model_build import cache, content
@@ -131,7 +132,8 @@ def _content(target: Path, folder: Path) -> tuple[list[str], bool]:
         file = read_onnx_file(target, follow=False)
         return sorted(file.external), file.holds_engine
     if target.suffix == ".xml":
-        return [target.with_suffix(".bin").name], False
+        beside = [BESIDE] if (folder / BESIDE).is_file() else []
+        return [target.with_suffix(".bin").name, *beside], False
     card = f"{target.name}.json"
     return [card] if target.suffix in _PLANS and (folder / card).is_file() else [], False
 

@@ -23,7 +23,7 @@ from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.parameters import ImageEngineParameters, declare, model_parameter, parameter
 from perf_inference.nodes.vision.detections import detections_dict, detections_message
 from perf_inference.pipeline import Frame
-from perf_inference.tasks.yolo import LAYOUTS, Detection, YoloTask
+from perf_inference.tasks.yolo import LAYOUTS, Detection, Detections, YoloTask
 
 _RESULT_QOS = QoSProfile(depth=10)
 
@@ -53,9 +53,12 @@ class YoloNode(runner.RunnableNode):
         p = declare(self, YoloParameters)
 
         def task_of(engine: Engine) -> YoloTask:
-            return YoloTask(
+            task = YoloTask(
                 engine, p.layout, p.confidence, p.iou, p.max_detections, p.class_names, p.input_size, p.class_agnostic
             )
+            if task.note:
+                self.get_logger().warning(task.note)
+            return task
 
         self._converter, self._canvas = Converter(), Canvas()
         options = QoSOverridingOptions.with_default_policies()
@@ -110,6 +113,11 @@ class YoloNode(runner.RunnableNode):
         if self._annotated.get_subscription_count():
             annotate(self._canvas.put(frame.data, header), result)
             self._annotated.publish(self._canvas.message)
+        if isinstance(result, Detections) and result.not_finite:
+            self.get_logger().warning(
+                f"{result.not_finite} anchors of the model's output are not finite and were left out",
+                throttle_duration_sec=10.0,
+            )
 
 
 def annotate(image: NDArray[np.uint8], detections: list[Detection]) -> None:

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +19,13 @@ from perf_inference.engines.engine import Engine
 from perf_inference.engines.image_preprocessing import ImageFront
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
+from perf_inference.tasks.detector_kind import check_kind, check_task, named_classes
 from perf_inference.tasks.image import Image, ImageInput, Placement
 
 LAYOUTS = ("auto", "ultralytics", "yolov5", "yolox")
 STRIDES = (8, 16, 32)
+_SCORE_ERROR = 0.01  # of scores that were quantised
+_LARGEST_LOGARITHM = 10.0  # of a size in strides: e^10 is wider than any image
 # fmt: off
 COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -50,6 +52,12 @@ class Detection:
     y1_px: float
 
 
+class Detections(list[Detection]):
+    """The detections of one image, best first."""
+
+    not_finite = 0  # anchors that were left out because a number of theirs was infinite or none
+
+
 class YoloTask:
     """Letterbox in, named boxes out."""
 
@@ -72,19 +80,16 @@ class YoloTask:
         Raises:
             ConfigError: a model that is no detector of a known layout, or names that do not fit its classes.
         """
-        spec, output = engine.inputs[0], engine.outputs[0]
-        self._output = output.name
-        size, metadata = default_size_px, engine.info.metadata
-        shape_input = ImageInput.of(spec, size, size, rgb=False, scale=1.0, metadata=metadata)
-        self.layout = _layout(output.shape, shape_input) if layout == "auto" else layout
-        # Ultralytics and YOLOv5 exports want RGB in 0..1; YOLOX wants BGR in 0..255, placed at the top left.
-        plain = self.layout == "yolox" or spec.dtype == np.uint8
-        scale = 1.0 if plain else 1 / 255
-        self._input = ImageInput.of(spec, size, size, rgb=not plain, scale=scale, metadata=metadata)
-        self._centred = self.layout != "yolox"
-        self.front = ImageFront(letterbox=True, centred=self._centred, rgb=not plain, scale=scale)
+        spec, metadata = engine.inputs[0], engine.info.metadata
+        self._name, self._output = engine.info.name, engine.outputs[0].name
+        size = default_size_px
+        self.layout = layout_of(engine, layout, size)
+        self.front = front_of_layout(self.layout, spec.dtype)
+        rgb, scale, self._centred = self.front.rgb, self.front.scale, self.front.centred
+        self._input = ImageInput.of(spec, size, size, rgb, scale, metadata)
         self._confidence, self._iou, self._max, self._agnostic = confidence, iou, max_detections, class_agnostic
-        self.names = _names(engine, self.layout, class_names)
+        check_task(engine)
+        self.names, self.note = named_classes(engine, self.layout, layout, given=class_names, usual=COCO)
         self._grid = _grid(self._input) if self.layout == "yolox" else None
 
     def blank(self) -> Image:
@@ -96,34 +101,59 @@ class YoloTask:
         array, placement = self._input.letterboxed(frame, self._centred)
         return {self._input.name: array}, placement
 
-    def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Placement) -> list[Detection]:
+    def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Placement) -> Detections:
         """Return the detections over the confidence, best first, after non-maximum suppression.
 
+        Anchors that are not finite (a sum that half floats could not hold) are left out and counted.
+
         Raises:
-            EngineError: an output that does not have the layout's shape or is not finite.
+            EngineError: an output that does not have the layout's shape, is not finite, or has other numbers than this
+                layout can have.
         """
         raw = np.asarray(outputs[self._output][0], np.float32)
-        centre, size, scores = split(raw, self.layout, self._grid)
+        with np.errstate(invalid="ignore", over="ignore"):
+            centre, size, scores = split(raw, self.layout, self._grid)
         if scores.shape[1] != len(self.names):
             raise EngineError(f"the model gave {scores.shape[1]} class scores for {len(self.names)} class names")
         kinds = scores.argmax(axis=1)
         best = scores[np.arange(len(scores)), kinds]
-        if not np.isfinite(best).all():
-            raise EngineError("the model gave scores that are not finite")
-        keep = best >= self._confidence
-        if not (np.isfinite(centre[keep]).all() and np.isfinite(size[keep]).all()):
-            raise EngineError("the model gave boxes that are not finite")
+        finite = np.isfinite(best) & np.isfinite(centre).all(axis=1) & np.isfinite(size).all(axis=1)
+        if self.layout == "yolox":  # whose sizes are cut
+            finite &= np.isfinite(raw[:, 2:4]).all(axis=1)
+        if not finite.any():
+            what = "boxes" if np.isfinite(best).any() else "scores"
+            raise EngineError(f"the model gave {what} that are not finite")
+        self._check_scores(best[finite], kinds[finite])
+        keep = finite & (best >= self._confidence)
+        if self.layout == "yolox" and (raw[keep, 2:4] > _LARGEST_LOGARITHM).any():
+            raise EngineError(
+                f"'{self._name}' gave sizes that are no logarithms, as layout yolox has them; if its boxes are in px "
+                "already, set layout: yolov5"
+            )
         boxes = np.concatenate([centre[keep] - size[keep] / 2, centre[keep] + size[keep] / 2], axis=1)
         groups = np.zeros_like(kinds[keep]) if self._agnostic else kinds[keep]
         chosen = suppress(boxes, best[keep], groups, self._iou)[: self._max]
         placed = context.to_camera(boxes[chosen])
-        return [
+        result = Detections(
             Detection(self.names[kind], float(score), *(float(v) for v in box))
             for kind, score, box in zip(kinds[keep][chosen], best[keep][chosen], placed, strict=True)
-        ]
+        )
+        result.not_finite = int(len(finite) - finite.sum())
+        return result
 
-    def extra(self, result: list[Detection], context: Placement) -> Mapping[str, Scalar]:
-        return {"detections": len(result)}
+    def _check_scores(self, best: NDArray[np.float32], kinds: NDArray[Any]) -> None:
+        """Refuse what cannot be a score: an angle, a coordinate, or what no sigmoid has been applied to."""
+        at = int(best.argmax())
+        if best[at] > 1 + _SCORE_ERROR or best.min() < -_SCORE_ERROR:
+            which = at if best[at] > 1 + _SCORE_ERROR else int(best.argmin())
+            raise EngineError(
+                f"'{self._name}' gave the score {best[which]:.3g} for {self.names[kinds[which]]!r}, which must be "
+                f"from 0 to 1: its output is not layout {self.layout} with {len(self.names)} classes; set layout and "
+                "class_names, or export it for detection, with the sigmoid in it"
+            )
+
+    def extra(self, result: Detections, context: Placement) -> Mapping[str, Scalar]:
+        return {"detections": len(result), "anchors_not_finite": result.not_finite}
 
 
 def split(
@@ -143,7 +173,7 @@ def split(
         return raw[:, 0:2], raw[:, 2:4], scores
     stride = grid[:, 2:3]
     # https://github.com/Megvii-BaseDetection/YOLOX, yolox/utils/demo_utils.py: centre = (offset + cell) * stride
-    return (raw[:, 0:2] + grid[:, 0:2]) * stride, np.exp(np.minimum(raw[:, 2:4], 10)) * stride, scores
+    return (raw[:, 0:2] + grid[:, 0:2]) * stride, np.exp(np.minimum(raw[:, 2:4], _LARGEST_LOGARITHM)) * stride, scores
 
 
 def suppress(
@@ -168,12 +198,31 @@ def _grid(image: ImageInput) -> NDArray[np.float32]:
     return np.concatenate(cells).astype(np.float32)
 
 
-def _layout(shape: tuple[int | None, ...], image: ImageInput) -> str:
+def front_of_layout(layout: str, dtype: np.dtype[Any]) -> ImageFront:
+    """Return how images are prepared for a detector whose input has this dtype."""
+    # Ultralytics and YOLOv5 exports want RGB in 0..1; YOLOX wants BGR in 0..255, placed at the top left.
+    plain = layout == "yolox" or dtype == np.uint8
+    return ImageFront(letterbox=True, centred=layout != "yolox", rgb=not plain, scale=1.0 if plain else 1 / 255)
+
+
+def layout_of(engine: Engine, layout: str = "auto", default_size_px: int = 640) -> str:
+    """Return the layout of a detector's output: the one asked for, or that of its shape.
+
+    Raises:
+        ConfigError: a model that is no detector of a known layout.
+    """
+    check_kind(engine)
+    size, spec = default_size_px, engine.inputs[0]
+    image = ImageInput.of(spec, size, size, rgb=False, scale=1.0, metadata=engine.info.metadata)
+    shape = engine.outputs[0].shape
     if len(shape) != 3:
+        given = ", ".join(f"{output.name} {list(output.shape)}" for output in engine.outputs)
         raise ConfigError(
-            f"a detector's output must be [1, 4+classes, anchors] or [1, anchors, 5+classes], got {list(shape)}; "
+            f"a detector's output must be [1, 4+classes, anchors] or [1, anchors, 5+classes], got {given}; "
             f"known layouts: {', '.join(LAYOUTS[1:])}"
         )
+    if layout != "auto":
+        return layout
     _, a, b = shape
     cells = sum((image.height_px // s) * (image.width_px // s) for s in STRIDES)
     if a == cells:
@@ -182,24 +231,7 @@ def _layout(shape: tuple[int | None, ...], image: ImageInput) -> str:
         return "yolov5"
     if a is not None and (b is None or a < b):
         return "ultralytics"
-    raise ConfigError(f"cannot tell the layout of output {list(shape)}; set layout to one of {', '.join(LAYOUTS[1:])}")
-
-
-def _names(engine: Engine, layout: str, given: Sequence[str]) -> tuple[str, ...]:
-    shape = engine.outputs[0].shape
-    count = shape[1] - 4 if layout == "ultralytics" and shape[1] else (shape[2] or 5) - 5
-    names = tuple(given) or _metadata_names(engine.info.metadata.get("names", ""))
-    if not names:
-        names = COCO if count == len(COCO) else tuple(f"class_{i}" for i in range(count))
-    if len(names) != count:
-        raise ConfigError(f"class_names must have {count} names for model '{engine.info.name}', got {len(names)}")
-    return names
-
-
-def _metadata_names(text: str) -> tuple[str, ...]:
-    """Return the names of Ultralytics' metadata entry, "{0: 'person', 1: ...}"."""
-    try:
-        table = ast.literal_eval(text) if text else {}
-        return tuple(str(table[i]) for i in range(len(table)))
-    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):  # Python's parser has them all
-        return ()
+    raise ConfigError(
+        f"cannot tell the layout of output {list(shape)}: for an image of {image.width_px}x{image.height_px} px "
+        f"ultralytics has [1, 4+classes, {cells}], yolox [1, {cells}, 5+classes], yolov5 [1, {3 * cells}, 5+classes]"
+    )

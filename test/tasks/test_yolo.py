@@ -49,7 +49,7 @@ CELLS = 64 + 16 + 4  # of a 64x64 input with strides 8, 16 and 32
     ],
 )
 def test_the_layout_is_told_by_the_shape(output: tuple[int | None, ...], layout: str) -> None:
-    assert YoloTask(Engine(output)).layout == layout
+    assert YoloTask(Engine(output, "['a', 'b', 'c']")).layout == layout
 
 
 @pytest.mark.parametrize("output", [(1, 10), (1, 100, 100, 3)])
@@ -61,7 +61,7 @@ def test_an_output_that_is_no_detector_is_refused(output: tuple[int, ...]) -> No
 def test_names_come_from_the_metadata_then_coco_then_numbers() -> None:
     assert YoloTask(Engine((1, 6, CELLS), "{0: 'cup', 1: 'cat'}")).names == ("cup", "cat")
     assert YoloTask(Engine((1, 84, 8400), image=(1, 3, 640, 640))).names == COCO
-    assert YoloTask(Engine((1, 6, CELLS))).names == ("class_0", "class_1")
+    assert YoloTask(Engine((1, CELLS, 7))).names == ("class_0", "class_1")
     with pytest.raises(ConfigError, match="class_names must have 2 names"):
         YoloTask(Engine((1, 6, CELLS)), class_names=("one",))
 
@@ -105,7 +105,7 @@ def test_boxes_come_back_in_the_cameras_pixels() -> None:
 
 
 def test_scores_that_are_not_finite_are_an_error_of_the_engine() -> None:
-    task = YoloTask(Engine((1, 6, CELLS)))
+    task = YoloTask(Engine((1, 6, CELLS), "{0: 'a', 1: 'b'}"))
     _, placement = task.preprocess(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(EngineError, match="not finite"):
         task.postprocess({"output0": np.full((1, 6, CELLS), np.nan, np.float32)}, placement)

@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
     print("perf-inference demo: starting the simulated robot; Ctrl-C ends it at any time", flush=True)
     view = LiveView() if sys.stdout.isatty() else PlainView()
     graph = _graph(options)
+    if graph.others_line:
+        say(graph.others_line)
     _choose_domain()
     own = prepare(graph, container=False, wanted=options.tuning)
     log = NodesLog(graph.run_directory, view.note)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, PRECISIONS, ArraySpec, EngineInfo, Options, check_inputs
-from perf_inference.engines.onnx.metadata import read_metadata
+from perf_inference.engines.onnx import metadata as of_onnx
 from perf_inference.engines.openvino.library import openvino
+from perf_inference.engines.openvino.metadata import read_metadata
 from perf_inference.errors import ConfigError, EngineError
 
-RT_INFO = ("perf_inference", "metadata")  # where a converted model carries the metadata of its source, as JSON
 _DTYPES = {
     "f32": np.float32,
     "f16": np.float16,
@@ -55,7 +54,7 @@ class OpenVinoEngine:
         device = device_for(core.available_devices, options.device)
         try:
             model = core.read_model(path)
-            metadata = read_metadata(path) if path.suffix == ".onnx" else _metadata(model)
+            metadata = of_onnx.read_metadata(path) if path.suffix == ".onnx" else read_metadata(model, path)
             stored = stored_precision(model, metadata)
             capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
             precision, hint = precision_for(stored, options.precision, capabilities, f"'{path}' on device {device}")
@@ -162,13 +161,6 @@ def _spec(port: Any) -> ArraySpec:
     if shape.rank.is_dynamic:
         raise ConfigError(f"'{name}' has any number of dimensions; export the model with as many as it has")
     return ArraySpec(name, tuple(n.get_length() if n.is_static else None for n in shape), np.dtype(_DTYPES[kind]))
-
-
-def _metadata(model: Any) -> dict[str, str]:
-    if not model.has_rt_info(list(RT_INFO)):
-        return {}
-    said = json.loads(model.get_rt_info(list(RT_INFO)).value)
-    return {str(key): str(value) for key, value in said.items()}
 
 
 def last_line(error: BaseException) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from perf_inference.engines.onnx.metadata import read_metadata
-from perf_inference.engines.openvino.engine import RT_INFO, last_line, stored_precision
+from perf_inference.engines.openvino.engine import last_line, stored_precision
 from perf_inference.engines.openvino.library import openvino
+from perf_inference.engines.openvino.metadata import RT_INFO
 from perf_inference.errors import ConfigError
 from perf_inference.model_build.converters.job import Job
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar, get_type_hints
 
@@ -19,6 +20,7 @@ from perf_inference.engines import AUTO, Options
 from perf_inference.engines.engine import PRECISIONS
 from perf_inference.engines.runtimes import registered
 from perf_inference.errors import ConfigError
+from perf_inference.nodes.ros import as_files_say
 
 P = TypeVar("P")
 _TYPES: dict[Any, tuple[Parameter.Type, str]] = {
@@ -136,16 +138,18 @@ def declare(node: Node, kind: type[P]) -> P:
     They are read-only but for those that may be set while the node runs.
 
     Raises:
-        ConfigError: a value of the wrong type or outside what is allowed.
+        ConfigError: a value of the wrong type or outside what is allowed, or one that is not what a parameters file
+            says.
     """
     hints = get_type_hints(kind)
     values = {}
-    names = set()
+    in_force = {"use_sim_time": node.get_parameter("use_sim_time").value}
     for item in fields(kind):  # type: ignore[arg-type]
         name = item.metadata["name"] or item.name
-        names.add(name)
-        values[item.name] = _declare_one(node, name, item, hints[item.name])
-    _warn_of_unknown(node, names)
+        in_force[name] = values[item.name] = _declare_one(node, name, item, hints[item.name])
+    _warn_of_unknown(node, set(in_force) - set(_NOT_OURS))
+    for warning in as_files_say.check(node.get_fully_qualified_name(), as_files_say.given_on(sys.argv), in_force):
+        node.get_logger().warning(warning)
     # rclpy lets any peer set it: a clock that nobody publishes would stop all stamps.
     kind_of_it = node.describe_parameter("use_sim_time").type
     said = "the time of /clock is this node's; set it at the start"
