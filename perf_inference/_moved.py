@@ -117,6 +117,7 @@ MOVED = {
     "recording.bag_file": "recording.message",
     "recording.bags.convert": "recording.convert",
     "recording.bags.damage": "recording.damage",
+    "recording.bags.message_packing": "recording.bags.packed_file",
     "recording.bags.source": "recording.open",
     "recording.write": "recording.bags.bag_writer",
     "search_path": "bringup.search_path",

@@ -431,3 +431,63 @@ def test_of_two_definitions_others_see_none_in_sqlite(bags: Path, tmp_path: Path
     with closing(sqlite3.connect(tmp_path / "out.db3")) as database:
         assert database.execute("SELECT count(*) FROM message_definitions").fetchone() == (0,)
         assert database.execute("SELECT count(*) FROM perf_inference_definitions").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_what_is_readable_of_a_damaged_db3_is_played_by_log_time(tmp_path: Path, index: bool) -> None:
+    times = [*range(0, 20_000, 2), *range(1, 20_000, 2)]
+    strings(tmp_path / "a.mcap", times)
+    assert convert(tmp_path / "a.mcap", tmp_path / "a.db3") == 0
+    if not index:
+        with closing(sqlite3.connect(tmp_path / "a.db3")) as database:
+            database.executescript("DROP INDEX timestamp_idx")
+    data = bytearray((tmp_path / "a.db3").read_bytes())
+    middle = data.index(b"%08d\0" % 10_000) // 4096 * 4096
+    data[middle : middle + 4096] = b"\xff" * 4096
+    (tmp_path / "a.db3").write_bytes(data)
+    bag = open_source(tmp_path / "a.db3")
+    assert isinstance(bag, Bag)
+    read = []
+    with pytest.raises(RecordingError, match="is damaged"):
+        read.extend(message.t_ns for message in bag.messages())
+    assert read == sorted(set(read))
+    assert 19_000 < len(read) < 20_000
+    assert bag.count == len(read), "a topic is played if it has messages"
+
+
+def test_one_row_that_is_no_message_ends_nothing(tmp_path: Path) -> None:
+    strings(tmp_path / "a.mcap", list(range(10)))
+    assert convert(tmp_path / "a.mcap", tmp_path / "a.db3") == 0
+    with closing(sqlite3.connect(tmp_path / "a.db3")) as database:
+        database.execute("UPDATE messages SET timestamp = 'noon' WHERE id = 3")
+        database.execute("UPDATE messages SET topic_id = 77 WHERE id = 5")
+        database.commit()
+    bag = open_source(tmp_path / "a.db3")
+    assert isinstance(bag, Bag)
+    read = []
+    with pytest.raises(RecordingError, match="message 5 belongs to topic 77"):
+        read.extend(message.t_ns for message in bag.messages())
+    assert read == [0, 1, 3, 5, 6, 7, 8, 9]
+    assert convert(tmp_path / "a.db3", tmp_path / "out.mcap") == 3
+    assert len(stored(tmp_path / "out.mcap")) == 8
+
+
+def test_two_definitions_of_a_db3_are_told_apart_by_their_hashes(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db3")) as database:
+        database.executescript(
+            "CREATE TABLE topics(id INTEGER PRIMARY KEY, name, type, serialization_format, offered_qos_profiles, "
+            "type_description_hash);"
+            "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp INTEGER, data BLOB);"
+            "CREATE TABLE message_definitions(id INTEGER PRIMARY KEY, topic_type, encoding, "
+            "encoded_message_definition, type_description_hash);"
+            "INSERT INTO topics VALUES(1, '/odo', 'm/msg/Odo', 'cdr', '', 'RIHS01_a'), "
+            "(2, '/odo', 'm/msg/Odo', 'cdr', '', 'RIHS01_b');"
+            "INSERT INTO message_definitions VALUES(1, 'm/msg/Odo', 'ros2msg', 'float64 x\nfloat64 y\n', 'RIHS01_a'), "
+            "(2, 'm/msg/Odo', 'ros2msg', 'float64 y\nfloat64 x\n', 'RIHS01_b');"
+        )
+        for topic, values in ((1, (1.0, 2.0)), (2, (2.0, 1.0))):
+            data = b"\0\1\0\0" + struct.pack("<dd", *values)
+            database.execute("INSERT INTO messages VALUES(NULL, ?, ?, ?)", (topic, topic, data))
+        database.commit()
+    assert convert(tmp_path / "a.db3", tmp_path / "out.jsonl") == 0
+    assert decoded(tmp_path / "out.jsonl") == [("/odo", {"x": 1.0, "y": 2.0})] * 2

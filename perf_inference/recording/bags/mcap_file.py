@@ -17,8 +17,8 @@ from perf_inference.errors import RecordingError
 from perf_inference.recording.bags import mcap_layout as layout
 from perf_inference.recording.bags.mcap_chunks import do_overlap, records_at
 from perf_inference.recording.bags.mcap_layout import Place, Record, Runs
-from perf_inference.recording.bags.message_packing import unpacked
 from perf_inference.recording.bags.metadata import EMBEDDED, embedded_about
+from perf_inference.recording.bags.packed_file import unpacked
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.damage import Damage
 from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, collected

@@ -18,6 +18,7 @@ from perf_inference.recording.qos import format_qos
 _CHUNK_BYTES = 4 << 20  # rosbag2's zstd_small; the index of the chunks is kept in memory until the end
 _NO_SCHEMA = 0
 _U64, _U32 = (1 << 64) - 1, (1 << 32) - 1
+_SEQUENCES = range(1 << 32)
 
 
 class McapWriter:
@@ -30,7 +31,7 @@ class McapWriter:
         self.lost: list[str] = []
         self._schemas: dict[tuple[str, Definition | None], int] = {}
         self._channels: dict[TopicKey, int] = {}
-        self._before = 0  # messages of before 1970
+        self._before = self._long = 0  # messages of before 1970; with numbers beyond 32 bits
 
     def add(self, topic: Topic) -> None:
         definition = topic.definition
@@ -52,7 +53,8 @@ class McapWriter:
             self._writer.add_attachment(extra.create_ns, extra.log_ns, extra.name, extra.media_type, extra.data)
 
     def write(self, topic: Topic, message: BagMessage) -> None:
-        self._before += message.t_ns < 0
+        self._before += message.t_ns < 0 or (message.publish_ns or 0) < 0
+        self._long += (message.publish_seq or 0) not in _SEQUENCES
         self._writer.add_message(
             self._channels[topic.key],
             message.t_ns & _U64,  # a time before 1970 as rosbag2 writes it
@@ -63,7 +65,9 @@ class McapWriter:
 
     def close(self, about: dict[str, Any]) -> None:
         if self._before:
-            self.lost.append(f"the log times of {self._before} messages: MCAP has none before 1970")
+            self.lost.append(f"the times of {self._before} messages: MCAP has none before 1970")
+        if self._long:
+            self.lost.append(f"the sequence numbers of {self._long} messages: MCAP has 32 bits")
         self._writer.flush()  # metadata is no part of a chunk
         self._writer.add_metadata(EMBEDDED, {"serialized_metadata": embedded_text(about)})
         self._writer.finish()

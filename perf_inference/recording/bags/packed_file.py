@@ -1,7 +1,8 @@
-"""A file of a recording that was packed as a whole with zstd."""
+"""What of a recording was packed with zstd: a file as a whole, or its messages one by one (rosbag2's modes)."""
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import zstandard
 from perf_inference.errors import RecordingError
 from perf_inference.recording.message import Attachment, BagFile, BagMessage, Note
 
+_MOST_MESSAGE_BYTES = 1 << 28  # of one message
+_MAGIC = b"\x28\xb5\x2f\xfd"  # as the first bytes of CDR, no known encapsulation
 _MOST_BYTES, _MOST_TIMES = 1 << 28, 1000  # that it unpacks to, and of its own size: more is made to fill a disk
 
 
@@ -104,3 +107,23 @@ def _unpack(source: IO[bytes], sink: IO[bytes]) -> str:
             return f"it unpacks to more than {_MOST_TIMES} times its own size"
         sink.write(chunk)
     return ""
+
+
+def unpacked(data: bytes, encoding: str, packed: bool | None) -> bytes:
+    """Return the message; `packed` is whether it is packed, None: not known, so it is looked at.
+
+    Raises:
+        RecordingError: it unpacks to more than a message can be.
+    """
+    if packed is None:
+        packed = encoding == "cdr" and data[:4] == _MAGIC
+    if not packed:
+        return data
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)) as stream:
+            made = stream.read(_MOST_MESSAGE_BYTES + 1)
+    except zstandard.ZstdError:  # kept as it came
+        return data
+    if len(made) > _MOST_MESSAGE_BYTES:
+        raise RecordingError(f"a message unpacks to more than {_MOST_MESSAGE_BYTES >> 20} MiB")
+    return made

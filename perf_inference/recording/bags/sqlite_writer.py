@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from perf_inference.recording.bags.metadata import embedded_text
-from perf_inference.recording.bags.sqlite_file import DEFINITIONS, PUBLICATIONS
+from perf_inference.recording.bags.sqlite_tables import DEFINITIONS, PUBLICATIONS
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.message import Attachment, BagMessage, Note, Topic, TopicKey
 from perf_inference.recording.qos import format_qos
@@ -70,7 +70,7 @@ class SqliteWriter:
             "INSERT INTO messages VALUES(?, ?, ?, ?)",
             (self._messages, self._topics[topic.key], _signed(message.t_ns), message.data),
         )
-        self._beyond += message.t_ns >= _END_NS
+        self._beyond += message.t_ns >= _END_NS or (message.publish_ns or 0) >= _END_NS
         if message.publish_ns is not None or message.publish_seq is not None:
             self._database.execute(
                 f"INSERT INTO {PUBLICATIONS} VALUES(?, ?, ?)",
@@ -83,7 +83,7 @@ class SqliteWriter:
     def close(self, about: dict[str, Any]) -> None:
         self._define()
         if self._beyond:
-            self.lost.append(f"the log times of {self._beyond} messages: sqlite3 has 63 bits, and makes them negative")
+            self.lost.append(f"the times of {self._beyond} messages: sqlite3 has 63 bits, and makes them negative")
         self._database.execute("INSERT INTO schema VALUES(?, ?)", (_SCHEMA_VERSION, about["ros_distro"]))
         self._database.execute(
             "INSERT INTO metadata(metadata_version, metadata) VALUES(?, ?)", (about["version"], embedded_text(about))
