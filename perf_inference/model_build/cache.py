@@ -14,12 +14,15 @@ whole, so that whoever sees it sees all of it. All of the folder may be deleted 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,7 +36,9 @@ from perf_inference.files.private import open_own, own_folder
 from perf_inference.model_build.content import content_hash
 
 WHAT = "what.json"
-_FORMAT = 1  # of an entry; part of the key
+_FORMAT = 2  # of an entry; part of the key (2: it was run before it was kept)
+_OUTSIDE = "perf_inference_built_"
+_LOG = logging.getLogger("perf_inference")
 _POLL_S = 0.05
 _BUILT = "built"
 
@@ -123,8 +128,10 @@ def get(
         force: build it again.
         timeout_s: how long another one's build is waited for.
 
+    Where the cache cannot be written, the file is made in a folder of its own, and a warning says so: `discard` it.
+
     Raises:
-        ConfigError: the folder cannot be written, or another one builds for too long.
+        ConfigError: there is no place for it at all, or another one builds for too long.
     """
     if not force and (found := find(key, suffix)):
         return found, False
@@ -135,10 +142,36 @@ def get(
                 return found, False
             _make(key, suffix, entry, build)
     except OSError as error:
-        raise ConfigError(
-            f"the cache {root()} cannot be written ({error}); set PERF_INFERENCE_CACHE to a folder that can"
-        ) from error
+        return _without_cache(key, suffix, build, error), True
     return entry / f"{key.name}{suffix}", True
+
+
+def discard(path: Path) -> None:
+    """Remove a file that was made outside the cache; one in the cache stays."""
+    if path.parent.name.startswith(_OUTSIDE) and path.parent.parent == Path(tempfile.gettempdir()):
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def _without_cache(key: Key, suffix: str, build: Callable[[Path], None], error: OSError) -> Path:
+    _LOG.warning(
+        "the cache %s cannot be written (%s): '%s' is made again at each start; set PERF_INFERENCE_CACHE to a folder "
+        "that can be written", root(), error.strerror or error, key.name,
+    )  # fmt: skip
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=_OUTSIDE))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        build(folder / f"{key.name}{suffix}")
+    except OSError as again:
+        raise ConfigError(
+            f"neither the cache {root()} nor {tempfile.gettempdir()} can be written ({again}); set "
+            "PERF_INFERENCE_CACHE to a folder that can"
+        ) from error
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder / f"{key.name}{suffix}"
 
 
 def _make(key: Key, suffix: str, folder: Path, build: Callable[[Path], None]) -> None:

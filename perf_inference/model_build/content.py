@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from perf_inference.engines.onnx.file import read_onnx_file
+from perf_inference.errors import ConfigError
 from perf_inference.files.private import is_own_file, is_trusted, own_folder, replace_file
 
 SMALL_BYTES = 1 << 26  # hashed again each time: 64 MB take about 0.1 s
@@ -22,7 +24,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
     if path.suffix == ".xml":
         beside = (path.with_suffix(".bin"),)
     elif path.suffix == ".onnx":
-        beside = sorted(other for other in path.parent.glob(f"{_escaped(path.name)}[._]*") if "data" in other.suffix)
+        beside = (path.parent / name for name in _external(path))
     return (path, *(other for other in beside if other.is_file()))
 
 
@@ -80,6 +82,9 @@ def _sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _escaped(name: str) -> str:
-    """Return the name as a pattern that matches only itself."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+def _external(path: Path) -> list[str]:
+    """Return the names of the files that an .onnx takes weights from, as it names them."""
+    try:
+        return sorted(read_onnx_file(path, follow=False).external)
+    except ConfigError:  # who loads it says why
+        return []

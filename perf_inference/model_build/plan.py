@@ -66,10 +66,11 @@ def resolve(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS)
 
 def _stored(source: Path) -> str:
     """Return the precision of an ONNX file's weights, by what it says or, if it is no big one, by what it has."""
-    if said := read_metadata(source).get("precision"):
-        return said
-    small = source.stat().st_size <= _SMALL_BYTES
-    return (read_onnx_file(source).precision if small else None) or "fp32"
+    said = read_metadata(source).get("precision", "")
+    if source.stat().st_size > _SMALL_BYTES:
+        return said or "fp32"
+    file = read_onnx_file(source)
+    return file.labelled(said) if said else file.precision or "fp32"
 
 
 def _runs_as_it_is(source: Path, kind: str, stored: str, runtime: Runtime, precision: str) -> bool:

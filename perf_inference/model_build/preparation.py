@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from perf_inference import engines
 from perf_inference._version import version_of
@@ -14,6 +15,7 @@ from perf_inference.model_build import cache, content, machine
 from perf_inference.model_build.converters.job import PLAIN_PLAN
 from perf_inference.model_build.plan import Plan, resolve
 from perf_inference.model_build.recipe import Recipe, make, written
+from perf_inference.model_build.trial.verification import verify
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def prepare(
     """Return the model itself where it runs as it is, else the file made of it: from the cache, or made now.
 
     Args:
-        wanted: made so and not otherwise; None: int8 as it was calibrated last, if it was, and PLAIN.
+        wanted: made so and not otherwise; None: as it was calibrated last, if it was, and PLAIN.
 
     Raises:
         ConfigError: it cannot be made, or takes minutes and that is not wanted (with the command).
@@ -45,7 +47,7 @@ def prepare(
         return Prepared(str(made.source or made.model), made.runtime.name, made.options)
     key = key_of(made, recipe)
     suffix = made.suffix or made.source.suffix
-    any_calibration = wanted is None and made.options.precision == "int8"
+    any_calibration = wanted is None
     if any_calibration and (path := cache.calibrated(key, suffix)):  # better than what can be made here
         return Prepared(str(path), made.runtime.name, made.options)
     _require_calibration(made, recipe)
@@ -54,7 +56,12 @@ def prepare(
             f"'{made.model}' must be built for runtime '{made.runtime.name}' on this machine first, which takes "
             "minutes: " + command(made.model, made.runtime.name, made.options)
         )
-    path, _ = cache.get(key, suffix, lambda target: make(made, recipe, target), recipe.force)
+
+    def build(target: Path) -> None:
+        make(made, recipe, target)
+        verify(target, made, recipe.calibration.inputs, same_inputs=recipe.image is None)
+
+    path, _ = cache.get(key, suffix, build, recipe.force)
     return Prepared(str(path), made.runtime.name, made.options)
 
 
@@ -65,7 +72,10 @@ def load(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) ->
         ConfigError: it cannot be prepared or loaded.
     """
     prepared = prepare(model, runtime, options)
-    return engines.load(prepared.model, prepared.runtime, prepared.options)
+    try:
+        return engines.load(prepared.model, prepared.runtime, prepared.options)
+    finally:
+        cache.discard(Path(prepared.model))
 
 
 def _require_calibration(made: Plan, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from perf_inference.model_build.converters import onnx_precision
 from perf_inference.model_build.converters.calibration import NONE, Calibration
 from perf_inference.model_build.converters.image_input import CameraImage, fuse
 from perf_inference.model_build.converters.job import PLAIN_PLAN, Job, PlanOptions, Range, Shape, fixed
+from perf_inference.model_build.converters.onnx_graph import plain_files
 from perf_inference.model_build.plan import Plan
 
 
@@ -61,8 +62,16 @@ def make(made: Plan, recipe: Recipe, target: Path) -> None:
         if converter is None:
             onnx_precision.copy(source, target)
         else:
-            job = Job(made.model, precision, made.options, recipe.shapes, cache.folder("timings"), recipe.plan)
+            job = Job(made.model, precision, made.options, recipe.shapes, _timings(folder), recipe.plan)
             converter.convert(source, target, job)
+
+
+def _timings(folder: Path) -> Path:
+    """Return where a converter keeps what its next job can use; where the cache cannot be written, there is none."""
+    try:
+        return cache.folder("timings")
+    except OSError:
+        return folder
 
 
 def _require_plans(made: Plan, recipe: Recipe) -> None:
@@ -110,9 +119,9 @@ def _as_onnx(made: Plan, recipe: Recipe, folder: Path) -> Path:
     if made.kind == "torch":
         _export(made, target, recipe)
     elif shapes := fixed(recipe.shapes):
-        onnx_precision.fix_shapes(made.source, target, shapes)
+        onnx_precision.fix_shapes(plain_files(made.source, folder / "plain"), target, shapes)
     else:
-        return made.source
+        return plain_files(made.source, folder / "plain")
     return target
 
 

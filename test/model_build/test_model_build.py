@@ -402,10 +402,22 @@ def test_a_build_that_fails_leaves_nothing(cache_folder: Path) -> None:
     assert not list(cache_folder.glob("built/*.part"))
 
 
-def test_a_cache_that_cannot_be_written_says_how_to_move_it(cache_folder: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_one_warning(
+    cache_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "other"))
     cache_folder.write_text("a file")
+    engine = model_build.load("policy", options=FP16)
+    assert engine.info.precision == "fp16"
+    (warning,) = caplog.records
+    assert "cannot be written" in warning.getMessage()
+    assert "set PERF_INFERENCE_CACHE to a folder that can" in warning.getMessage()
+    assert not list((tmp_path / "other").iterdir())
+    model_build.prove("policy", options=FP16)  # nor does it end a trial
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     with pytest.raises(ConfigError, match="set PERF_INFERENCE_CACHE to a folder that can"):
-        model_build.prepare("policy", options=FP16)
+        model_build.load("policy", options=FP16)
 
 
 def test_a_big_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

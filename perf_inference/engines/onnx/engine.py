@@ -131,8 +131,8 @@ def _spec(value: Any, owned: bool) -> ArraySpec:
 
 
 def _precision(metadata: Mapping[str, str], file: OnnxFile, specs: tuple[ArraySpec, ...]) -> str:
-    """Return what the metadata say, as our builder writes them, else the type of most weights, else of the arrays."""
+    """Return what the metadata say and the weights can be, else the type of most weights, else of the arrays."""
     said = metadata.get("precision", "")
     if said in PRECISIONS:
-        return said
+        return file.labelled(said)
     return file.precision or ("fp16" if any(spec.dtype == np.float16 for spec in specs) else "fp32")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from perf_inference.engines.onnx.protobuf import fields, varints
@@ -30,6 +30,7 @@ _KEY, _VALUE = 1, 2  # of an entry of its external data
 _IN_MEMORY = "/_ORT_MEM_"  # a part of the name with which ONNX Runtime takes what an address holds
 _PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 16: "bf16"}  # by data type; others are no weights
 _MOST = 1 << 63
+_QUANTISING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class OnnxFile:
     precision: str | None  # of most weights; None: it has none
     external: frozenset[str]
     holds_engine: bool = False  # one of its nodes is, or names the file of, what an execution provider has built
+    weights: Mapping[str, int] = field(default_factory=dict)  # how many elements are in which precision
+    operators: frozenset[str] = frozenset()
+
+    def labelled(self, said: str) -> str:
+        """Return the precision that the file says it has, where it can be so; else that of most of its weights.
+
+        What quantises at each run (QuantizeLinear) may keep its weights in fp32.
+        """
+        quantised = said == "int8" and not self.operators.isdisjoint(_QUANTISING)
+        return said if not self.weights or said in self.weights or quantised else self.precision or said
 
     def digest(self) -> str:
         """Return a hash that another model, or other weights, would not have."""
@@ -72,7 +83,8 @@ def read_onnx_file(path: Path, follow: bool = True) -> OnnxFile:
         if follow and not _beside(path, name):
             raise ConfigError(f"'{path}' takes weights from '{name}', which is not in its own folder; export it again")
     precision = weights.most_common(1)[0][0] if weights else None
-    return OnnxFile(path, precision, frozenset(external), _BUILT in operators)
+    named = frozenset(name.decode(errors="replace") for name in operators)
+    return OnnxFile(path, precision, frozenset(external), _BUILT in operators, dict(weights), named)
 
 
 def _tensors(content: memoryview, operators: set[bytes]) -> Iterator[memoryview]:

@@ -6,7 +6,6 @@ runs, in any runtime, and a quarter of the bytes of a float image go to the devi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, ImageFront
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.converters.onnx_graph import inner_graphs
 
 _LOWEST_OPSET = 11  # Resize with the centres of pixels as OpenCV has them, Pad with its pads as an input
 
@@ -71,7 +71,7 @@ def _image_input(graph: Any, source: Path) -> tuple[Any, tuple[int, int]]:
     weights = {tensor.name for tensor in graph.initializer}
     said = []
     for value in graph.input:
-        shape = [axis.dim_value for axis in value.type.tensor_type.shape.dim]  # 0 = free
+        shape = [max(axis.dim_value, 0) for axis in value.type.tensor_type.shape.dim]  # 0 = free; PaddlePaddle: -1
         if value.name in weights:
             continue
         said.append(f"{value.name} {shape}")
@@ -169,18 +169,9 @@ def area_means(length: int, to_length: int) -> NDArray[np.float32]:
     return means
 
 
-def _graphs(graph: Any) -> Iterator[Any]:
-    """Yield the graph and those inside its nodes (the branches of an If, the body of a Loop)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
-
-
 def _names(graph: Any) -> set[str]:
     names = {value.name for value in graph.input}
-    for inner in _graphs(graph):
+    for inner in inner_graphs(graph):
         names |= {tensor.name for tensor in inner.initializer}
         names |= {name for node in inner.node for name in (node.name, *node.input, *node.output)}
     return names
@@ -188,7 +179,7 @@ def _names(graph: Any) -> set[str]:
 
 def _rename(graph: Any, old: str, new: str) -> None:
     """Let everything that takes the value `old` take `new`."""
-    for inner in _graphs(graph):
+    for inner in inner_graphs(graph):
         for node in inner.node:
             for index, name in enumerate(node.input):
                 if name == old:

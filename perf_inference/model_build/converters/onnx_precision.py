@@ -19,9 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import machine
+from perf_inference.model_build.converters import onnx_graph
 
 _PRODUCTS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
 _DYNAMIC = ["Attention", "Gemm", "LSTM", "MatMul"]
@@ -56,6 +58,8 @@ def convert(
                 _to_int8_calibrated(source, target, calibration, quantisation == SYMMETRIC)
             else:
                 _to_int8(source, target)
+            if precision == "int8":
+                _require_int8(target)
             _mark(target, precision)
     except Exception as error:
         said = [*str(error).strip().splitlines(), type(error).__name__][0]
@@ -75,12 +79,13 @@ def fix_shapes(source: Path, target: Path, shapes: Mapping[str, Sequence[int]]) 
     """
     model = _loaded(source)
     inputs = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
-    for name, shape in shapes.items():
-        had = [axis.dim_value if axis.HasField("dim_value") else None for axis in inputs.get(name, ())]
+    lengths = {key: [axis.dim_value if axis.dim_value > 0 else None for axis in axes] for key, axes in inputs.items()}
+    for name, shape in shapes.items():  # PaddlePaddle writes -1 for an axis that is free
+        had = lengths.get(name, [])
         if len(had) != len(shape) or any(n not in (None, m) for n, m in zip(had, shape, strict=True)):
             raise ConfigError(
                 f"shape {name}={','.join(map(str, shape))} does not fit '{source}': its inputs are "
-                + ", ".join(f"{key} {[axis.dim_value or None for axis in axes]}" for key, axes in inputs.items())
+                + ", ".join(f"{key} {axes}" for key, axes in lengths.items())
             )
         for axis, length in zip(inputs[name], shape, strict=True):
             axis.dim_value = length
@@ -101,8 +106,25 @@ def _to_fp16(source: Path, target: Path) -> None:
     from onnxruntime.transformers import float16
 
     # A graph whose inputs stay fp32 casts at its edges; what the converter itself keeps in fp32 (Resize before opset
-    # 11, NonMaxSuppression, Min and Max ...) is its list.
-    save(float16.convert_float_to_float16(_loaded(source), keep_io_types=True), target)
+    # 11, NonMaxSuppression, Min and Max ...) is its list. It cuts weights to what a half float can hold, so that nodes
+    # with larger ones (the variances of a BatchNormalization) stay in fp32 too.
+    model = _weighted(source)
+    kept = onnx_graph.beyond_half(model)
+    save(float16.convert_float_to_float16(model, keep_io_types=True, node_block_list=kept), target)
+
+
+def _weighted(source: Path) -> Any:
+    """Return the model with all its weights where the tools look for them."""
+    model = _loaded(source)
+    onnx_graph.constants_to_weights(model)
+    return model
+
+
+def _require_int8(path: Path) -> None:
+    """Raise ValueError where nothing has become int8: the file would be slower than fp32, under another name."""
+    made = read_onnx_file(path)
+    if "int8" not in made.weights and "QuantizeLinear" not in made.operators:
+        raise ValueError("none of its weights can be int8 (it has no product of matrices or convolution with weights)")
 
 
 # TensorRT's parser takes int8 without zero points, and neither biases of int32 nor weights that are stored as int8
@@ -122,7 +144,9 @@ def _to_int8_calibrated(source: Path, target: Path, calibration: Sequence[Inputs
 
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        ready = Path(folder) / "ready.onnx"
+        save(onnx_graph.raised_to(_weighted(source), onnx_graph.PER_CHANNEL_OPSET), ready)
+        quant_pre_process(ready, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             target,
@@ -158,9 +182,12 @@ def _to_int8(source: Path, target: Path) -> None:
     """Quantise products dynamically, and of convolutions the weights alone."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        source, target, op_types_to_quantize=_DYNAMIC, weight_type=QuantType.QInt8, reduce_range=_sums_saturate()
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        ready = Path(folder) / "ready.onnx"
+        save(onnx_graph.raised_to(_weighted(source), onnx_graph.PER_CHANNEL_OPSET), ready)
+        quantize_dynamic(
+            ready, target, op_types_to_quantize=_DYNAMIC, weight_type=QuantType.QInt8, reduce_range=_sums_saturate()
+        )
     model = _loaded(target)
     _pack_convolutions(model)
     save(model, target)

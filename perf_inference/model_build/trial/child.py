@@ -32,11 +32,13 @@ from perf_inference.measure.warmup import WarmUp
 from perf_inference.model_build import content
 from perf_inference.model_build.preparation import prepare
 from perf_inference.model_build.trial.difference import difference
+from perf_inference.model_build.trial.inputs import inputs_that_run, random_inputs
 from perf_inference.model_build.trial.trial import INPUTS, REQUEST, RESULT
+
+__all__ = ["PREPARED", "main", "random_inputs"]
 
 PREPARED = "prepared.json"
 _ENOUGH_S = 5.0  # of timed runs
-_FREE_AXIS, _FREE_SIDE_PX = 1, 640  # lengths of what is free in random inputs: of an axis, of an image's side
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -64,21 +66,6 @@ def main(folder: Path) -> None:
     unfinished.replace(folder / RESULT)
 
 
-def random_inputs(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDArray[Any]]:
-    """Return inputs that fit, the same for the same seed: whole numbers 0 to 255 (int64: 0, 1), floats of N(0, 1)."""
-    rng = np.random.default_rng(seed)
-    made: dict[str, NDArray[Any]] = {}
-    for spec in specs:
-        free = _FREE_SIDE_PX if len(spec.shape) == 4 and 3 in (spec.shape[1], spec.shape[3]) else _FREE_AXIS
-        shape = [(free if axis else _FREE_AXIS) if length is None else length for axis, length in enumerate(spec.shape)]
-        if spec.dtype.kind == "f":
-            made[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
-        else:
-            high = {"u": 256, "i": 128 if spec.dtype.itemsize == 1 else 2}.get(spec.dtype.kind, 2)
-            made[spec.name] = rng.integers(0, high, shape).astype(spec.dtype)
-    return made
-
-
 def _depend_on(parent: int, nice: int) -> None:
     """End with the parent, take what others leave of the processor, be the first to go where memory runs out."""
     if not child_process.end_with_parent(signal.SIGKILL, parent):
@@ -101,7 +88,7 @@ def _try_out(folder: Path, request: Mapping[str, Any], options: Options) -> dict
     engine = engines.load(model, runtime, options)
     load_ns = time.monotonic_ns() - began_ns
     names = request["inputs"]
-    inputs = random_inputs(engine.inputs) if names is None else _given(folder, names)
+    inputs = inputs_that_run(engine) if names is None else _given(folder, names)
     infer_ns = _time(engine, inputs, request["runs"])
     memory = resident_bytes() - before
     peak = PROCESS_MEMORY.end(span)[0] - before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+_NOTHING = 1e-3  # outputs of fp32 that are all below it are compared with it
 
 
 @dataclass(frozen=True)
@@ -45,3 +46,25 @@ def difference(outputs: Arrays, reference: Arrays) -> Difference:
         largest = max(largest, off)
         relative = max(relative, off / scale if scale else (float("inf") if off else 0.0))
     return Difference(largest, relative, unequal)
+
+
+def what_is_broken(outputs: Arrays, reference: Arrays, free: Collection[str] = ()) -> str:
+    """Return what is wrong with outputs beyond any loss of precision, as part of a sentence; empty: nothing.
+
+    Args:
+        free: names of outputs whose shape follows from their values (what a suppression of boxes leaves).
+    """
+    for name, wanted in reference.items():
+        found = outputs.get(name)
+        if found is None or (found.shape != wanted.shape and name not in free):
+            return f"'{name}' is {'missing' if found is None else list(found.shape)}, in fp32 {list(wanted.shape)}"
+        if found.shape != wanted.shape or wanted.dtype.kind != "f" or not wanted.size:
+            continue
+        sure = np.isfinite(wanted)
+        if not np.isfinite(found[sure]).all():
+            return f"'{name}' has values that are not finite, in fp32 it has none"
+        off = np.abs(found[sure].astype(np.float64) - wanted[sure].astype(np.float64)).max(initial=0.0)
+        scale = np.abs(wanted[sure].astype(np.float64)).max(initial=0.0)
+        if off > max(scale, _NOTHING):
+            return f"'{name}' differs by up to {off:.3g}, while in fp32 it is {scale:.3g} at most"
+    return ""

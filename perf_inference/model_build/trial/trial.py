@@ -110,7 +110,8 @@ def try_out(
 
 def _run(folder: Path, model: str, timeout_s: float, cancelled: Callable[[], bool]) -> int:
     """Run the child; return its exit status."""
-    environment = {**os.environ, **search_path.of_children(os.environ)}
+    # What it makes outside the cache goes with the folder: it ends without clearing up.
+    environment = {**os.environ, **search_path.of_children(os.environ), "TMPDIR": str(folder)}
     with (folder / "output.txt").open("wb") as output:
         # Nothing is run between fork and exec (no preexec_fn): safe and quick in a process with threads.
         child = subprocess.Popen(
