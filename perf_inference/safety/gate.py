@@ -290,7 +290,7 @@ class Gate:
         before_ns = self._safe_ns
         if self._silent or (before_ns is not None and self._permission.quiet):
             return
-        moves = not self._commands.resting(now.steady_ns)
+        moves = self._commands.steps and not self._commands.resting(now.steady_ns)
         if before_ns is not None and not moves and now.steady_ns - before_ns < _SAFE_EVERY_NS:
             return
         newest_ns = self._inputs.joints_ns()
@@ -300,7 +300,7 @@ class Gate:
             return
         self._out(now, command)
         self._safe_ns = now.steady_ns
-        self._silent = self.settings.safe_action == "stop" and self._commands.resting(now.steady_ns)
+        self._silent = self.settings.safe_action == "stop"
 
     def _out(self, now: Instant, command: Any) -> None:
         """Send, and note what was sent: it counts from before it leaves."""
