@@ -1,4 +1,4 @@
-"""Whichever process dies or hangs at full speed towards a limit, an arm without stops comes to rest within its limits."""
+"""Whichever process dies or hangs at full speed towards a limit, an arm without stops comes to rest within them."""
 
 from __future__ import annotations
 

@@ -252,7 +252,8 @@ def main() -> None:
                 rests = [trial.rested_s for trial in ended if trial.rested_s is not None]
                 gone = max((trial.gone_s for trial in ended if trial.gone_s is not None), default=0.0)
                 print(
-                    f"{message:10s} {death:15s} {len(ended)} trials: worst {max(t.beyond_rad for t in ended):+.3f} rad, "
+                    f"{message:10s} {death:15s} {len(ended)} trials: "
+                    f"worst {max(t.beyond_rad for t in ended):+.3f} rad, "
                     f"beyond by more than {BEYOND_RAD} rad {sum(t.beyond_rad > BEYOND_RAD for t in ended)}, "
                     f"came to rest {len(rests)}, after {max(rests, default=0):.2f} s at most, "
                     f"no gate left {gone:.1f} s after it",
