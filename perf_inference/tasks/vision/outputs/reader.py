@@ -13,6 +13,7 @@ from perf_inference.tasks.vision.coco import COCO, COCO_CATEGORIES
 from perf_inference.tasks.vision.found import KINDS
 from perf_inference.tasks.vision.outputs.head import AUTO, STRIDES, Asked, Head, is_ultralytics
 
+_COEFFICIENTS = 32  # of the masks of every published model
 _MOST_ROWS = 1000  # of a list of found objects; anchors of the smallest images in use are more
 
 
@@ -64,6 +65,8 @@ class _Reader:
     def _rows(self, spec: ArraySpec, prototypes: ArraySpec | None, layout: str) -> Head:
         if layout == AUTO:
             layout = self._layout_of(spec, prototypes is not None)
+        elif layout == "ultralytics" and self._is_turned(spec) and not self._fits_the_image(spec.shape[1]):
+            raise self._refused(f"{spec.shape[1]} rows, which are not the anchors of layout {layout} for its image")
         coefficients = (prototypes.shape[1] or 0) if prototypes else 0
         specs = [spec, *([prototypes] if prototypes else [])]
         numbers = spec.shape[1] if layout == "ultralytics" and not self._is_turned(spec) else spec.shape[2]
@@ -105,6 +108,9 @@ class _Reader:
             if is_detr else "no layout that fits the size of the image", "set layout"
         )  # fmt: skip
 
+    def _fits_the_image(self, rows: int | None) -> bool:
+        return self._size is None or rows is None or rows in [_cells(self._size, strides) for strides in STRIDES]
+
     def _is_turned(self, spec: ArraySpec) -> bool:
         """Whether anchors come first although the layout is Ultralytics'."""
         _, a, b = spec.shape
@@ -122,6 +128,11 @@ class _Reader:
                 kind = self._kind_without_names(left, layout)
             elif extra in (0, 1):
                 kind = ("detect", "obb")[extra]
+            elif extra == _COEFFICIENTS and points == (0, 0):
+                raise self._refused(
+                    f"{extra} numbers more than boxes and scores in a row: the masks' coefficients, without the output "
+                    "of the prototypes, or keypoints", "set kind and keypoint_shape, or export it with both outputs"
+                )  # fmt: skip
             elif extra > 1:
                 kind = "pose"
             else:

@@ -64,7 +64,7 @@ def class_numbers(values: Raw) -> NDArray[np.int64]:
     whole = np.nan_to_num(classes, nan=-1.0, posinf=-1.0, neginf=-1.0)
     if (whole < 0).any() or (whole > 1e6).any() or (np.abs(whole - np.round(whole)) > 1e-3).any():
         raise EngineError(f"the model gave classes that are no numbers of classes: {classes[:5].tolist()}")
-    return np.round(whole).astype(np.int64)
+    return np.asarray(np.round(whole), np.int64)
 
 
 def corners(boxes: Floats) -> Floats:
