@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PY := .venv/bin/python
 COLCON := env PYTHONUNBUFFERED=1 $(PY) -m colcon --log-base log
 
-.PHONY: help setup demo core test test-torch test-jazzy test-310 prove check format clean distclean
+.PHONY: help setup demo core test test-torch test-jazzy test-310 parameters prove check format clean distclean
 
 help: ## list the targets
 	@echo "make TARGET; Python 3.11 or 3.12 (PYTHON=/path/to/one), or a sourced ROS 2, is all that is needed"
@@ -58,6 +58,9 @@ test-jazzy: ## all tests on Jazzy's rclpy, where a Python 3.12 is found (makes .
 
 test-310: ## what needs no ROS on Python 3.10, where one is found (makes .venv-310 once)
 	@WORKERS=$(WORKERS) tools/test_with.sh 310
+
+parameters: setup ## write docs/parameters.md from the nodes' dataclasses
+	@$(PY) tools/write_parameters.py
 
 prove: setup ## the long acceptance runs; PROVE=name for one of them
 	@echo "prove: pytest -m long$(if $(PROVE), -k $(PROVE))"
