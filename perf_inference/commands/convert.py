@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
+from perf_inference.errors import RecordingError
 from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
 from perf_inference.recording.bags.target import PARQUET, STORAGES, target_of
@@ -44,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     stop.at_once = True
     target = target_of(options.target, options.storage, options.to)
+    if not os.path.lexists(options.source):
+        raise RecordingError(f"source must be a recording or a part of one; there is nothing at '{options.source}'")
     share_no_more_than(options.source)
     try:
         with _Bar() as bar:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from perf_inference import cli
 
 LOADED = """
 import sys
+from pathlib import Path
 from perf_inference import cli
 try:
     cli.main(sys.argv[1:])
@@ -46,3 +48,21 @@ def test_a_word_like_no_command_is_answered_with_all_of_them(capsys: pytest.Capt
         cli.main(["xyzzy"])
     assert ended.value.code == 2
     assert "'analyze'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-5", "0", "nan", "inf", "long"])
+def test_a_duration_that_is_none_is_refused(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["demo", "--duration", value])
+    assert ended.value.code == 2
+    assert f"must be a number of seconds above 0, got '{value}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["convert", "none", "a.mcap"], ["recover", "none"], ["analyze", "none"]])
+def test_a_missing_recording_is_status_1(
+    command: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(command) == 1
+    assert "none" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []

@@ -514,7 +514,7 @@ def test_nothing_to_recover(
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = Said(capsys, tmp_path / "none")
-    assert said.status == EX_CONFIG
+    assert said.status == 1
     assert "there is nothing at" in said.error
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -32,7 +33,7 @@ NEEDS_ROS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("--duration", type=float, default=60.0, help="seconds from the first action on (default: 60)")
+    parser.add_argument("--duration", type=seconds, default=60.0, help="seconds from the first action on (default: 60)")
     parser.add_argument(
         "--episodes", type=int, default=0, help="end after so many episodes of 5 s, instead of a duration"
     )
@@ -43,6 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
     add_set_argument(parser)
+
+
+def seconds(text: str) -> float:
+    """Return a duration [s]; raise ArgumentTypeError unless it is a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0, got '{text}'")
+    return value
 
 
 def run(options: argparse.Namespace) -> int:

@@ -137,11 +137,10 @@ def read(source: Path) -> Recovery:
     """Return what can be had.
 
     Raises:
-        ConfigError: there is nothing at `source`.
-        RecordingError: there is nothing to recover, or it cannot be read.
+        RecordingError: there is nothing at `source`, nothing to recover, or it cannot be read.
     """
     if not source.exists():
-        raise ConfigError(f"SRC must be a recording's directory or one file of it; there is nothing at '{source}'")
+        raise RecordingError(f"SRC must be a recording's directory or one file of it; there is nothing at '{source}'")
     files = [source]
     if source.is_dir():
         try:
