@@ -161,6 +161,7 @@ class ReplayNode(runner.RunnableNode):
                 self.get_logger().warning(f"skipped: {said}")
 
     def _advertise(self, topic: Topic) -> None:
+        assert isinstance(self._source, Bag)
         warn = self.get_logger().warning
         if topic.encoding != "cdr":
             warn(f"{topic.name} is not played: its messages must be encoded as cdr, not {topic.encoding}")
@@ -177,8 +178,10 @@ class ReplayNode(runner.RunnableNode):
             return
         try:
             kind = message_class(topic.type)
-            latched = bool(topic.qos) and all(qos.transient_local for qos in topic.qos)
-            depth = max(_LATCHED_DEPTH, *(qos.depth for qos in topic.qos)) if latched else 0
+            alike = [other for other in self._source.topics if (other.name, other.type) == (topic.name, topic.type)]
+            offered = [qos for other in alike for qos in other.qos]
+            latched = bool(offered) and all(qos.transient_local for qos in offered)
+            depth = max(_LATCHED_DEPTH, *(qos.depth for qos in offered)) if latched else 0
             if depth > _MOST_DEPTH:
                 warn(f"{topic.name} was offered with a history of {depth} messages; it is played with {_MOST_DEPTH}")
             self._outlets[topic.name] = Outlet(self, kind, topic.name, min(depth, _MOST_DEPTH))

@@ -10,13 +10,12 @@ import zstandard
 
 from perf_inference.errors import ConfigError
 from perf_inference.files.names import IMAGE_SUFFIXES, natural_order
-from perf_inference.recording.run_directory import is_timings, segment_number, timings_in
+from perf_inference.recording.run_directory import RECOVERED, TIMINGS, is_timings, original, segment_number, timings_in
 
 LINES = (".jsonl", ".jsonl.zst")
 """How the names of files of JSON lines end."""
 _BAGS = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _PACKED = (".zstd", ".zst")
-_RECOVERED = "_recovered"  # what `recover`, and others' tools, name what they bring back of a damaged file
 _FRAME_HEAD_BYTES = 18
 _RECORDING = "a rosbag2 folder, a .db3 or .mcap file, a recorder's directory or topics_<n>.jsonl"
 _WITH_IMAGES = f"{_RECORDING}, or a folder or pattern (*.jpg) of images (.jpg, .png)"
@@ -84,7 +83,8 @@ def is_recording(path: Path) -> bool:
 def timings_of(path: Path) -> list[Path]:
     """Return the timings of the run at a path: of its directory, or the file itself."""
     if path.is_dir():
-        return timings_in(path)
+        recovered = {original(file): file for file in path.glob(TIMINGS) if original(file) != file}
+        return [recovered.get(file, file) for file in timings_in(path)]
     return [path] if is_timings(path) and path.is_file() else []
 
 
@@ -95,8 +95,7 @@ def _plain(path: Path) -> Path:
 
 def _original(path: Path) -> Path:
     """Return the path that a file had before it was packed, or brought back."""
-    plain = _plain(path)
-    return plain.with_name(plain.stem.removesuffix(_RECOVERED) + plain.suffix)
+    return original(_plain(path))
 
 
 def _rank(path: Path) -> tuple[bool, bool]:
@@ -104,7 +103,7 @@ def _rank(path: Path) -> tuple[bool, bool]:
 
     `ros2 bag play` unpacks a file beside the packed one; what the recorder packs may not be complete yet.
     """
-    return not _plain(path).stem.endswith(_RECOVERED), path.suffix in _PACKED
+    return not _plain(path).stem.endswith(RECOVERED), path.suffix in _PACKED
 
 
 def _says_another_size(packed: Path, plain: Path) -> bool:

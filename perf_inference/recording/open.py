@@ -157,16 +157,13 @@ def missing(metadata: Metadata, count: int) -> list[str]:
 
 
 def messages_of(files: Iterable[BagFile], topic: Topic) -> list[bytes]:
-    """Return some messages of a topic, by which its definition can be found."""
+    """Return the first messages of a topic, by which its definition can be found; no more is read than they need."""
     found: list[bytes] = []
     for file in files:
-        if not any(other.key == topic.key and other.count for other in file.topics):
-            continue
+        there = sum(other.count for other in file.topics if other.key == topic.key)
         with suppress(RecordingError, OSError):
             of_topic = (m.data for m in file.stored() if (m.topic, m.type) == (topic.name, topic.type))
-            found += islice(of_topic, _LOOKED_AT - len(found))
-        if len(found) >= _LOOKED_AT:
-            break
+            found += islice(of_topic, min(there, _LOOKED_AT - len(found)))
     return found
 
 

@@ -20,6 +20,8 @@ SESSION, TEGRASTATS_LOG, NODES_LOG = "session.json", "tegrastats.log", "nodes.lo
 TIMINGS = "performance_timings_*.jsonl"
 """Pattern of the timings' names."""
 _TIMINGS, _SUMMARY, _TOPICS, _PACKED = "performance_timings_", "performance_summary_", "topics_", ".zst"
+RECOVERED = "_recovered"
+"""How names end, before the suffix, of what `recover` and others' tools bring back of a damaged file."""
 _KINDS = {"topics": _TOPICS, "timings": _TIMINGS}
 _SEGMENT = re.compile(rf"{_TOPICS}([0-9]+)\.jsonl(\{_PACKED})?")
 _MOST_SEGMENTS = 10**18  # a higher number is somebody else's
@@ -68,8 +70,14 @@ def kind(path: Path) -> str:
 
 
 def timings_in(directory: Path) -> list[Path]:
-    """Return the timings of a run, in the order of their times."""
-    return sorted(directory.glob(TIMINGS))
+    """Return the timings of a run, in the order of their times; without what `recover` made of one that is there."""
+    found = sorted(directory.glob(TIMINGS))
+    return [path for path in found if original(path) == path or original(path) not in found]
+
+
+def original(path: Path) -> Path:
+    """Return the path of the file of which `recover` made this one by its name (`topics_1_recovered.jsonl`)."""
+    return path.with_name(path.stem.removesuffix(RECOVERED) + path.suffix)
 
 
 def summaries_in(directory: Path) -> list[Path]:

@@ -15,7 +15,12 @@ from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.cdr.difference import described, first_difference
 from perf_inference.recording.cdr.message_tree import message_tree
-from perf_inference.recording.cdr.versions import builtin_definition, fitting_definition, known_definitions
+from perf_inference.recording.cdr.versions import (
+    builtin_definition,
+    fitting_definition,
+    is_ambiguous,
+    known_definitions,
+)
 
 BYTES = bytes(range(16))
 UUID = {"dtype": "|u1", "base64": b64encode(BYTES).decode()}
@@ -163,3 +168,6 @@ def test_versions_of_which_messages_say_nothing_are_chosen_by_distribution() -> 
     assert first_difference(new, old) is None
     assert fitting_definition(kind, [b"no message"], "humble") == old
     assert fitting_definition(kind, [b"no message"]) == new
+    assert not is_ambiguous(kind)
+    assert is_ambiguous("sensor_msgs/msg/Range")
+    assert not is_ambiguous("nobody/msg/Knows")

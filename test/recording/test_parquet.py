@@ -176,6 +176,17 @@ def test_lines_that_are_no_timings_are_told(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out" / "performance_timings.parquet").num_rows == 2
 
 
+def test_timings_that_were_recovered_beside_themselves_are_read_once(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    path = run / "performance_timings_20260101_000000.jsonl"
+    path.write_bytes(b"".join(orjson.dumps(timing(seq)) + b"\n" for seq in range(10))[:-20])
+    assert main(["recover", str(path)]) == 3
+    assert len(list(run.iterdir())) == 2
+    assert main(["convert", "--to", "parquet", str(run), str(tmp_path / "out")]) == 0
+    assert pq.read_table(tmp_path / "out" / "performance_timings.parquet").num_rows == 9
+
+
 def test_a_target_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = Definition("std_msgs/msg/String", "ros2msg", "string data\n")
     source = recording(tmp_path / "a.mcap", [Topic("/a", text.type, definition=text)], [])

@@ -56,6 +56,13 @@ def test_timings_and_summaries_come_in_the_order_of_their_times(directory: Path)
     assert names(run.summaries_in(directory)) == [OURS[3]]
 
 
+def test_timings_that_were_recovered_beside_themselves_are_there_once(tmp_path: Path) -> None:
+    for name in ("1", "1_recovered", "2_recovered"):
+        run.timings_path(tmp_path, name).touch()
+    found = names(run.timings_in(tmp_path))
+    assert found == ["performance_timings_1.jsonl", "performance_timings_2_recovered.jsonl"]
+
+
 def test_files_of_others_are_not_taken(directory: Path) -> None:
     files = [directory / name for name in FOREIGN]
     assert not any(map(run.is_timings, files))

@@ -19,6 +19,7 @@ _SETTLED_NS, _SETTLED_AT_MOST_NS, _SAY_NS = 500_000_000, 5_000_000_000, 3_000_00
 _POLL_S = 0.02
 _MOST_REASONS = 20  # of a topic, why its messages are skipped
 _CLOCK_NS, _CLOCK_AT_LEAST_NS = 25_000_000, 1_000_000
+_WAIT_NS = 3_600_000_000_000  # at once: times may be centuries apart, which Python's waits do not take
 _CLOCK_END_NS = (1 << 31) * 1_000_000_000  # what builtin_interfaces/Time can say
 
 
@@ -189,7 +190,7 @@ class Player:
                 self._ticked_ns = now_ns
             if left_ns == 0 or self._stop.is_set():
                 return not self._stop.is_set()
-            self._stop.wait((left_ns if self._tick is None else min(left_ns, _CLOCK_NS)) / 1e9)
+            self._stop.wait(min(left_ns, _WAIT_NS if self._tick is None else _CLOCK_NS) / 1e9)
 
     def _wait_for_subscribers(self) -> bool:
         """Wait until somebody listens, and everybody who is known to listen is matched and has settled."""

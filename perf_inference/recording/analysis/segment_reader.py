@@ -20,7 +20,7 @@ from perf_inference.recording.analysis.topics import SegmentAnalysis, TopicAnaly
 from perf_inference.recording.jsonl.line import LineError, unsealed
 from perf_inference.recording.jsonl.text_file import CutError, stretches
 
-_LIMIT = 1 << 63
+_NUMBERS = range(-(1 << 63), 1 << 64)  # of 64 bits, with sign or without: MCAP's times have none
 _MAX_TOPICS = 10_000
 
 
@@ -104,7 +104,7 @@ class SegmentReader:
     def _message(self, record: Mapping[str, Any]) -> None:
         seq, t_ns, stamp_ns = record.get("seq"), record.get("t"), record.get("stamp")
         numbers = (seq, t_ns, 0 if stamp_ns is None else stamp_ns)
-        fits = all(type(number) is int and abs(number) < _LIMIT for number in numbers)
+        fits = all(type(number) is int and number in _NUMBERS for number in numbers)
         if seq is None or t_ns is None or not fits or not isinstance(record.get("topic"), str):
             self._foreign += 1
             return

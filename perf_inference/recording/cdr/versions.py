@@ -9,6 +9,7 @@ from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.declared import full_name
 from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.cdr.difference import first_difference
 
 _STORE = "ROS2_"
 
@@ -35,9 +36,11 @@ def builtin_definition(type_name: str) -> Definition | None:
     return next(iter(known_definitions(type_name)), None)
 
 
+@cache
 def is_ambiguous(type_name: str) -> bool:
-    """Return whether distributions have different definitions of a type."""
-    return len(known_definitions(type_name)) > 1
+    """Return whether messages of a type are other bytes in one distribution than in another."""
+    newest, *others = known_definitions(type_name) or (None,)
+    return newest is not None and any(first_difference(newest, other) is not None for other in others)
 
 
 def fitting_definition(type_name: str, messages: Iterable[bytes], ros_distro: str = "") -> Definition | None:
