@@ -5,19 +5,22 @@ SHELL := bash
 DURATION ?= 60
 ARGS ?=
 PROVE ?=
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 2 ? 2 : cores > 8 ? 8 : cores)))
 
 # A parent that runs on the rclpy wheels has its own library path in force, and this mark says so.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE VIRTUAL_ENV PYTHONHOME
 unexport MAKEFLAGS MAKELEVEL
+# Processes by the hundred start here: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 COLCON := env PYTHONUNBUFFERED=1 $(PY) -m colcon --log-base log
 
-.PHONY: help setup demo core test test-torch prove check format clean distclean
+.PHONY: help setup demo core test test-torch test-jazzy test-310 prove check format clean distclean
 
 help: ## list the targets
 	@echo "make TARGET; Python 3.11 or 3.12 (PYTHON=/path/to/one), or a sourced ROS 2, is all that is needed"
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /  \1	/p' Makefile | expand -t 16
 
 setup: ## make .venv with everything that the others need (they all do it themselves)
 	@tools/setup_venv.sh test
@@ -28,16 +31,17 @@ demo: ## the simulated robot with policy, detector and captioner (DURATION=60 [s
 	@echo "demo: .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))"
 	@exec .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))
 
-core: setup ## the tests that start no ROS process
-	@echo "core: pytest -m 'not process'"
-	@$(PY) -m pytest -q -m "not long and not torch and not process"
+core: setup ## the tests that start no process and take no seconds each, on all cores (WORKERS=2)
+	@echo "core: pytest -n $(WORKERS) -m 'not process and not slow'"
+	@$(PY) -m pytest -q -n $(WORKERS) -m "not long and not torch and not process and not slow"
 
 test: setup ## build the package with colcon and test what was built
 	@echo "test: 1/3 building with colcon, into build/ and install/ ..."
 	@rm -rf build/perf_inference install/perf_inference
-	@env -u PYTHONDONTWRITEBYTECODE $(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
+	@$(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
 	@echo "test: 2/3 testing what was built ..."
 	@PYTHONSAFEPATH=1 $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
+	    --pytest-args -q -n $(WORKERS) \
 	    --event-handlers console_direct+ console_start_end- summary-; tested=$$?; \
 	echo "test: 3/3 colcon test-result"; \
 	$(COLCON) test-result --test-result-base build/perf_inference; counted=$$?; \
@@ -48,6 +52,12 @@ test-torch: ## the tests that need PyTorch (installs torch into .venv once)
 	@tools/setup_venv.sh torch
 	@echo "test-torch: pytest -m 'torch and not long'"
 	@$(PY) -m pytest -m "torch and not long"
+
+test-jazzy: ## all tests on Jazzy's rclpy, where a Python 3.12 is found (makes .venv-jazzy once)
+	@WORKERS=$(WORKERS) tools/test_with.sh jazzy
+
+test-310: ## what needs no ROS on Python 3.10, where one is found (makes .venv-310 once)
+	@WORKERS=$(WORKERS) tools/test_with.sh 310
 
 prove: setup ## the long acceptance runs; PROVE=name for one of them
 	@echo "prove: pytest -m long$(if $(PROVE), -k $(PROVE))"
@@ -71,5 +81,5 @@ clean: ## remove what builds and tests made
 	@find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv too
-	@echo "distclean: removing .venv"
-	@rm -rf .venv .venv.old perf_inference.egg-info
+	@echo "distclean: removing .venv and .venv-*"
+	@rm -rf .venv .venv.old .venv-jazzy .venv-310 perf_inference.egg-info

@@ -24,7 +24,7 @@ if "editable_wheel" in sys.argv:
 # What rosdep lacks, and the lowest versions it installs of the rest (Ubuntu 22.04), above known holes.
 # docs/dependencies.md says why each, and why not lower.
 REQUIRES = [
-    "mcap>=1.2",
+    "mcap>=1.4",
     "numpy>=1.22.4",
     "orjson>=3.11.6",
     "psutil>=5.9",
@@ -44,9 +44,17 @@ EXTRAS = {
         "ros-common-interfaces>=5.5",
         "ros-rclpy[fastrtps]>=9.1",
     ],
+    # The same on Jazzy's wheels (CPython 3.12 on x86-64), and without any ROS: `make test-jazzy`, `make test-310`.
+    "standalone-jazzy": [
+        "opencv-python-headless>=4.12",
+        "ros-common-interfaces>=5.3,<5.4",
+        "ros-rclpy[fastrtps]>=7.1,<7.2",
+    ],
+    "without-ros": ["opencv-python-headless>=4.12"],
     "torch": ["safetensors>=0.4", "torch>=2.10"],
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
+    "parquet": ["pyarrow>=14.0.1"],
     "remote": ["grpcio>=1.67.1", "protobuf>=6.33.5", "tritonclient[grpc]>=2.40"],
     "serve": ["mlserver>=1.7.1"],
     "build": ["onnx>=1.21"],
@@ -60,7 +68,10 @@ EXTRAS = {
         "openvino>=2024.4",
         "pandas>=1.3",
         "protobuf>=6.33.5",
+        "pyarrow>=14.0.1",
         "pytest>=6.2.5",
+        'pytest-retry>=1.7; python_version >= "3.11"',  # needs a pytest newer than Humble's
+        "pytest-xdist>=3.3",
         "tritonclient[grpc]>=2.40",
     ],
     "dev": [

@@ -116,12 +116,16 @@ MOVED = {
     "recording.analysis.words": "recording.analysis.text",
     "recording.bag_file": "recording.message",
     "recording.bags.convert": "recording.convert",
+    "recording.bags.damage": "recording.damage",
+    "recording.bags.message_packing": "recording.bags.packed_file",
     "recording.bags.source": "recording.open",
     "recording.write": "recording.bags.bag_writer",
     "search_path": "bringup.search_path",
     "shared_memory": "bringup.shared_memory",
     "supervisor": "bringup.supervisor",
-    "tasks.picture": "tasks.image",
+    "tasks.image": "tasks.vision.image",
+    "tasks.picture": "tasks.vision.image",
+    "tasks.yolo": "tasks.vision.task",
 }
 """Old path and new path, both within the package."""
 

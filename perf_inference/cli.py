@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
 from perf_inference._version import VERSION
 from perf_inference.bringup.search_path import leave_working_directory
@@ -23,6 +24,7 @@ COMMANDS = {
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "doctor": "what is slow or broken on this machine and in its running graph, why, and how to fix it",
+    "predict": "what a model finds in images, a video or a recording, as JSON and drawn",
     "prune": "take units and weights out of a checkpoint, with its score before and after",
     "run": "start the nodes of a ROS parameters file and keep them running",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
@@ -46,13 +48,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"perf_inference {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = {}
+    given = sys.argv[1:] if arguments is None else arguments
+    wanted = given[0] if given else ""
+    command: Any = None
     for name, text in COMMANDS.items():
-        module = modules[name] = importlib.import_module(f"perf_inference.commands.{name}")
-        module.add_arguments(commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + "."))
-    options = parser.parse_args(arguments)
+        below = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == wanted:  # the others' modules are not imported
+            command = importlib.import_module(f"perf_inference.commands.{name}")
+            command.add_arguments(below)
+    if wanted not in COMMANDS and (near := get_close_matches(wanted, COMMANDS)):
+        parser.error(f"there is no command '{wanted}'; did you mean '{near[0]}'?")
+    options = parser.parse_args(given)
     try:
-        command = modules[options.command]
         if command.NEEDS_ROS and importlib.util.find_spec("rclpy") is None:
             raise ConfigError(
                 "rclpy is not installed: source a ROS 2 (source /opt/ros/DISTRO/setup.bash), or use CPython 3.11 or "

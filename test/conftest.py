@@ -8,19 +8,43 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.paths import SHARED_DATA
+from support.paths import SHARED_DATA, TESTS
 from support.processes import Process, Ros, end_all, inherited
+from support.turns import turn
 
 from perf_inference.bringup.domain import free_domain
 
-_WITH_PROCESSES = {"domain", "ros", "start_node", "start_command", "launched"}  # fixtures
+_WITH_PROCESSES = {"domain", "ros", "start_node", "start_command", "launched", "server"}  # fixtures
+_TIMES = 3  # that a test whose verdict depends on time may run, each time with new fixtures
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start ROS processes: `make core` leaves them out."""
+collect_ignore: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave alone the files that are all of PyTorch where no test of it is wanted: importing it takes a second."""
+    if "not torch" in str(config.option.markexpr):
+        mark = "\npytestmark = pytest.mark.torch\n"
+        collect_ignore.extend(str(path) for path in TESTS.rglob("test_*.py") if mark in path.read_text())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that start ROS processes (`make core` leaves them out), and put last those that run alone."""
     for item in items:
         if _WITH_PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker("process")
+        if item.get_closest_marker("timing"):
+            item.add_marker("alone")
+            if config.pluginmanager.hasplugin("pytest-retry"):
+                item.add_marker(pytest.mark.flaky(retries=_TIMES - 1))  # also says what it did
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep all other tests of this checkout from running beside one that runs alone."""
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        yield
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.recorder.segments import Segments

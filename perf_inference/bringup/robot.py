@@ -30,7 +30,13 @@ from perf_inference.files.whole import whole_file
 
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
-_SIMULATED = {"enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0}
+_SIMULATED = {
+    "enabled": True,
+    "enabled_after_restart": True,
+    "tracking_tolerance": 0.0,
+    "gate": "inline",
+    "command_timeout_s": 0.3,  # the simulated arm brakes then
+}
 SESSION = re.compile(r"[\w.-]+")
 
 

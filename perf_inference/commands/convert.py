@@ -14,14 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
-from perf_inference.recording.bags.target import STORAGES, target_of
+from perf_inference.recording.bags.target import PARQUET, STORAGES, target_of
 from perf_inference.recording.convert import Conversion, convert
 
 NEEDS_ROS = False
 EX_PARTLY = 3
-"""Exit status: done, but some of the source could not be read."""
+"""Exit status: done, but some of the source could not be read, or DST cannot hold it."""
 
 _EX_SIGNAL = {"SIGINT": 130, "SIGTERM": 143}
+_MOST_NAMED = 50
 _SHOW_EVERY_S = 0.1
 _LINE_EVERY_S = 5.0
 
@@ -32,14 +33,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", metavar="DST", type=Path, help=".jsonl, .mcap or .db3: one file; anything else: a rosbag2 folder"
     )
+    parser.add_argument(
+        "--to", choices=[PARQUET], help="parquet: DST is a folder of tables, one a topic and one for a run's timings"
+    )
     parser.add_argument("--storage", choices=sorted(STORAGES), help="of a rosbag2 folder (default: mcap)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Convert; return 0, or 3 when some of the source could not be read. Ctrl-C leaves nothing behind."""
+    """Convert; return 0, or 3 when some of the source is not in the target. Ctrl-C leaves nothing behind."""
     stop = StopFlag()
     stop.at_once = True
-    target = target_of(options.target, options.storage)
+    target = target_of(options.target, options.storage, options.to)
     share_no_more_than(options.source)
     try:
         with _Bar() as bar:
@@ -47,10 +51,14 @@ def run(options: argparse.Namespace) -> int:
     except Stopped:
         say(f"{stop.name}: stopped; nothing is left of '{target.path}'")
         return _EX_SIGNAL[stop.name]
-    for text in done.unreadable:
+    for text in (*done.remarks, *done.unreadable):
         say(text)
+    for text in done.lost[:_MOST_NAMED]:
+        say(f"not in '{target.path.name}': {text}")
+    if len(done.lost) > _MOST_NAMED:
+        say(f"not in '{target.path.name}': {len(done.lost) - _MOST_NAMED} more")
     say(summary(done, target.path))
-    return EX_PARTLY if done.unreadable else 0
+    return EX_PARTLY if done.unreadable or done.lost else 0
 
 
 def summary(done: Conversion, path: Path) -> str:
@@ -68,6 +76,8 @@ def summary(done: Conversion, path: Path) -> str:
         parts.append(f"{inexact} with their CDR beside the fields (padding, spare bytes)")
     if done.unreadable:
         parts.append("not all of the source could be read")
+    if done.lost:
+        parts.append(f"{len(done.lost)} things that this form cannot hold")
     return "; ".join(parts)
 
 

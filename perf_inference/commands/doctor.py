@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import os
 import platform
@@ -26,6 +27,7 @@ from perf_inference.doctor import (
     memory,
     network,
     onnx_runtime,
+    others,
     processor,
     report,
     software,
@@ -51,8 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         action="append",
         metavar="CHECK",
-        choices=tuple(CHECKS),
-        help=f"one of {', '.join(CHECKS)}; repeatable",
+        choices=_names(),
+        help=f"one of {', '.join(_names())}; repeatable",
     )
     parser.add_argument("--seconds", type=_seconds, default=3.0, help="how long the graph is observed (default: 3)")
     parser.add_argument("--directory", type=Path, help="where recordings go (default: the running recorder's, or runs)")
@@ -60,12 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clean", action="store_true", help="first remove what dead processes left in shared memory")
 
 
+def _names() -> tuple[str, ...]:
+    return (*CHECKS, *others.others())
+
+
 def run(options: argparse.Namespace) -> int:
     """Tell what was found; return 0 (all is well), 1 (warnings) or 2 (errors)."""
     if options.clean:
         removed = shared_memory.clean(options.shm)
         print(f"perf-inference doctor: {shared_memory.describe(removed) or 'nothing to clean'}", file=sys.stderr)
-    wanted = tuple(name for name in CHECKS if options.only is None or name in options.only)
+    wanted = tuple(name for name in _names() if options.only is None or name in options.only)
     try:
         seen = observe(wanted, options.seconds)
     except KeyboardInterrupt:
@@ -153,6 +159,7 @@ def examine(wanted: Collection[str], seen: Seen, shm: Path, directory: Path | No
             "inputs": lambda: inputs.inputs(facts, found, window),
             "clocks": lambda: clocks.clocks(facts),
         }
+    checks |= {name: functools.partial(others.check, point) for name, point in others.others().items()}
     findings: list[Finding] = []
     for name in wanted:
         result = checks[name]() if name in checks else Finding(name, "skipped", seen.no_graph)

@@ -32,7 +32,12 @@ CHECKS = {
     "inputs": "running nodes",
     "clocks": "running nodes",
 }
-"""Every check, in the order in which they are told, and its group."""
+"""Every check of this package, in the order in which they are told, and its group."""
+
+
+def group_of(check: str) -> str:
+    """Return under which heading a check is told."""
+    return CHECKS.get(check, "other packages")
 
 
 @dataclass(frozen=True)

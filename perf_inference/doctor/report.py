@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from perf_inference.doctor.finding import CHECKS, Finding, counted, exit_status
+from perf_inference.doctor.finding import Finding, counted, exit_status, group_of
 from perf_inference.printable import printable
 
 _MARKS = {"ok": "ok", "warning": "WARNING", "error": "ERROR", "skipped": "-"}
@@ -31,10 +31,10 @@ def lines(findings: Sequence[Finding], width: int = 80) -> Iterator[str]:
 def _lines(findings: Sequence[Finding], width: int) -> Iterator[str]:
     group = ""
     for finding in findings:
-        if CHECKS[finding.check] != group:
+        if group_of(finding.check) != group:
             if group:
                 yield ""
-            group = CHECKS[finding.check]
+            group = group_of(finding.check)
             yield group
         yield from _told(finding, width)
     counts = counted(findings)

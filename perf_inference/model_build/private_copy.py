@@ -100,7 +100,7 @@ def _copy_all(
 
     def take(real: Path, copy: Path, why: str) -> str:
         copies.append(copy)
-        sha256 = _copy(real, copy, cancelled)
+        sha256 = copy_hashed(real, copy, cancelled)
         try:
             why = why or who_can_change(real)
         except OSError as error:  # it has gone meanwhile
@@ -150,7 +150,7 @@ def _is_plain(name: str, target: Path) -> bool:
     )
 
 
-def _copy(real: Path, target: Path, cancelled: Callable[[], bool]) -> str:
+def copy_hashed(real: Path, target: Path, cancelled: Callable[[], bool]) -> str:
     """Copy a file without links in its path; return the SHA-256 of what was copied."""
     try:
         if not stat.S_ISREG(os.lstat(real).st_mode):  # to open a device can do something

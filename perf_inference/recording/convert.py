@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from perf_inference.errors import RecordingError
-from perf_inference.recording.bags.bag_writer import BagWriter
+from perf_inference.recording.bags.bag_writer import BagWriter, TakesTimings
 from perf_inference.recording.bags.metadata import Contents, Metadata, read_metadata
-from perf_inference.recording.bags.target import BagPart, Target
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.bags.target import PARQUET, BagPart, Target
+from perf_inference.recording.cdr.versions import fitting_definition, is_ambiguous
+from perf_inference.recording.file_list import FileList, is_recording, timings_of
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
-from perf_inference.recording.message import BagFile, BagMessage, Topic, merged
-from perf_inference.recording.open import open_damaged
+from perf_inference.recording.message import BagFile, BagMessage, Topic, TopicKey, joined
+from perf_inference.recording.open import messages_of, missing, open_damaged, said_of
 
 Progress = Callable[[int, int], None]
 
@@ -40,6 +41,8 @@ class Conversion:
     seconds: float
     kept: Kept
     unreadable: tuple[str, ...] = ()  # what could not be read
+    lost: tuple[str, ...] = ()  # what was read, and the target's form cannot hold
+    remarks: tuple[str, ...] = ()  # what is odd about the source though nothing is lost
 
 
 def convert(source: Path, target: Target, progress: Progress = lambda done, total: None) -> Conversion:
@@ -54,16 +57,23 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
     """
     started = time.monotonic()
     source = Path(os.path.abspath(source.expanduser()))
-    part = BagPart(target, source)
-    files, unreadable = open_damaged(source)
+    timings = timings_of(source) if target.storage == PARQUET else []
+    files, unreadable = ([], []) if timings and not is_recording(source) else open_damaged(source)
     try:
-        about = read_metadata(source if source.is_dir() else source.parent) or Metadata()
-        if about.problem:
-            unreadable.append(about.problem)
+        metadata = read_metadata(source if source.is_dir() else source.parent) or Metadata()
+        if metadata.problem:
+            unreadable.append(metadata.problem)
+        about = said_of(files, metadata)
+        part = BagPart(target, source, about)
         with part:
-            copy = _Copy(files, part.writer, Contents(target.storage, part.file.name, about), about)
+            copy = _Copy(files, part.writer, Contents(target.storage, part.file.name, about), metadata)
             copy.messages(progress, unreadable)
-            part.complete(copy.contents.as_dict(copy.topics.values()))
+            copy.extras()
+            if timings and isinstance(part.writer, TakesTimings):
+                unreadable.extend(part.writer.timings(timings))
+            if source.is_dir():
+                unreadable.extend(missing(metadata, copy.contents.messages) if not unreadable else ())
+            part.complete(copy.contents.as_dict(copy.topics))
     except (OSError, sqlite3.Error) as error:  # those of the source are in `unreadable`
         raise RecordingError(f"'{target.path}' cannot be written: {_reason(error)}; nothing is left of it") from error
     finally:
@@ -76,36 +86,66 @@ def convert(source: Path, target: Target, progress: Progress = lambda done, tota
         seconds=time.monotonic() - started,
         kept=Kept(*(getattr(part.writer, name, 0) for name in ("undecoded", "refused", "inexact"))),
         unreadable=tuple(unreadable),
+        lost=tuple(part.writer.lost),
+        remarks=(
+            *(FileList(source).left_out if files else ()),
+            *(f"{file.path}: {said}" for file in files for said in file.remarks()),
+        ),
     )
 
 
 class _Copy:
     """Hands the messages on in the order in which they are stored."""
 
-    def __init__(self, files: list[BagFile], writer: BagWriter, contents: Contents, about: Metadata) -> None:
+    def __init__(self, files: list[BagFile], writer: BagWriter, contents: Contents, metadata: Metadata) -> None:
         self.contents = contents
-        self.topics: dict[tuple[str, str], Topic] = {}
-        self._files, self._writer, self._about = files, writer, about
-        self._expected = 0
-        for topic in merged(topic for file in files for topic in file.topics):
-            self._expected += topic.count
-            self._add(topic)
+        self.topics: list[Topic] = []
+        self._files, self._writer, self._metadata = files, writer, metadata
+        self._distro = contents.ros_distro
+        self._targets: dict[TopicKey, Topic] = {}  # by the source's key
+        found = joined(topic for file in files for topic in file.topics)
+        self._expected = sum(topic.count for topic in set(found.values()))
+        made: dict[TopicKey, Topic] = {}
+        for key, topic in found.items():
+            if topic.key not in made:
+                made[topic.key] = self._add(topic)
+            self._targets[key] = made[topic.key]
 
     def messages(self, progress: Progress, unreadable: list[str]) -> None:
         """Hand on all messages; what cannot be read is added to `unreadable`."""
-        topics, write, count, expected = self.topics, self._writer.write, self.contents.count, self._expected
+        write, count, expected = self._writer.write, self.contents.count, self._expected
         for file in self._files:
+            source: Topic | None = None
+            topic = Topic("", "")
+            targets: dict[int, tuple[Topic, Topic]] = {}  # by the source's id; with the source, so that it stays
             for message in _readable(file, unreadable):
-                topic = topics.get((message.topic, message.type)) or self._add(Topic(message.topic, message.type))
-                count(message)
+                if message.source is None or message.source is not source:
+                    source = message.source if message.source is not None else Topic(message.topic, message.type)
+                    if id(source) not in targets:
+                        targets[id(source)] = source, self._target(source)
+                    topic = targets[id(source)][1]
+                count(message, topic)
                 write(topic, message)
                 progress(self.contents.messages, expected)
 
+    def extras(self) -> None:
+        """Hand on what is beside the messages."""
+        for file in self._files:
+            for extra in file.extras():
+                self._writer.extra(extra)
+
+    def _target(self, source: Topic) -> Topic:
+        if source.key not in self._targets:
+            self._targets[source.key] = self._add(source)
+        return self._targets[source.key]
+
     def _add(self, found: Topic) -> Topic:
-        topic = self._about.completed(found)
+        topic = self._metadata.completed(found)
         if topic.definition is None and topic.encoding == "cdr":
-            topic = replace(topic, definition=builtin_definition(topic.type))
-        self.topics[topic.name, topic.type] = topic
+            looked_at = messages_of(self._files, topic) if is_ambiguous(topic.type) and topic.count else ()
+            definition = fitting_definition(topic.type, looked_at, self._distro)
+            topic = replace(topic, definition=definition)
+        self.topics.append(topic)
         self._writer.add(topic)
         return topic
 

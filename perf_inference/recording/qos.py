@@ -11,7 +11,7 @@ import yaml
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 
 _MOST_BYTES = 1 << 18  # of a topic's profiles: some hundred publishers
-_DEPTHS = range(1 << 31)
+_DEPTHS = range(1 << 63)
 # rmw's enumerations in their order. rosbag2 writes the numbers up to Iron and the words since; all read the numbers.
 _HISTORY = ("system_default", "keep_last", "keep_all", "unknown")
 _RELIABILITY = ("system_default", "reliable", "best_effort", "unknown", "best_available")

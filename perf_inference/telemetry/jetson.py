@@ -99,17 +99,22 @@ def power_mode(answer: str) -> str | None:
 def clocks_fixed(sys: Path = Path("/sys")) -> bool | None:
     """Return whether each core and the GPU may run at one clock only, as `jetson_clocks` sets them.
 
-    The kernel says so to everybody: the tool need not be here. None: this is no Jetson, or the kernel does not say.
+    The kernel says so to everybody: the tool need not be here. One clock that may vary is enough for False. None: this
+    is no Jetson, or of the GPU's clocks the kernel does not say all (no file, an empty one, bounds of 0).
     """
     devices = [_fixed(device) for device in gpu_devices(sys)]
-    cores = [_fixed(policy, "scaling_") for policy in (sys / "devices/system/cpu/cpufreq").glob("policy*")]
-    known = [fixed for fixed in cores if fixed is not None]
-    return all((*known, *(fixed is not False for fixed in devices))) if known and devices else None
+    policies = (sys / "devices/system/cpu/cpufreq").glob("policy*")
+    cores = [fixed for policy in policies if (fixed := _fixed(policy, "scaling_")) is not None]  # some may be offline
+    if not devices or not cores:
+        return None
+    if False in devices or False in cores:
+        return False
+    return None if None in devices else True
 
 
 def _fixed(folder: Path, prefix: str = "") -> bool | None:
     try:
-        lowest, highest = ((folder / f"{prefix}{end}_freq").read_text().strip() for end in ("min", "max"))
-    except OSError:
+        lowest, highest = (int((folder / f"{prefix}{end}_freq").read_text()) for end in ("min", "max"))
+    except (OSError, ValueError):
         return None
-    return lowest == highest
+    return lowest == highest if lowest > 0 and highest > 0 else None

@@ -27,6 +27,7 @@ def test_the_benchmark_names_every_part_and_judges_by_its_own_figure(capsys: pyt
     assert (found[2] == "under") == (status == 0)
 
 
+@pytest.mark.slow
 def test_the_recorder_benchmark_prints_its_tables(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from support.paths import ROOT
 
 from perf_inference.bench.gpu_check.found import off_by, reference
 from perf_inference.bench.gpu_check.page import page
-from perf_inference.bench.gpu_check.running import _read, _run_child
+from perf_inference.bench.gpu_check.running import read_results, run_child
 from perf_inference.bench.gpu_check.section import SECTIONS, Outcome, Result, Section, Skip, Table, run_check
 
 SCRIPT = ROOT / "tools" / "gpu_check.sh"
@@ -74,21 +74,21 @@ def test_what_a_check_raises_is_its_result(check: object, status: str, said: str
 
 
 def test_a_section_that_crashes_is_a_line_with_its_last_words(tmp_path: Path) -> None:
-    (result,) = _run_child(Section("no_such_section", "None", 30.0), tmp_path, time.monotonic() + 60)
+    (result,) = run_child(Section("no_such_section", "None", 30.0), tmp_path, time.monotonic() + 60)
     assert result.status == "failed"
     assert "ended with status 1" in result.said
     assert "StopIteration" in result.said
 
 
 def test_what_does_not_fit_into_the_time_is_said(tmp_path: Path) -> None:
-    (result,) = _run_child(SECTION, tmp_path, time.monotonic() + 1)
+    (result,) = run_child(SECTION, tmp_path, time.monotonic() + 1)
     assert (result.status, result.said) == ("skipped", "left out: the time for all sections is spent")
 
 
 def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     whole = {"section": "jetson", "check": "a", "status": "ok", "said": "x", "table": [["n"], [["1"]]]}
     (tmp_path / "lines").write_text(json.dumps(whole) + '\n{"section": "jet')
-    assert list(_read(tmp_path / "lines")) == [Result("jetson", "a", "ok", "x", table=Table(["n"], [["1"]]))]
+    assert list(read_results(tmp_path / "lines")) == [Result("jetson", "a", "ok", "x", table=Table(["n"], [["1"]]))]
 
 
 def test_the_page_has_a_row_for_each_result_and_the_tables() -> None:
@@ -103,7 +103,7 @@ def test_the_page_has_a_row_for_each_result_and_the_tables() -> None:
 
 
 def test_a_check_that_is_left_out_is_not_run(tmp_path: Path) -> None:
-    (result, *others) = _run_child(SECTION, tmp_path, time.monotonic() + 60, without=("settings", "tegrastats"))
+    (result, *others) = run_child(SECTION, tmp_path, time.monotonic() + 60, without=("settings", "tegrastats"))
     assert (result.check, others) == ("kernel_files", [])
 
 

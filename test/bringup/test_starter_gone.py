@@ -66,15 +66,15 @@ def start() -> Iterator[Callable[..., Process]]:
 
 def left_of(test: int) -> list[int]:
     """Return the processes that this test has started and that still run."""
-    found = []
-    for process in psutil.process_iter():
+
+    def is_one(process: psutil.Process) -> bool:
         try:
             mine = process.environ().get("STARTED_BY_TEST") == str(test)
-        except psutil.Error:
-            continue
-        if mine and process.status() != psutil.STATUS_ZOMBIE:
-            found.append(process.pid)
-    return found
+            return mine and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:  # it has ended meanwhile
+            return False
+
+    return [process.pid for process in psutil.process_iter() if is_one(process)]
 
 
 def child_of(starter: Process) -> int:

@@ -35,10 +35,10 @@ def supervise(**codes: str) -> tuple[Supervisor, list[str]]:
 def test_one_that_dies_is_restarted_three_times_and_the_others_go_on() -> None:
     supervisor, said = supervise(bad="raise SystemExit(3)", good="import time; time.sleep(60)")
     assert wait_until(lambda: supervisor.poll() or supervisor.given_up == ["bad"])
-    assert [line.partition(" in ")[0] for line in said] == [
-        "bad ended with status 3; restart 1 of 3",
-        "bad ended with status 3; restart 2 of 3",
-        "bad ended with status 3; restart 3 of 3",
+    assert said == [
+        "bad ended with status 3; restart 1 of 3 in 0.01 s",
+        "bad ended with status 3; restart 2 of 3 in 0.02 s",
+        "bad ended with status 3; restart 3 of 3 in 0.03 s",
         "bad ended with status 3 and was given up after 3 restarts",
     ]
     assert supervisor.running
@@ -123,7 +123,7 @@ def test_one_that_does_not_end_is_killed_and_named() -> None:
         assert wait_until(lambda: os.path.exists(flag))
         began = time.monotonic()
         supervisor.stop(timeout_s=0.1)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30  # of its 60
         assert said == ["stubborn did not end within 0.1 s and was killed"]
         assert not supervisor.running
     finally:

@@ -19,6 +19,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float64MultiArray, String
+from support.pace import start_s
 from support.processes import Process, Ros, wait_until
 
 from perf_inference.nodes.reports.messages import OK, WARN, level
@@ -92,6 +93,7 @@ def test_everything_is_there_and_accounted_for(
     assert all(status.hardware_id for message in complete for status in message.status)
 
 
+@pytest.mark.timing
 def test_a_killed_camera_stops_the_arm_and_comes_back(
     ros: Ros, start_command: Callable[..., Process], in_tmp: Path, diagnostics: list[DiagnosticArray]
 ) -> None:
@@ -108,7 +110,8 @@ def test_a_killed_camera_stops_the_arm_and_comes_back(
     killed_s = time.monotonic()
     assert ros.spin_until(lambda: not actions[-1][1], 30)
     first_zero_s = next(when for when, moves in actions if when > killed_s and not moves)
-    assert first_zero_s - killed_s < 0.5
+    stopped_s, limit_s = first_zero_s - killed_s, max(0.5, 2 * start_s())
+    assert stopped_s < limit_s, f"zero after {stopped_s:.2f} s; {limit_s:.2f} s is half a second of an idle machine"
     said = "safe action: nothing on /camera/image_raw"
     if not ros.spin_until(lambda: _policy_says(diagnostics, WARN, said), 5):
         # Back within a second, it may be missed at 1 Hz; the second time it stays away for longer.
@@ -117,7 +120,7 @@ def test_a_killed_camera_stops_the_arm_and_comes_back(
     assert ros.spin_until(lambda: actions[-1][1], 30)
     driving = ros.spin_until(lambda: _policy_says(diagnostics[-1:], OK, "driving"), 30)
     assert driving, statuses(diagnostics[-1])["policy_node/engine"].message
-    assert not any(moves for when, moves in actions if killed_s + 0.5 < when < killed_s + 0.6)
+    assert not any(moves for when, moves in actions if first_zero_s < when < killed_s + 0.6)
     assert demo.stop() == 0
     assert "sim_camera was killed by SIGKILL; restart 1 of 3 in 0.5 s" in demo.output()
     assert "sim_camera was restarted " in demo.output()
@@ -147,6 +150,7 @@ def nodes_of(domain: int) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("how", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.7), (signal.SIGINT, 1.6)])
 def test_it_ends_within_a_second_whenever_it_is_asked(
     start_command: Callable[..., Process], in_tmp: Path, domain: int, how: signal.Signals, after_s: float
@@ -163,7 +167,8 @@ def test_it_ends_within_a_second_whenever_it_is_asked(
     assert "targets reached" in demo.output() or "summary" in demo.output(), demo.output()
     assert "killed" not in demo.output(), demo.output()
     assert "Traceback" not in demo.output(), demo.output()
-    assert took_s < 1.0
+    limit_s = max(1.0, 4 * start_s())
+    assert took_s < limit_s, f"ended in {took_s:.2f} s, where {limit_s:.2f} s is a second of an idle machine"
     print(f"{how.name} after {after_s} s: ended in {took_s:.2f} s")
     for path in in_tmp.rglob("*.jsonl"):
         for line in path.read_text().splitlines():

@@ -107,6 +107,7 @@ def test_the_device_is_waited_for(runtime: CudaRuntime) -> None:
     assert gpu0.memory_used_bytes() == 2_000_000_000
 
 
+@pytest.mark.timing
 def test_a_stream_is_charged_its_own_work_only(runtime: CudaRuntime) -> None:
     # short  [ 10 ms ]
     # long   [ ....... 300 ms ....... ]
@@ -142,6 +143,7 @@ def test_a_stream_of_another_library_is_waited_for_and_left_to_it(runtime: CudaR
     owned.synchronize()  # a destroyed stream would crash here
 
 
+@pytest.mark.timing
 def test_waiting_gives_the_gil_away(runtime: CudaRuntime) -> None:
     gpu0, waiting, done = open_device("cuda:0"), threading.Event(), []
 

@@ -21,7 +21,7 @@ from perf_inference import engines
 from perf_inference.engines import Options
 from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.onnx.metadata import read_metadata
-from perf_inference.engines.openvino.engine import _device, _precision
+from perf_inference.engines.openvino.engine import device_for, precision_for
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.model_build.converters.openvino import write
 from perf_inference.testing.engine_contract import CHECKS, Check, Subject
@@ -92,25 +92,25 @@ def test_threads_are_as_many_as_asked() -> None:
 def test_what_is_told_and_what_is_computed_in(
     stored: str, wanted: str, capabilities: tuple[str, ...], result: tuple[str, str]
 ) -> None:
-    assert _precision(stored, wanted, capabilities, "'m.onnx' on device CPU") == result
+    assert precision_for(stored, wanted, capabilities, "'m.onnx' on device CPU") == result
 
 
 def test_a_precision_that_the_device_lacks_is_refused_with_what_would_work() -> None:
     with pytest.raises(ConfigError, match=r"cannot be computed in fp16, only in fp32, bf16; .* --precision fp16"):
-        _precision("fp32", "fp16", CPU, "'m.onnx' on device CPU")
+        precision_for("fp32", "fp16", CPU, "'m.onnx' on device CPU")
     with pytest.raises(ConfigError, match=r"is fp32, but precision 'int8' was asked for; build it first"):
         engines.load("policy", "openvino", Options(precision="int8"))
 
 
 def test_devices_have_their_names_here() -> None:
-    assert _device(["CPU"], "auto") == "CPU"
-    assert _device(["CPU", "GPU.0", "GPU.1", "NPU"], "auto") == "GPU.0"
-    assert _device(["CPU", "GPU"], "gpu:0") == _device(["CPU", "GPU"], "gpu") == "GPU"
-    assert _device(["CPU", "GPU.0", "GPU.1"], "gpu:1") == "GPU.1"
-    assert _device(["CPU", "NPU"], "npu") == "NPU"
+    assert device_for(["CPU"], "auto") == "CPU"
+    assert device_for(["CPU", "GPU.0", "GPU.1", "NPU"], "auto") == "GPU.0"
+    assert device_for(["CPU", "GPU"], "gpu:0") == device_for(["CPU", "GPU"], "gpu") == "GPU"
+    assert device_for(["CPU", "GPU.0", "GPU.1"], "gpu:1") == "GPU.1"
+    assert device_for(["CPU", "NPU"], "npu") == "NPU"
     for device in ("gpu:1", "npu", "cuda:0", "tpu"):
         with pytest.raises(ConfigError, match=rf"device '{device}' is not one .* \(it finds cpu, gpu\)"):
-            _device(["CPU", "GPU"], device)
+            device_for(["CPU", "GPU"], device)
 
 
 class Random(CalibrationDataReader):

@@ -124,6 +124,7 @@ def check(outcomes: dict[str, Outcome], seed: str) -> None:
         assert outcome.counts["refused"] or reader == "timings", f"{reader} must have refused something"
 
 
+@pytest.mark.slow
 def test_a_few_hundred_hostile_inputs(tmp_path: Path) -> None:
     _, outcome = run(ALL, "1", 0, 40 * len(SHARES), tmp_path / "scratch")
     check({"all": outcome}, "1")
@@ -140,6 +141,7 @@ def test_prove_hostile_inputs(tmp_path: Path) -> None:
     check(outcomes, seed)
 
 
+@pytest.mark.slow
 def test_a_crash_a_hang_and_a_lost_process_are_told(tmp_path: Path) -> None:
     """The harness itself: readers that do what none may do."""
     worker = WORKER.read_text().replace("= hostile_readers.run(", "= misbehave(index, ")

@@ -98,7 +98,8 @@ def test_metadata_of_the_wrong_kind_is_told_and_not_used(tmp_path: Path) -> None
         (tmp_path / "out.mcap").unlink(missing_ok=True)
         done = convert(tmp_path / "bag", target_of(tmp_path / "out.mcap"))
         assert (done.messages, done.unreadable) == (30, (read.problem,))
-    assert parse_qos("- depth: 99999999999\n  history: true\n- depth: -1\n- 3")[0].depth == 0
+    profiles = parse_qos("- depth: 99999999999\n  history: true\n- depth: -1\n- 3")
+    assert [profile.depth for profile in profiles] == [99999999999, 0]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from support.processes import Process, Ros
 
-from perf_inference.commands.demo import _Log
+from perf_inference.commands.demo import NodesLog
 from perf_inference.commands.demo.view import LiveView, PlainView, show_summary
 from perf_inference.doctor import flows, report
 from perf_inference.doctor.finding import Finding
@@ -157,7 +157,7 @@ def test_a_models_own_names_are_not_printed_by_its_runtime(tmp_path: Path, capfd
 
 def test_what_a_child_prints_forges_no_line_of_nodes_log(tmp_path: Path) -> None:
     shown: list[str] = []
-    log = _Log(tmp_path, shown.append)
+    log = NodesLog(tmp_path, shown.append)
     log.write("yolo_node", f"\x1b[31m[ERROR] [1.0] [yolo_node]: {HOSTILE}\x1b[0m")
     log.close()
     kept = (tmp_path / "nodes.log").read_text(encoding="utf-8")

@@ -15,10 +15,10 @@ from support.processes import Process, wait_until
 
 from perf_inference.bringup import middleware, shared_memory
 from perf_inference.bringup.robot import read_graph
-from perf_inference.commands.demo import _Log
+from perf_inference.commands.demo import NodesLog
 from perf_inference.engines import find_model
 from perf_inference.engines.onnx.file import read_onnx_file
-from perf_inference.engines.onnx.providers import _tensorrt
+from perf_inference.engines.onnx.providers import tensorrt_options
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.private import is_own_file, is_trusted, open_own, own_folder, replace_file
 from perf_inference.model_build import cache, content
@@ -189,7 +189,7 @@ def test_what_others_put_into_a_cache_is_neither_loaded_nor_believed(
 
 def test_tensorrts_own_cache_is_its_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    given = _tensorrt(read_onnx_file(Path(find_model("detector", "onnx"))))
+    given = tensorrt_options(read_onnx_file(Path(find_model("detector", "onnx"))))
     engines = Path(given["trt_engine_cache_path"])
     assert {mode(engines), mode(engines.parent), mode(tmp_path / "perf_inference")} == {0o700}
 
@@ -223,7 +223,7 @@ def test_the_recorder_appends_to_no_planted_file(tmp_path: Path, victim: Path, p
         LineFile(path)
     (tmp_path / "nodes.log").symlink_to(victim)
     with pytest.raises(OSError, match="it is a link"):
-        _Log(tmp_path, print)
+        NodesLog(tmp_path, print)
     assert victim.read_text() == "precious\n"
 
 

@@ -12,6 +12,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from perf_inference.commands.build.model import _copied
+from perf_inference.commands.build.model import copied
 from perf_inference.errors import ConfigError, PerfInferenceError, RecordingError
 from perf_inference.files.private import real_path
 from perf_inference.files.whole import claimed, whole_file, write_whole
@@ -27,7 +28,7 @@ from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata
 from perf_inference.recording.bags.sqlite_file import SqliteFile
 from perf_inference.recording.bags.target import target_of
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.convert import convert
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.open import open_damaged
@@ -131,12 +132,12 @@ def test_a_full_disk_leaves_the_old_model_and_one_sentence(tmp_path: Path) -> No
     for suffix in (".xml", ".bin"):
         (tmp_path / "cache" / f"model{suffix}").write_bytes(bytes(10_000 if suffix == ".xml" else 50_000))
         (tmp_path / "out" / f"model{suffix}").write_bytes(b"old")
-    said = on_a_full_disk(lambda: _copied(tmp_path / "cache" / "model.xml", tmp_path / "out"))
+    said = on_a_full_disk(lambda: copied(tmp_path / "cache" / "model.xml", tmp_path / "out"))
     assert said.endswith("out/model.xml' cannot be written: File too large; what was there is as it was")
     assert {file.name: file.read_bytes() for file in (tmp_path / "out").iterdir()} == {
         "model.xml": b"old", "model.bin": b"old",
     }  # fmt: skip
-    _copied(tmp_path / "cache" / "model.xml", tmp_path / "out")
+    copied(tmp_path / "cache" / "model.xml", tmp_path / "out")
     assert (tmp_path / "out" / "model.bin").stat().st_size == 50_000
     assert len(list((tmp_path / "out").iterdir())) == 2
 
@@ -172,6 +173,7 @@ def test_a_small_disk_of_its_own_leaves_the_old_file(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_killed_conversion_can_be_run_again(tmp_path: Path, target: str) -> None:
     source = recording(tmp_path / "source.mcap", 3000)
@@ -183,7 +185,7 @@ def test_a_killed_conversion_can_be_run_again(tmp_path: Path, target: str) -> No
     for wanted in (0, 1, chance.randrange(1_500_000)):
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             while process.poll() is None and _size(part) < wanted:
-                pass
+                time.sleep(0.001)
             process.kill()
         if (out / target).exists():  # it was faster
             break
@@ -240,6 +242,7 @@ def test_a_journal_that_names_another_file_does_not_have_it_deleted(tmp_path: Pa
     assert victim.exists()
 
 
+@pytest.mark.slow
 def test_a_killed_recovery_can_be_run_again(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     source = recording(tmp_path / "source.mcap", 3000)

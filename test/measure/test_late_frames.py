@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
+from perf_inference.engines.engine import ArraySpec
 from perf_inference.errors import EngineError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.measure.due import DueGrid
@@ -18,6 +17,7 @@ from perf_inference.measure.stamps import Arrival, Scalar, Timing
 from perf_inference.measure.statistics import Distribution
 from perf_inference.measure.warmup import AT_MOST, WarmUp
 from perf_inference.pipeline import Frame, Model, Pipeline
+from perf_inference.testing.fakes import Arrays, FakeClock, FakeEngine, FakeTask, ListRecorder
 
 MS = 1_000_000
 PERIOD_NS = 10 * MS
@@ -25,27 +25,37 @@ SYSTEM_OFFSET_NS = 1_700_000_000_000_000_000
 X = np.zeros(1, np.float32)
 
 
-class Robot:
+X_SPEC = (ArraySpec("x", (1,), np.dtype(np.float32)),)
+
+
+class NumberedFrames(FakeTask):
+    """Knows which frame is in the engine."""
+
+    in_engine = -1
+
+    def preprocess(self, frame: Any) -> tuple[Arrays, Any]:
+        self.in_engine = frame
+        return super().preprocess(frame)
+
+    def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
+        return {"frame": result}
+
+
+class Robot(ListRecorder):
     """A pipeline whose engine takes what it is told; the frames' numbers are their messages."""
 
-    inputs: tuple[ArraySpec, ...] = (ArraySpec("x", (1,), np.dtype(np.float32)),)
-    outputs = inputs
-    info = EngineInfo("fake", "fake", "fp32", "cpu", {})
-    parts_ns = NO_PARTS
-
     def __init__(self, queue_size: int, infer: Callable[[int], None], clocks: Clocks) -> None:
-        self._infer, self._clocks, self._grid = infer, clocks, DueGrid(1e9 / PERIOD_NS)
-        self._in_engine = -1
-        self.timings: list[Timing] = []
+        super().__init__()
+        self._clocks, self._grid = clocks, DueGrid(1e9 / PERIOD_NS)
+        task = NumberedFrames({"x": X})
+
+        def answer(inputs: Arrays) -> Arrays:
+            infer(task.in_engine)
+            return inputs
+
+        model = Model(FakeEngine(X_SPEC, X_SPEC, answer), task)
         self.pipeline = Pipeline(
-            "node",
-            self.decode,
-            Model(self, self),
-            self.publish,
-            self.timings.append,
-            self.problem,
-            queue_size,
-            clocks=clocks,
+            "node", self.decode, model, self.publish, self.timing, self.problem, queue_size, clocks=clocks
         )
 
     def arrive(self, frame: int) -> None:
@@ -54,26 +64,6 @@ class Robot:
 
     def decode(self, arrival: Arrival, task: Any) -> Frame:
         return Frame(arrival.message, arrival.stamp_ns)
-
-    def preprocess(self, frame: Any) -> tuple[Mapping[str, NDArray[Any]], Any]:
-        self._in_engine = frame
-        return {"x": X}, frame
-
-    def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        self._infer(self._in_engine)
-        return inputs
-
-    def postprocess(self, outputs: Any, context: Any) -> Any:
-        return context
-
-    def extra(self, result: Any, context: Any) -> Mapping[str, Scalar]:
-        return {"frame": result}
-
-    def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None: ...
-
-    def problem(self, outcome: str, error: Exception) -> None: ...
-
-    def close(self) -> None: ...
 
     def print_figures(self, name: str) -> None:
         """Print the naive figure beside the true one."""
@@ -90,17 +80,19 @@ class Play:
     """Frames that come at their times while the engine works, all on one fake clock."""
 
     def __init__(self, queue_size: int, frames: int, work_ms: Callable[[int], float]) -> None:
-        self.now_ns = 0
+        self.clock = FakeClock(0, SYSTEM_OFFSET_NS)
         self._coming, self._frames = 0, frames
-        clocks = Clocks(lambda: self.now_ns, lambda: self.now_ns + SYSTEM_OFFSET_NS)
-        self.robot = Robot(queue_size, lambda frame: self._until(self.now_ns + round(work_ms(frame) * MS)), clocks)
+        self.robot = Robot(queue_size, lambda frame: self._work(work_ms(frame)), self.clock.clocks())
+
+    def _work(self, ms: float) -> None:
+        self._until(self.clock.now_ns + round(ms * MS))
 
     def _until(self, then_ns: int) -> None:
         while self._coming < self._frames and self._coming * PERIOD_NS <= then_ns:
-            self.now_ns = self._coming * PERIOD_NS
+            self.clock.now_ns = self._coming * PERIOD_NS
             self.robot.arrive(self._coming)
             self._coming += 1
-        self.now_ns = then_ns
+        self.clock.now_ns = then_ns
 
     def run(self) -> dict[int, Timing]:
         """Return the timing of each frame that was processed."""

@@ -109,6 +109,7 @@ def test_the_time_is_that_of_the_block(monitor: PerformanceMonitor) -> None:
 # Processor
 
 
+@pytest.mark.timing
 def test_a_busy_block_of_50_ms_is_charged_its_processor_time(monitor: PerformanceMonitor) -> None:
     with monitor.measure() as metrics:
         own_ns = busy(50)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,57 +12,37 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.errors import EngineError, InputError
-from perf_inference.measure.clocks import Clocks
 from perf_inference.measure.stamps import Arrival, Scalar, Timing
 from perf_inference.pipeline import Frame, Model, Pipeline
+from perf_inference.testing.fakes import FakeClock, FakeEngine, ListRecorder
 
 MS = 1_000_000
 SYSTEM_OFFSET_NS = 1_700_000_000_000_000_000
 
 
-class FakeClock:
-    """Time that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.now_ns = 0
-
-    def clocks(self) -> Clocks:
-        return Clocks(lambda: self.now_ns, lambda: self.now_ns + SYSTEM_OFFSET_NS)
-
-    def work(self, ms: float) -> None:
-        self.now_ns += round(ms * MS)
+X_SPEC = (ArraySpec("x", (1,), np.dtype(np.float32)),)
 
 
-class Play:
+class Play(ListRecorder):
     """A pipeline whose stages take 1 ms (decode), 2, 20 (infer), 3 and 4 ms.
 
     A frame named after a stage fails in it; the others' names are in `postprocess` and `decode`.
     """
 
-    inputs = (ArraySpec("x", (1,), np.dtype(np.float32)),)
-    outputs = inputs
-    info = EngineInfo("fake", "fake", "fp32", "cpu", {})
-    parts_ns = NO_PARTS
-
-    def __init__(self, queue_size: int = 1, error: type[Exception] = EngineError) -> None:
-        self.clock, self._error, self._in_work = FakeClock(), error, ""
-        self.timings: list[Timing] = []
-        self.problems: list[tuple[str, str]] = []
-        self.published: list[Any] = []
-        clocks = self.clock.clocks()
+    def __init__(
+        self, queue_size: int = 1, error: type[Exception] = EngineError,
+        report: Callable[[Timing], None] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.clock, self._error, self._in_work = FakeClock(0, SYSTEM_OFFSET_NS), error, ""
+        model = Model(FakeEngine(X_SPEC, X_SPEC, self.infer), self)
         self.pipeline = Pipeline(
-            "node",
-            self.decode,
-            Model(self, self),
-            self.publish,
-            self.timings.append,
-            self.problem,
-            queue_size,
-            clocks=clocks,
-        )
+            "node", self.decode, model, self.publish, report or self.timing, self.problem, queue_size,
+            clocks=self.clock.clocks(),
+        )  # fmt: skip
 
     def _spend(self, stage: str, ms: float) -> None:
-        self.clock.work(ms)
+        self.clock.advance(ms)
         if self._in_work == stage:
             raise self._error(f"it failed in {stage}")
 
@@ -100,12 +80,7 @@ class Play:
 
     def publish(self, result: Any, frame: Frame, arrival: Arrival) -> None:
         self._spend("publish", 4)
-        self.published.append(result)
-
-    def problem(self, outcome: str, error: Exception) -> None:
-        self.problems.append((outcome, str(error)))
-
-    def close(self) -> None: ...
+        super().publish(result, frame, arrival)
 
 
 def test_each_stage_is_charged_its_own_time() -> None:
@@ -113,7 +88,7 @@ def test_each_stage_is_charged_its_own_time() -> None:
     # frame   waits    decode preprocess  infer    postprocess   publish  done
     play = Play()
     play.offer("a", stamp_ns=SYSTEM_OFFSET_NS - 10 * MS)
-    play.clock.work(5)
+    play.clock.advance(5)
     assert play.pipeline.step(0)
     (timing,) = play.timings
     assert timing.stages_ns == {
@@ -151,7 +126,7 @@ def test_what_a_failing_frame_used_up_is_the_next_ones_wait(stage: str, error: t
     counts = play.pipeline.ledger.snapshot()
     assert (counts.rejected, counts.failed, counts.processed) == (int(rejected), int(not rejected), 1)
     assert (counts.published, counts.in_work, counts.residual) == (1, 0, 0)
-    assert play.published == ["good"]
+    assert play.results == ["good"]
 
 
 def test_a_replaced_frame_is_counted_not_lost() -> None:
@@ -167,7 +142,7 @@ def test_a_replaced_frame_is_counted_not_lost() -> None:
     counts = play.pipeline.ledger.snapshot()
     assert (counts.received, counts.processed, counts.replaced, counts.residual) == (3, 2, 1, 0)
     assert [t.dropped_before for t in play.timings] == [0, 1]
-    assert play.published == ["a", "c"]
+    assert play.results == ["a", "c"]
 
 
 def test_a_bad_frame_a_failing_engine_and_a_bug_are_counted_apart_and_skipped() -> None:
@@ -178,7 +153,7 @@ def test_a_bad_frame_a_failing_engine_and_a_bug_are_counted_apart_and_skipped() 
     counts = play.pipeline.ledger.snapshot()
     assert (counts.rejected, counts.failed, counts.processed, counts.residual) == (1, 2, 1, 0)
     assert [outcome for outcome, _ in play.problems] == ["rejected", "failed", "failed"]
-    assert play.published == ["good"]
+    assert play.results == ["good"]
     assert play.timings[0].seq == 1
 
 
@@ -203,7 +178,7 @@ def test_the_worker_ends_with_close_and_the_ledger_still_adds_up() -> None:
 class Gate:
     """An engine that stays in `infer` until it is opened."""
 
-    inputs = outputs = Play.inputs
+    inputs = outputs = X_SPEC
     parts_ns = NO_PARTS
 
     def __init__(self, name: str) -> None:
@@ -222,9 +197,7 @@ def test_another_model_takes_over_between_two_frames() -> None:
     # worker  [--- a in old ---] [- b in new -]
     # swap        [ still busy ]   [ free ]
     play, old, new = Play(), Gate("old"), Gate("new")
-    pipeline = Pipeline(
-        "node", play.decode, Model(old, play), play.publish, play.timings.append, play.problem, queue_size=5
-    )
+    pipeline = Pipeline("node", play.decode, Model(old, play), play.publish, play.timing, play.problem, queue_size=5)
     pipeline.start()
     now_ns = play.clock.now_ns
     pipeline.offer(Arrival("a", now_ns, now_ns))
@@ -242,18 +215,18 @@ def test_another_model_takes_over_between_two_frames() -> None:
 
 
 def test_a_frame_whose_timing_cannot_be_reported_fails_and_the_worker_goes_on() -> None:
-    play = Play()
+    timings: list[Timing] = []
 
     def report(timing: Timing) -> None:
         if timing.seq == 1:
             raise ValueError("no room")
-        play.timings.append(timing)
+        timings.append(timing)
 
-    play.pipeline._report = report
+    play = Play(report=report)
     for message in ("a", "b"):
         play.offer(message)
         assert play.pipeline.step(0)
     counts = play.pipeline.ledger.snapshot()
     assert (counts.failed, counts.processed, counts.in_work, counts.residual) == (1, 1, 0, 0)
     assert play.problems == [("failed", "no room")]
-    assert [timing.seq for timing in play.timings] == [2]
+    assert [timing.seq for timing in timings] == [2]

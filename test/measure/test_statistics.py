@@ -18,6 +18,12 @@ def test_percentiles_of_a_known_list() -> None:
     assert summary["p99"] is None  # 662 samples are needed
 
 
+def test_a_percentile_between_two_ranks_is_the_upper_one() -> None:
+    # 13 samples: 50 % of them are 6.5, so the 7th
+    made = Distribution.of(range(1, 14))
+    assert made.percentile_ns(50.0) == 7
+
+
 @pytest.mark.parametrize(("percent", "needed"), [(50.0, 11), (90.0, 64), (99.0, 662)])
 def test_too_few_samples_give_no_percentile(percent: float, needed: int) -> None:
     values = Distribution()

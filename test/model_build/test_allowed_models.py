@@ -20,7 +20,7 @@ from perf_inference import engines
 from perf_inference.engines import MODELS
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import AllowedModels, cache
-from perf_inference.model_build.private_copy import _copy, private_copy, remove_left_over
+from perf_inference.model_build.private_copy import copy_hashed, private_copy, remove_left_over
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
@@ -333,9 +333,9 @@ def test_a_link_or_a_pipe_put_in_place_of_the_file_is_not_opened(folder: Path) -
     os.mkfifo(folder / "pipe.onnx")
     for name in ("link.onnx", "pipe.onnx"):
         with pytest.raises(ConfigError, match="must be a file"):
-            _copy(folder / name, folder / "copy", lambda: False)
+            copy_hashed(folder / name, folder / "copy", lambda: False)
     with pytest.raises(ConfigError, match="nobody waits"):
-        _copy(folder / "a.onnx", folder / "copy", lambda: True)
+        copy_hashed(folder / "a.onnx", folder / "copy", lambda: True)
 
 
 def test_errors_name_the_users_file_and_nothing_is_left(folder: Path) -> None:

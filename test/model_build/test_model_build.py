@@ -70,6 +70,7 @@ def spin(path: Path, rounds: int = 2**62) -> Path:
 # Precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["detector", "captioner", "policy"])
 def test_each_precision_keeps_the_embedded_models_scores(name: str) -> None:
     original = model_build.load(name, options=Options(threads=1))
@@ -608,6 +609,7 @@ def test_the_trial_ends_with_its_parent(tmp_path: Path) -> None:
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_builds_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "small.onnx"
     assert cli.main(["build", "policy", "--precision", "int8", "--calibration", "scenes", "--out", str(out)]) == 0
@@ -619,6 +621,7 @@ def test_the_command_builds_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "must end in .onnx" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_compares_precisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"
     arguments = ["build", "policy", "--compare", "--scenes", "10", "--threads", "1", "--json", str(figures)]

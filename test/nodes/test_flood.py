@@ -158,6 +158,7 @@ def probe(flood: Flood) -> float:
     return float(1000 / busy_ms[len(busy_ms) // 2])
 
 
+@pytest.mark.timing  # the flood must be one: images are lost, replaced and rejected
 @pytest.mark.skipif(not HAS_MESSAGE_INFO, reason="this ROS 2 gives no sequence numbers")
 @pytest.mark.parametrize("queue_size", [1, pytest.param(64, marks=pytest.mark.long)])
 def test_every_image_of_a_flood_is_accounted_for(

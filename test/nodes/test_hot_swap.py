@@ -40,6 +40,7 @@ def yolo(ros: Ros, start_node: Callable[..., Process], tmp_path: Path) -> tuple[
     return tuner, node
 
 
+@pytest.mark.timing
 def test_models_and_precisions_change_without_a_frame_lost(
     yolo: tuple[Tuner, Process], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from support.pace import start_s
 from support.processes import Process, Ros, wait_until
 
 pytest.importorskip("rclpy")
@@ -160,6 +161,7 @@ def test_topics_become_lines_in_order_with_all_fields(ros: Ros, start_node: Star
     assert "Saving final " in output
 
 
+@pytest.mark.timing
 def test_every_timing_is_recorded_once_and_the_end_comes_within_a_second(
     ros: Ros, start_node: Start, tmp_path: Path
 ) -> None:
@@ -177,7 +179,8 @@ def test_every_timing_is_recorded_once_and_the_end_comes_within_a_second(
     status.publish(heartbeat("policy", 700))
     begun = time.monotonic()
     assert run.process.stop(signal.SIGINT) == 0
-    assert time.monotonic() - begun < 1.0
+    took_s, limit_s = time.monotonic() - begun, max(1.0, 4 * start_s())
+    assert took_s < limit_s, f"ended in {took_s:.2f} s, where {limit_s:.2f} s is a second of an idle machine"
 
     policy = [record["seq"] for record in run.timings if record["node"] == "policy"]
     assert policy == list(range(1, 701))

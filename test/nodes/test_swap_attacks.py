@@ -248,6 +248,7 @@ def test_no_redirect_is_followed_and_a_servers_words_are_short_and_printable(
     assert node.alive
 
 
+@pytest.mark.slow
 def test_a_trial_finds_no_networks_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran, trap = tmp_path / "ran", tmp_path / "trap"
     (trap / "evil-1.dist-info").mkdir(parents=True)

@@ -17,6 +17,7 @@ PUBLIC = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_old_path_gives_the_new_module() -> None:
     script = (
         "import importlib, sys, warnings\nwarnings.simplefilter('ignore')\nfrom perf_inference._moved import MOVED\n"
@@ -47,6 +48,7 @@ def test_a_module_that_became_a_package_still_gives_its_names() -> None:
         _ = package.nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PUBLIC)
 def test_public_paths_have_not_moved(path: str) -> None:
     needed = {"serving.EngineRuntime": "mlserver", "engines.pytorch.checkpoint.save_checkpoint": "torch"}.get(path)

@@ -392,3 +392,8 @@ def test_labels_do_not_cover_each_other() -> None:
     assert spread([10, 12, 50], 15, 100) == [10, 25, 50]
     assert spread([90, 95, 99], 15, 100) == [70, 85, 100]
     assert spread([], 15, 100) == []
+
+
+def test_a_logarithmic_scale_has_equal_room_for_equal_ratios() -> None:
+    scale = Scale(10.0, 1000.0, log=True)
+    assert scale.at(np.array([10.0, 100.0, 1000.0, 1e6])) == pytest.approx([0, 0.5, 1, 1])

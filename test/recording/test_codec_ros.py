@@ -18,9 +18,10 @@ from support.cdr_values import as_written, fields
 
 from perf_inference.errors import ConfigError
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import Definition, builtin_definition, type_hash
+from perf_inference.recording.cdr.definition import Definition, type_hash
 from perf_inference.recording.cdr.fields import NUMBERS
 from perf_inference.recording.cdr.message_tree import message_tree
+from perf_inference.recording.cdr.versions import builtin_definition
 
 pytest.importorskip("rclpy")
 from ament_index_python.packages import get_package_share_directory

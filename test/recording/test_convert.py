@@ -31,7 +31,8 @@ from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata
 from perf_inference.recording.bags.target import target_of
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import Definition, builtin_definition
+from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.convert import Conversion, convert
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.open import open_damaged
@@ -715,6 +716,7 @@ def test_the_command_says_what_became_of_it(shared_data: Path, tmp_path: Path, s
     assert "there is nothing at" in process.output()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(tmp_path: Path) -> None:
     source = many(tmp_path / "a.mcap")
     command = [sys.executable, "-m", "perf_inference.cli", "convert", str(source)]
@@ -777,6 +779,7 @@ def images(path: Path, megabytes: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [20, pytest.param(400, marks=pytest.mark.long)])
 def test_prove_memory_does_not_grow_with_the_recording(tmp_path: Path, megabytes: int) -> None:
     source = images(tmp_path / "a.mcap", megabytes)

@@ -13,8 +13,7 @@ import zstandard
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
-from perf_inference.recording.jsonl import jsonl_file
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl.jsonl_file import JsonlFile
 from perf_inference.recording.jsonl.line import sealed
 from perf_inference.recording.jsonl.segment import Channel, Segment
@@ -111,14 +110,30 @@ def test_messages_come_by_time_and_as_stored(tmp_path: Path) -> None:
     assert file.start_ns == 1
 
 
-@pytest.mark.parametrize(("window", "window_bytes"), [(2, 1 << 20), (100, 13)])
-def test_beyond_the_window_a_message_comes_late_but_comes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int, window_bytes: int
-) -> None:
-    monkeypatch.setattr(jsonl_file, "_WINDOW", window)
-    monkeypatch.setattr(jsonl_file, "_WINDOW_BYTES", window_bytes)  # a message has 5 bytes here
-    file = JsonlFile(write(tmp_path / "a.jsonl", *segment_lines([message(t) for t in (4, 5, 6, 1, 7)])))
-    assert [m.t_ns for m in file.messages()] == [4, 1, 5, 6, 7]
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.zst"])
+def test_a_topic_that_was_written_after_the_other_is_played_with_it(tmp_path: Path, name: str) -> None:
+    count = 5000
+    given = [message(2 * n) for n in range(count)] + [message(2 * n + 1, TEXT) for n in range(count)]
+    text = b"".join(segment_lines(given))
+    file = JsonlFile(write(tmp_path / name, zstandard.compress(text) if name.endswith("zst") else text))
+    assert list(file.messages()) == sorted(given, key=lambda m: m.t_ns)
+    assert list(file.stored()) == given
+
+
+def test_what_is_whole_of_a_damaged_file_is_played_by_time(tmp_path: Path) -> None:
+    given = [message(t) for t in (40, 20, 30, 10)]
+    head, topic, *rest = segment_lines(given, (IMU,))
+    damaged = rest[1].replace(b'"t":20', b'"t":25')
+    file = JsonlFile(write(tmp_path / "a.jsonl", head, topic, b"foreign", rest[0], damaged, rest[2], rest[3][:-1]))
+    assert [m.t_ns for m in file.messages()] == [10, 30, 40]
+
+
+def test_times_of_64_bits_come_back(tmp_path: Path) -> None:
+    given = [message(t) for t in ((1 << 64) - 1, 5, -(1 << 63), 1 << 63)]
+    file = JsonlFile(write(tmp_path / "a.jsonl", *segment_lines(given)))
+    assert [m.t_ns for m in file.stored()] == [(1 << 64) - 1, 5, -(1 << 63), 1 << 63]
+    assert [m.t_ns for m in file.messages()] == [-(1 << 63), 5, 1 << 63, (1 << 64) - 1]
+    assert file.problems() == []
 
 
 def test_a_topic_whose_type_changed_is_two_topics(tmp_path: Path) -> None:

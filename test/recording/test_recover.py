@@ -175,6 +175,7 @@ def test_a_torn_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert f"--out must name something new, but {out} is there; nothing was written" in again.error
 
 
+@pytest.mark.slow
 def test_cut_at_every_byte(tmp_path: Path) -> None:
     lines = make(1, 6)
     text = b"".join(lines)

@@ -27,7 +27,8 @@ from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.bags.metadata import Contents, file_text, read_metadata
 from perf_inference.recording.bags.target import target_of
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import Definition, builtin_definition
+from perf_inference.recording.cdr.definition import Definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.convert import convert
 from perf_inference.recording.message import Topic
 from perf_inference.recording.open import Bag, open_damaged, open_source

@@ -18,7 +18,7 @@ import perf_inference
 from perf_inference.bringup.robot import default_config
 from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata, file_text
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.qos import Qos
 

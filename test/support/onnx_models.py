@@ -123,3 +123,11 @@ def sometimes_failing_detector(path: Path, height_px: int, width_px: int, layers
         helper.make_node("Add", ["nothing", "found"], ["boxes"]),
     ]
     return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'nothing'}"})
+
+
+def depth_of_brightness(path: Path, height_px: int, width_px: int) -> Path:
+    """Write a model of an image [1, 3, H, W] in [0, 1] whose "depth" [1, H, W] is the mean of the channels."""
+    inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, height_px, width_px])]
+    outputs = [helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, height_px, width_px])]
+    mean = helper.make_node("ReduceMean", ["image"], ["depth"], axes=[1], keepdims=0)
+    return save(path, [mean], inputs, outputs, {}, {})

@@ -10,7 +10,7 @@ import orjson
 import zstandard
 
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl.segment import Channel, Segment
 from perf_inference.recording.message import BagMessage, Topic
 

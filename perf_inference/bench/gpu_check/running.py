@@ -39,7 +39,7 @@ def run_all(folder: Path, only: Sequence[str], limit_s: float, without: Sequence
 
 def _run_section(section: Section, folder: Path, end_s: float, without: Sequence[str]) -> Iterator[Result]:
     if not section.alone:
-        yield from _run_child(section, folder, end_s, without=without)
+        yield from run_child(section, folder, end_s, without=without)
         return
     try:
         names = [name for name in section.checks() if name not in without]
@@ -47,11 +47,11 @@ def _run_section(section: Section, folder: Path, end_s: float, without: Sequence
         yield Result(section.name, "import", "skipped", str(error))
         return
     with ThreadPoolExecutor(section.at_once) as threads:
-        for results in threads.map(lambda name: list(_run_child(section, folder, end_s, name)), names):
+        for results in threads.map(lambda name: list(run_child(section, folder, end_s, name)), names):
             yield from results
 
 
-def _run_child(
+def run_child(
     section: Section, folder: Path, end_s: float, check: str = "", without: Sequence[str] = ()
 ) -> Iterator[Result]:
     name = f"{section.name}.{check}" if check else section.name
@@ -74,7 +74,7 @@ def _run_child(
             status = None
             child.kill()
             child.wait()
-    results = list(_read(lines))
+    results = list(read_results(lines))
     yield from results
     if status != 0:
         how = f"was ended after {limit_s:.0f} s" if status is None else f"ended with status {status}"
@@ -83,7 +83,7 @@ def _run_child(
         output.unlink()
 
 
-def _read(lines: Path) -> Iterator[Result]:
+def read_results(lines: Path) -> Iterator[Result]:
     if not lines.is_file():
         return
     for line in lines.read_text(encoding="utf-8").splitlines():

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     made = prepare(arguments.model, arguments.runtime, options, recipe)
     if arguments.out is not None:
-        made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
+        made = Prepared(str(copied(Path(made.model), arguments.out)), made.runtime, options)
     given = recipe.calibration.inputs[0] if recipe.calibration.inputs and recipe.image is None else None
     trial = try_out(made.model, made.runtime, options, given, reference=arguments.model)
     plain = not (arguments.image_size or arguments.shape or recipe.plan != PLAIN_PLAN)  # what a name means
@@ -133,7 +133,7 @@ def _image(arguments: argparse.Namespace, options: Options) -> CameraImage | Non
         engine.close()
 
 
-def _copied(made: Path, out: Path) -> Path:
+def copied(made: Path, out: Path) -> Path:
     """Copy the file, and what belongs to it, to a path or into a folder."""
     target = out / made.name if out.is_dir() else out
     if target.suffix != made.suffix:

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         say(graph.others_line)
     _choose_domain()
     own = prepare(graph, container=False, wanted=options.tuning)
-    log = _Log(graph.run_directory, view.note)
+    log = NodesLog(graph.run_directory, view.note)
     supervisor = Supervisor(commands(graph, container=False), child_environment(), view.note, log.write, own)
     observer, ended = None, ""
     supervisor.start()
@@ -143,7 +143,7 @@ def _choose_domain() -> None:
     say(f"a second terminal looks in after: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
 
 
-class _Log:
+class NodesLog:
     """All that the nodes print goes to nodes.log in the run's directory; warnings, errors and actions to the screen."""
 
     _MARKS = ("[WARN]", "[ERROR]", "[FATAL]", "[ACTION", "Traceback", "Error")

@@ -187,7 +187,7 @@ def _provider(name: str, file: OnnxFile, options: Options) -> Provider:
     kind, _, index = options.device.partition(":")
     index = index or "0"
     if name == TENSORRT:
-        return Provider(name, {"device_id": index, **_tensorrt(file)}, f"cuda:{index}")
+        return Provider(name, {"device_id": index, **tensorrt_options(file)}, f"cuda:{index}")
     if name == CUDA:
         return Provider(name, {"device_id": index, "use_tf32": "0"}, f"cuda:{index}")
     if name == OPENVINO:
@@ -199,7 +199,7 @@ def _provider(name: str, file: OnnxFile, options: Options) -> Provider:
     return Provider(name, {}, _short(name))
 
 
-def _tensorrt(file: OnnxFile) -> dict[str, str]:
+def tensorrt_options(file: OnnxFile) -> dict[str, str]:
     """Return what keeps TensorRT from building its engines, which takes minutes, at every start.
 
     ONNX Runtime names an engine by the network's structure, the versions and the GPU, not by the weights: hence a

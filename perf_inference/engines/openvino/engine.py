@@ -51,13 +51,13 @@ class OpenVinoEngine:
     def __init__(self, path: Path, options: Options) -> None:
         self.parts_ns = NO_PARTS
         core = openvino.Core()
-        device = _device(core.available_devices, options.device)
+        device = device_for(core.available_devices, options.device)
         try:
             model = core.read_model(path)
             metadata = of_onnx.read_metadata(path) if path.suffix == ".onnx" else read_metadata(model, path)
             stored = stored_precision(model, metadata)
             capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-            precision, hint = _precision(stored, options.precision, capabilities, f"'{path}' on device {device}")
+            precision, hint = precision_for(stored, options.precision, capabilities, f"'{path}' on device {device}")
             compiled = core.compile_model(model, device, _properties(device, hint, options.threads))
             self.inputs = tuple(_spec(port) for port in model.inputs)
             self.outputs = tuple(_spec(port) for port in model.outputs)
@@ -90,7 +90,7 @@ class OpenVinoEngine:
         self._request = None
 
 
-def _device(available: Sequence[str], wanted: str) -> str:
+def device_for(available: Sequence[str], wanted: str) -> str:
     """Return OpenVINO's name of the device; it calls a single GPU `GPU`, one of several `GPU.N`."""
     if wanted == "auto":
         return next((name for name in available if name.startswith("GPU")), "CPU")
@@ -115,7 +115,7 @@ def _properties(device: str, hint: str, threads: int) -> dict[str, Any]:
     return properties
 
 
-def _precision(stored: str, wanted: str, capabilities: Sequence[str], where: str) -> tuple[str, str]:
+def precision_for(stored: str, wanted: str, capabilities: Sequence[str], where: str) -> tuple[str, str]:
     """Return (the precision to tell, OpenVINO's hint of what to compute in).
 
     Raises:

@@ -17,7 +17,9 @@ from perf_inference.measure.clocks import CLOCKS
 _ACKNOWLEDGED_NS = 15_000_000_000
 _SETTLED_NS, _SETTLED_AT_MOST_NS, _SAY_NS = 500_000_000, 5_000_000_000, 3_000_000_000
 _POLL_S = 0.02
+_MOST_REASONS = 20  # of a topic, why its messages are skipped
 _CLOCK_NS, _CLOCK_AT_LEAST_NS = 25_000_000, 1_000_000
+_CLOCK_END_NS = (1 << 31) * 1_000_000_000  # what builtin_interfaces/Time can say
 
 
 class Outlet:
@@ -102,7 +104,8 @@ class Player:
         Args:
             gap_ns: from the last message of a round to the first of the next, in the recording's time.
         """
-        self.state, self.skipped, self.late_max_ns = "starting", 0, 0
+        self.state, self.late_max_ns = "starting", 0
+        self._skipped: dict[str, dict[str, int]] = {}  # by topic and reason
         self._node, self._outlets, self._steps = node, list(outlets.values()), steps
         self._rate, self._gap_ns, self._tick = rate, gap_ns, tick
         self._stop = threading.Event()
@@ -112,10 +115,20 @@ class Player:
     def count(self) -> int:
         return sum(outlet.count for outlet in self._outlets)
 
+    @property
+    def skipped(self) -> int:
+        return sum(sum(reasons.values()) for reasons in self._skipped.values())
+
     def tally(self) -> str:
-        """Return what was played, in words."""
+        """Return what was played, in words, and what was skipped and why."""
         topics = ", ".join(f"{outlet.name} {outlet.count}" for outlet in self._outlets)
-        return f"{self.count} messages ({topics}), at most {self.late_max_ns / 1e6:.1f} ms late"
+        played = f"{self.count} messages ({topics}), at most {self.late_max_ns / 1e6:.1f} ms late"
+        reasons = (f"{count} of {name}: {why}" for name, whys in self._skipped.items() for why, count in whys.items())
+        return played + (f"; skipped {self.skipped} ({'; '.join(reasons)})" if self._skipped else "")
+
+    def skipped_by_topic(self) -> dict[str, int]:
+        """Return how many messages of each topic could not be played."""
+        return {name: sum(reasons.values()) for name, reasons in self._skipped.items()}
 
     def stop(self) -> None:
         """Make `play` return at once."""
@@ -151,16 +164,28 @@ class Player:
             try:
                 step.outlet.send(step.message(late_ns), self._stop)
             except InputError as error:
-                self.skipped += 1
-                self._node.get_logger().warning(f"skipped: {error}")
+                self._skip(step.outlet.name, str(error))
         return None if self._stop.is_set() else due_ns
+
+    def _skip(self, topic: str, reason: str) -> None:
+        """Count a message that is not played; each reason is said once."""
+        reasons = self._skipped.setdefault(topic, {})
+        if reason not in reasons and len(reasons) >= _MOST_REASONS:
+            reason = "other reasons"
+        if reason not in reasons:
+            self._node.get_logger().warning(f"skipped: {reason}" + ("" if topic in reason else f" ({topic})"))
+        reasons[reason] = reasons.get(reason, 0) + 1
 
     def _wait_until(self, due_ns: int, t_ns: int) -> bool:
         while True:
             now_ns = CLOCKS.monotonic_ns()
             left_ns = max(0, due_ns - now_ns)
-            if self._tick is not None and (left_ns or now_ns - self._ticked_ns > _CLOCK_AT_LEAST_NS):
-                self._tick(t_ns - round(left_ns * self._rate))
+            if (
+                self._tick is not None
+                and 0 <= t_ns < _CLOCK_END_NS
+                and (left_ns or now_ns - self._ticked_ns > _CLOCK_AT_LEAST_NS)
+            ):
+                self._tick(max(0, t_ns - round(left_ns * self._rate)))
                 self._ticked_ns = now_ns
             if left_ns == 0 or self._stop.is_set():
                 return not self._stop.is_set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import difflib
 import sys
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -29,6 +31,7 @@ _TYPES: dict[Any, tuple[Parameter.Type, str]] = {
     float: (Parameter.Type.DOUBLE, "a number"),
     str: (Parameter.Type.STRING, "a text"),
     tuple[str, ...]: (Parameter.Type.STRING_ARRAY, "a list of texts"),
+    tuple[int, ...]: (Parameter.Type.INTEGER_ARRAY, "a list of whole numbers"),
     tuple[float, ...]: (Parameter.Type.DOUBLE_ARRAY, "a list of numbers"),
 }
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
@@ -178,17 +181,37 @@ def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
     default = None if item.default is MISSING else item.default
     given = _given(node, name, hint)
     if isinstance(default, tuple):
-        default = list(default) or type_
+        default = list(default)
     try:
-        value = node.declare_parameter(name, default, descriptor).value
-    except ParameterUninitializedException:
-        value = None
+        if default == []:
+            value = _declare_empty_list(node, name, type_, descriptor)
+        else:
+            value = node.declare_parameter(name, default, descriptor).value
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
         raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {given!r}") from error
     if isinstance(item.default, tuple):
         value = tuple(value or ())
     if (choices and value not in choices) or (isinstance(value, int | float) and not low <= value <= high):
         raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {value!r}")
+    return value
+
+
+def _declare_empty_list(node: Node, name: str, type_: Parameter.Type, descriptor: ParameterDescriptor) -> Any:
+    """Declare a list that is empty unless the user gave one; return its value.
+
+    rclpy takes an empty list for one of bytes. Declared by its type alone, the parameter has no value, and a node with
+    one such parameter answers nothing at all to whoever asks for all of them (`ros2 param dump`, rqt).
+    """
+    writable = copy.deepcopy(descriptor)
+    writable.read_only = False
+    value = None
+    with contextlib.suppress(ParameterUninitializedException):  # on Humble
+        value = node.declare_parameter(name, type_, writable).value
+    if value is None:
+        value = []
+        node.set_parameters([Parameter(name, type_, value)])
+    descriptor.type = type_.value
+    node.set_descriptor(name, descriptor)
     return value
 
 

@@ -11,10 +11,12 @@ import yaml
 
 from perf_inference.files.bounded_yaml import MOST_BYTES, read_yaml
 from perf_inference.files.regular import open_regular
-from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.message import About, BagMessage, Topic, TopicKey
 from perf_inference.recording.qos import Qos, format_qos, parse_qos, qos_profiles
 
 FILE_NAME = "metadata.yaml"
+EMBEDDED = "rosbag2"
+"""Name of the metadata record that MCAP files have of rosbag2."""
 _VERSION = 8  # with numbers for QoS: what Humble can read, and all since
 _NO_START_NS = (1 << 63) - 1  # rosbag2's for a recording without messages
 _KEY = "rosbag2_bagfile_information"
@@ -26,7 +28,8 @@ class Metadata:
 
     compression_mode: str = ""  # file, message
     ros_distro: str = ""
-    custom_data: dict[str, str] = field(default_factory=dict)
+    custom_data: Mapping[str, str] = field(default_factory=dict)
+    messages: int | None = None  # in all files
     topics: dict[tuple[str, str], tuple[tuple[Qos, ...], str | None]] = field(default_factory=dict)  # by name and type
     problem: str = ""  # why the file is not used
 
@@ -51,6 +54,15 @@ def read_metadata(folder: Path) -> Metadata | None:
         return Metadata(problem=f"{path} is not used: it must be rosbag2's metadata: {error}")
 
 
+def embedded_about(text: str) -> About:
+    """Return what the metadata within a storage say of the recording; nothing where they cannot be read."""
+    try:
+        found = _metadata({_KEY: read_yaml(text)})
+    except ValueError:  # YamlError too
+        return About()
+    return About(found.ros_distro, found.custom_data, found.messages)
+
+
 def _metadata(content: Any) -> Metadata:
     """Return what is of use of a file's content.
 
@@ -63,7 +75,9 @@ def _metadata(content: Any) -> Metadata:
     if not isinstance(entries, list):
         raise ValueError(f"topics_with_message_count must be a list, got {type(entries).__name__}")
     custom = about.get("custom_data")
+    messages = about.get("message_count")
     return Metadata(
+        messages=messages if type(messages) is int else None,
         compression_mode=_word(about, "compression_mode").lower(),
         ros_distro=_word(about, "ros_distro"),
         custom_data={str(key): str(value) for key, value in custom.items()} if isinstance(custom, dict) else {},
@@ -88,26 +102,28 @@ def _word(about: Mapping[Any, Any], key: str) -> str:
 class Contents:
     """Counts what is written into one file, for its metadata."""
 
-    def __init__(self, storage: str, file_name: str, source: Metadata) -> None:
-        """Begin; `source` has what is handed on from the source's metadata."""
-        self.messages = 0
+    def __init__(self, storage: str, file_name: str, source: About | Metadata) -> None:
+        """Begin; `source` has what is handed on of the source's metadata."""
+        self.messages, self.ros_distro = 0, source.ros_distro
         self._storage, self._file_name, self._source = storage, file_name, source
-        self._counts: dict[tuple[str, str], int] = {}
+        self._counts: dict[TopicKey | tuple[str, str], int] = {}
         self._first_ns = self._last_ns = 0
 
-    def count(self, message: BagMessage) -> None:
-        """Take a message."""
+    def count(self, message: BagMessage, topic: Topic | None = None) -> None:
+        """Take a message; `topic` is the target's, where there may be several of its name and type."""
         t_ns = message.t_ns
         self._first_ns = min(self._first_ns, t_ns) if self.messages else t_ns
         self._last_ns = max(self._last_ns, t_ns) if self.messages else t_ns
         self.messages += 1
-        key = (message.topic, message.type)
+        key = topic.key if topic is not None else (message.topic, message.type)
         self._counts[key] = self._counts.get(key, 0) + 1
 
     def as_dict(self, topics: Iterable[Topic]) -> dict[str, Any]:
         """Return rosbag2's metadata."""
-        start = {"nanoseconds_since_epoch": max(0, self._first_ns) if self.messages else _NO_START_NS}
-        duration = {"nanoseconds": self._last_ns - self._first_ns}
+        start = {
+            "nanoseconds_since_epoch": min(max(0, self._first_ns), _NO_START_NS) if self.messages else _NO_START_NS
+        }
+        duration = {"nanoseconds": min(self._last_ns - self._first_ns, _NO_START_NS)}
         file = {"path": self._file_name, "starting_time": start, "duration": duration, "message_count": self.messages}
         return {
             "version": _VERSION,
@@ -124,7 +140,7 @@ class Contents:
                         "offered_qos_profiles": format_qos(topic.qos),
                         "type_description_hash": topic.type_hash or "",
                     },
-                    "message_count": self._counts.get((topic.name, topic.type), 0),
+                    "message_count": self._counts.get(topic.key) or self._counts.get((topic.name, topic.type), 0),
                 }
                 for topic in topics
             ],
@@ -132,7 +148,7 @@ class Contents:
             "compression_mode": "",
             "relative_file_paths": [self._file_name],
             "files": [file],
-            "custom_data": self._source.custom_data or None,
+            "custom_data": dict(self._source.custom_data) or None,
             "ros_distro": self._source.ros_distro,
         }
 

@@ -5,21 +5,22 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from perf_inference.errors import RecordingError, in_one_line
-from perf_inference.recording.bags.damage import Damage
-from perf_inference.recording.bags.message_packing import unpacked
+from perf_inference.recording.bags.packed_file import unpacked
 from perf_inference.recording.bags.sqlite_guard import Budget, check_journal, check_tables, connect
-from perf_inference.recording.cdr.definition import Definition
-from perf_inference.recording.message import BagMessage, Topic, merged
-from perf_inference.recording.qos import parse_qos
+from perf_inference.recording.bags.sqlite_tables import DEFINITIONS, PUBLICATIONS, about, columns, start_ns, topics
+from perf_inference.recording.damage import Damage
+from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, collected
 
-PUBLICATIONS = "perf_inference_publications"  # our own table: what rosbag2's messages have no column for
 _SIDE_FILES = ("-wal", "-journal")  # what is in them is not in the file yet
+_HEADS = "SELECT messages.id, topic_id, timestamp, NULL, NULL, NULL FROM messages"
 _LAST_ID = (1 << 63) - 1
 # What damaged pages make of SQLite and of Python's module: an id that is no number, a value that has no room, ...
 _DAMAGE = (sqlite3.Error, sqlite3.Warning, ValueError, TypeError, OverflowError, MemoryError)
@@ -46,6 +47,7 @@ class SqliteFile:
         self._packed = packed
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._topics: dict[int, Topic] = {}
+        self.about = About()
         data = data or path
         self._uri = data.as_uri() + "?immutable=1"
         side_files = [
@@ -61,32 +63,42 @@ class SqliteFile:
                 self._uri = Path(self._copy.name, data.name).as_uri()
             self._size_bytes = sum(file.stat().st_size for file in (data, *side_files))
             with closing(self._connect()) as database:
-                check_tables(database, ("topics", "messages", "message_definitions", PUBLICATIONS))
-                self._topics = _topics(database)
-                self._publications = bool(_columns(database, PUBLICATIONS))
-                self.start_ns = _start_ns(database)
+                check_tables(
+                    database, ("topics", "messages", "message_definitions", "metadata", PUBLICATIONS, DEFINITIONS)
+                )
+                self._topics = topics(database)
+                self._publications = bool(columns(database, PUBLICATIONS))
+                self.start_ns = start_ns(database)
+                self.about = about(database)
         except (*_DAMAGE, OSError) as error:
             self.close()
             raise RecordingError(
                 f"{path} must be a rosbag2 sqlite3 file, but cannot be read as one: {_said(error)}"
             ) from error
-        self.topics = merged(self._topics.values())
+        if self._topics and not any(topic.count for topic in self._topics.values()):
+            self._count()
+        self.topics = collected(self._topics.values())
 
     def messages(self) -> Iterator[BagMessage]:
-        """Yield the messages in time order, those of one moment as they were written.
+        """Yield the messages by log time, those of one moment as they were written.
 
         Raises:
-            RecordingError: the file is damaged from here on.
+            RecordingError: at the end, when parts of it are damaged.
         """
+        damage = Damage()
+        last: tuple[int, int] | None = None
         try:
             with closing(self._connect()) as database:
                 for row in database.execute(f"{self._select()} ORDER BY timestamp, messages.id"):
-                    if row[1] in self._topics:
-                        if wrong := _wrong(row):
-                            raise sqlite3.DatabaseError(wrong)
+                    if said := self._wrong(row):
+                        damage.add(said)
+                    else:
                         yield self._message(row)
-        except _DAMAGE as error:
-            raise RecordingError(f"{self.path} is damaged: {_said(error)}") from error
+                        last = row[2], row[0]
+        except _DAMAGE:  # said by who goes around it
+            damage = Damage()
+            yield from self._around_damage(last, damage)
+        damage.check(self.path)
 
     def stored(self) -> Iterator[BagMessage]:
         """Yield the messages as they were written.
@@ -95,15 +107,17 @@ class SqliteFile:
             RecordingError: at the end, when parts of it are damaged.
         """
         damage = Damage()
-        try:
-            budget = Budget(self._size_bytes)
-            with closing(self._connect(budget)) as database:
-                start: int | None = -_LAST_ID - 1
-                while start is not None:
-                    start = yield from self._stored_from(database, start, damage, budget)
-        except _DAMAGE as error:
-            damage.add(_said(error))
+        for row in self._rows(self._select(), damage):
+            yield self._message(row)
         damage.check(self.path)
+
+    def extras(self) -> Iterator[Note | Attachment]:
+        """Yield nothing: there is no more in it."""
+        yield from ()
+
+    def remarks(self) -> list[str]:
+        """Return nothing: what it says of itself is compared nowhere."""
+        return []
 
     def close(self) -> None:
         """Remove the temporary copy, if there is one."""
@@ -111,25 +125,61 @@ class SqliteFile:
             self._copy.cleanup()
             self._copy = None
 
-    def _stored_from(
-        self, database: sqlite3.Connection, start: int, damage: Damage, budget: Budget
-    ) -> Generator[BagMessage, None, int | None]:
-        """Yield the messages from an id on; return where to go on after damage."""
+    def _count(self) -> None:
+        """Count the messages one by one: a damaged file has no counts."""
+        counts = Counter(row[1] for row in self._rows(_HEADS, Damage()))
+        self._topics = {key: replace(topic, count=counts[key]) for key, topic in self._topics.items()}
+
+    def _rows(self, select: str, damage: Damage) -> Iterator[Any]:
+        """Yield the rows of messages by their ids, around what is damaged."""
         try:
-            for row in database.execute(f"{self._select()} WHERE messages.id >= ? ORDER BY messages.id", (start,)):
+            budget = Budget(self._size_bytes)
+            with closing(self._connect(budget)) as database:
+                start: int | None = -_LAST_ID - 1
+                while start is not None:
+                    start = yield from self._rows_from(database, select, start, damage, budget)
+        except _DAMAGE as error:
+            damage.add(_said(error))
+
+    def _rows_from(
+        self, database: sqlite3.Connection, select: str, start: int, damage: Damage, budget: Budget
+    ) -> Generator[Any, None, int | None]:
+        """Yield the rows from an id on; return where to go on after damage."""
+        try:
+            for row in database.execute(f"{select} WHERE messages.id >= ? ORDER BY messages.id", (start,)):
                 if type(row[0]) is not int or row[0] < start:
                     raise sqlite3.DatabaseError("the ids are not in order")
                 start = row[0] + 1
-                if wrong := _wrong(row):
-                    damage.add(wrong)
-                elif row[1] in self._topics:
-                    yield self._message(row)
+                if said := self._wrong(row):
+                    damage.add(said)
                 else:
-                    damage.add(f"message {row[0]} belongs to topic {row[1]}, which is not described")
+                    yield row
         except _DAMAGE as error:
             damage.add(f"message {start}: {_said(error)}")
             return self._readable_after(database, start, budget)
         return None
+
+    def _around_damage(self, last: tuple[int, int] | None, damage: Damage) -> Iterator[BagMessage]:
+        """Yield what can be read of the messages after one (its time and id), by their times."""
+        places = ((row[2], row[0]) for row in self._rows(self._select(), damage))
+        after = sorted(place for place in places if last is None or place > last)
+        try:
+            with closing(self._connect()) as database:
+                for _, number in after:
+                    row = database.execute(f"{self._select()} WHERE messages.id = ?", (number,)).fetchone()
+                    if row is not None and not self._wrong(row):
+                        yield self._message(row)
+        except _DAMAGE as error:
+            damage.add(_said(error))
+
+    def _wrong(self, row: Any) -> str:
+        """Return what is wrong with a row of messages: SQLite lets every column hold every type."""
+        key, topic, t_ns, data, publish_ns, publish_seq = row
+        if type(t_ns) is not int or not isinstance(data, bytes | str | None):
+            return f"message {key} has no time, or no contents"
+        if not isinstance(publish_ns, int | None) or not isinstance(publish_seq, int | None):
+            return f"message {key} has a time of publication or a number that is none"
+        return "" if topic in self._topics else f"message {key} belongs to topic {topic}, which is not described"
 
     def _connect(self, budget: Budget | None = None) -> sqlite3.Connection:
         return connect(self._uri, self._size_bytes, budget or Budget(self._size_bytes))
@@ -148,7 +198,7 @@ class SqliteFile:
         if isinstance(data, str):  # SQLite lets every column hold every type
             data = data.encode()
         data = unpacked(data or b"", topic.encoding, self._packed)
-        return BagMessage(t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
+        return BagMessage(t_ns, topic.name, topic.type, data, publish_ns, publish_seq, topic)
 
     def _readable_after(self, database: sqlite3.Connection, damaged: int, budget: Budget) -> int | None:
         """Return where reading can go on: a page holds the messages of a range of ids, and only some are damaged."""
@@ -175,67 +225,7 @@ class SqliteFile:
         return high
 
 
-def _topics(database: sqlite3.Connection) -> dict[int, Topic]:
-    columns = _columns(database, "topics")
-    qos, hashes = (
-        name if name in columns else "''" for name in ("offered_qos_profiles", "type_description_hash")
-    )  # since Foxy, since Iron
-    rows = database.execute(f"SELECT id, name, type, serialization_format, {qos}, {hashes} FROM topics ORDER BY id")
-    counts, definitions = _counts(database), _definitions(database)
-    return {
-        key: Topic(
-            name, kind, counts.get(key, 0), encoding, parse_qos(profiles), type_hash or None, definitions.get(kind)
-        )
-        for key, name, kind, encoding, profiles, type_hash in ((row[0], *map(_text, row[1:])) for row in rows)
-    }
-
-
-def _columns(database: sqlite3.Connection, table: str) -> set[str]:
-    return {row[1] for row in database.execute(f"PRAGMA table_info({table})")}
-
-
-def _counts(database: sqlite3.Connection) -> dict[int, int]:
-    try:
-        rows = database.execute("SELECT topic_id, count(*) FROM messages GROUP BY topic_id")
-        return {key: count for key, count in rows if type(key) is int}
-    except sqlite3.Error:  # damaged: `stored` reports it
-        database.execute("SELECT topic_id FROM messages LIMIT 0")
-        return {}
-
-
-def _definitions(database: sqlite3.Connection) -> dict[str, Definition]:
-    if not _columns(database, "message_definitions"):
-        return {}
-    rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
-    return {
-        kind: Definition(kind, encoding, text) for kind, encoding, text in (map(_text, row) for row in rows) if text
-    }
-
-
-def _wrong(row: Any) -> str:
-    """Return what is wrong with a row of messages: SQLite lets every column hold every type."""
-    key, _, t_ns, data, publish_ns, publish_seq = row
-    if type(t_ns) is not int or not isinstance(data, bytes | str | None):
-        return f"message {key} has no time, or no contents"
-    if not isinstance(publish_ns, int | None) or not isinstance(publish_seq, int | None):
-        return f"message {key} has a time of publication or a number that is none"
-    return ""
-
-
 def _said(error: BaseException) -> str:
     if str(error) == "interrupted":
         return "reading it takes more steps than a file of its size can need"
     return in_one_line(error)
-
-
-def _text(value: Any) -> str:
-    """Return what should be a text: SQLite lets every column hold every type."""
-    return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def _start_ns(database: sqlite3.Connection) -> int:
-    try:
-        first = database.execute("SELECT min(timestamp) FROM messages").fetchone()[0]
-    except sqlite3.DatabaseError:
-        return 0
-    return first if type(first) is int else 0

@@ -14,8 +14,11 @@ from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.whole import claimed, sync_folder, whole_file
 from perf_inference.recording.bags.bag_writer import BagWriter, open_writer
 from perf_inference.recording.bags.metadata import FILE_NAME, file_text
+from perf_inference.recording.message import About
+from perf_inference.recording.parquet.library import pyarrow
 
 STORAGES = {"mcap": ".mcap", "sqlite3": ".db3"}
+PARQUET = "parquet"
 _FILES = {".jsonl": "jsonl", ".mcap": "mcap", ".db3": "sqlite3"}
 _METADATA = re.compile(rf"\.{re.escape(FILE_NAME)}\.[0-9]+\.part")  # not complete
 _OTHER_FILES = (".bag", ".csv", ".gz", ".json", ".tar", ".txt", ".yaml", ".yml", ".zip", ".zst", ".zstd")
@@ -26,18 +29,26 @@ class Target:
     """What is written."""
 
     path: Path
-    storage: str  # jsonl, mcap, sqlite3
+    storage: str  # jsonl, mcap, sqlite3, parquet
     folder: bool
 
 
-def target_of(path: Path, storage: str | None = None) -> Target:
+def target_of(path: Path, storage: str | None = None, to: str | None = None) -> Target:
     """Return what `path` stands for: its suffix decides.
+
+    Args:
+        storage: of a rosbag2 folder.
+        to: parquet: a folder of tables, whatever the suffix; None: a recording.
 
     Raises:
         ConfigError: it stands for something else, or contradicts `storage`.
     """
     path = Path(os.path.abspath(path.expanduser()))
     kind = _FILES.get(path.suffix)
+    if to == PARQUET:
+        if kind is not None or storage is not None:
+            raise ConfigError(f"--to parquet makes a folder of tables, and takes no --storage; '{path}' is to be none")
+        return Target(path, PARQUET, folder=True)
     if kind is None:
         if path.suffix in _OTHER_FILES:
             raise ConfigError(
@@ -55,19 +66,27 @@ class BagPart:
     What a conversion that was killed has left there is removed by the next one to the same target.
     """
 
-    def __init__(self, target: Target, source: Path) -> None:
+    def __init__(self, target: Target, source: Path, about: About | None = None) -> None:
         """Check that the target can be made.
 
+        Args:
+            about: what the recording says of itself.
+
         Raises:
-            ConfigError: it is there already, lies within the source, or has no folder to be in.
+            ConfigError: it is there already, lies within the source, has no folder to be in, or needs a library that is
+                not installed.
         """
         self.bytes = 0
-        self._target = target
+        self._target, self._about = target, about
         self._path = target.path.with_name(f"{target.path.name}.part")
-        self.file = self._path / f"{target.path.name}_0{STORAGES[target.storage]}" if target.folder else self._path
+        self.file = self._path
+        if target.storage in STORAGES and target.folder:
+            self.file = self._path / f"{target.path.name}_0{STORAGES[target.storage]}"
         self.writer: BagWriter
         self._claim = ExitStack()
         _check(target, source)
+        if target.storage == PARQUET:
+            pyarrow()
 
     def __enter__(self) -> BagPart:
         left = self._claim.enter_context(claimed(self._target.path))
@@ -78,7 +97,7 @@ class BagPart:
                 raise ConfigError(f"'{self._path}' is there, and is not known to be left of a conversion; move it away")
             if self._target.folder:
                 self._path.mkdir()
-            self.writer = open_writer(self.file, self._target.storage)
+            self.writer = open_writer(self.file, self._target.storage, self._about)
         except BaseException as error:
             if not isinstance(error, ConfigError):
                 self._remove()
@@ -97,8 +116,11 @@ class BagPart:
     def complete(self, about: dict[str, Any]) -> None:
         """Close the file and give the target its name; a folder's metadata comes last."""
         self.writer.close(about)
-        self.bytes = self.file.stat().st_size
-        if self._target.folder:
+        made = self._path.iterdir() if self._target.storage == PARQUET else [self.file]
+        self.bytes = sum(file.stat().st_size for file in made)
+        if self._target.storage == PARQUET:
+            sync_folder(self._path)
+        elif self._target.folder:
             with whole_file(self._path / FILE_NAME) as file:
                 file.write(file_text(about).encode())
         if os.path.lexists(self._target.path):
@@ -115,6 +137,8 @@ class BagPart:
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
             return
         for file in list(self._path.iterdir()):
+            if self._target.storage == PARQUET and file.suffix == f".{PARQUET}":
+                file.unlink()
             if file.name in (FILE_NAME, self.file.name, f"{self.file.name}-journal") or _METADATA.fullmatch(file.name):
                 file.unlink()
         with suppress(OSError):  # something else is in it

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from perf_inference.recording.cdr.declared import DefinitionError, full_name
+from perf_inference.recording.cdr.declared import DefinitionError
 from perf_inference.recording.cdr.fields import Array, Kind, Message, Number, Sequence, Text
 from perf_inference.recording.cdr.message_tree import message_tree
 
@@ -24,6 +24,7 @@ _TYPE_IDS = {
     "float32": 10,
     "float64": 11,
     "char": 13,
+    "wchar": 14,
     "bool": 15,
     "byte": 16,
 }
@@ -37,23 +38,21 @@ class Definition:
 
     type: str  # "sensor_msgs/msg/Imu"
     encoding: str  # "ros2msg" or "ros2idl"
-    text: str  # its own, then each dependency's after a separator
+    text: str  # its own, then each dependency's after a separator; bytes that are no UTF-8 as single surrogates
 
+    @classmethod
+    def of_bytes(cls, type_name: str, encoding: str, data: bytes) -> Definition:
+        """Return the definition of an MCAP schema, whose data may be no text (protobuf's are not)."""
+        return cls(type_name, encoding, data.decode("utf-8", "surrogateescape"))
 
-def builtin_definition(type_name: str) -> Definition | None:
-    """Return the definition that the newest ROS 2 known to rosbags has of it; None: none has.
+    @property
+    def data(self) -> bytes:
+        return self.text.encode("utf-8", "surrogateescape")
 
-    For recordings that carry none. A type that changed between releases may be another one there.
-    """
-    from rosbags.typesys import Stores, get_typestore  # the import takes its time
-
-    name = full_name(type_name)
-    for store in reversed(Stores):
-        if store.name.startswith("ROS2_"):
-            types = get_typestore(store)
-            if name in types.fielddefs:
-                return Definition(name, "ros2msg", types.generate_msgdef(name, ros_version=2)[0])
-    return None
+    @property
+    def is_text(self) -> bool:
+        """Whether the data are UTF-8."""
+        return self.text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in self.text)
 
 
 def type_hash(definition: Definition) -> str | None:

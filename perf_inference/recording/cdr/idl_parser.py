@@ -14,6 +14,7 @@ _NUMBERS = {
     "boolean": "bool",
     "octet": "byte",
     "char": "char",
+    "wchar": "wchar",
     "short": "int16",
     "unsigned short": "uint16",
     "long": "int32",

@@ -10,6 +10,7 @@ import re
 from perf_inference.recording.cdr.declared import TYPE_NAME, Declared, DefinitionError, full_name
 from perf_inference.recording.cdr.fields import NUMBERS, Array, Item, Kind, Message, Sequence, Text
 from perf_inference.recording.cdr.idl_parser import parse_idl
+from perf_inference.recording.cdr.interfaces import KNOWN, derived
 from perf_inference.recording.cdr.msg_parser import parse_msg
 
 MAX_TEXT_BYTES = 1 << 20
@@ -18,7 +19,6 @@ MAX_FIELDS = 10_000  # of a message, nested ones included
 
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _DUMMY = "structure_needs_at_least_one_member"  # rosidl's, in messages without fields
-_TIME = [Declared("sec", "int32"), Declared("nanosec", "uint32")]
 
 
 def message_tree(type_name: str, encoding: str, text: str) -> Message:
@@ -44,11 +44,7 @@ class _Tree:
     """Puts declared types together; each type is one object, however often it is used."""
 
     def __init__(self, declared: dict[str, list[Declared]]) -> None:
-        self._declared = {  # some writers leave these out
-            "builtin_interfaces/msg/Time": _TIME,
-            "builtin_interfaces/msg/Duration": _TIME,
-            **declared,
-        }
+        self._declared = {**KNOWN, **derived(declared), **declared}
         self._made: dict[str, tuple[Message, int, int]] = {}  # with the number of fields in it, and its nesting
 
     def message(self, name: str, depth: int) -> Message:

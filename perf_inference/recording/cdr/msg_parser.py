@@ -6,30 +6,44 @@ import re
 
 from perf_inference.recording.cdr.declared import SECTION, TYPE_NAME, Declared, DefinitionError, full_name
 from perf_inference.recording.cdr.fields import NUMBERS
+from perf_inference.recording.cdr.interfaces import interface_of, is_divided, parts
 
 _FIELD = re.compile(
     r"(?P<base>[A-Za-z]\w*(?:/[A-Za-z]\w*){0,2})(?:<=(?P<bound>\d{1,10}))?(?P<array>\[(?P<most><=)?(?P<size>\d{0,10})\])?"
     r"[ \t]+(?P<name>[A-Za-z]\w*)(?P<rest>[ \t]*[=#].*|[ \t]+.*)?",
     re.ASCII,
 )
+_HEAD = re.compile(r"(MSG|SRV|ACTION):[ \t]*([\w/]+)[ \t]*", re.ASCII)
 _OLD_NAMES = {"time": "builtin_interfaces/msg/Time", "duration": "builtin_interfaces/msg/Duration"}
 
 
 def parse_msg(type_name: str, text: str) -> dict[str, list[Declared]]:
-    """Return the fields of a `.msg` text and of those that follow it, by type.
+    """Return the fields of a `.msg`, `.srv` or `.action` text and of those that follow it, by type.
 
     Raises:
         DefinitionError: a line is neither a field nor a constant nor a comment.
     """
     own, *others = SECTION.split(text.replace("\r\n", "\n"))
-    declared = {type_name: _fields(type_name, own)}
+    declared: dict[str, list[Declared]] = {}
+    if is_divided(own):
+        declared |= parts(interface_of(type_name), own, _fields)
+    elif own.strip() or not any(_HEAD.match(other) for other in others):
+        declared[type_name] = _fields(type_name, own)
     for other in others:
         head, _, body = other.partition("\n")
-        name = full_name(head.removeprefix("MSG:").strip())
-        if not head.startswith("MSG:") or not TYPE_NAME.fullmatch(name):
+        found = _HEAD.fullmatch(head)
+        name = "" if found is None else _named(found[1].lower(), found[2])
+        if found is None or not TYPE_NAME.fullmatch(name):
             raise DefinitionError(f"after a separator 'MSG: package/Type' must follow, got {head[:100]!r}")
-        declared.setdefault(name, _fields(name, body))
+        for part, fields in ({name: _fields(name, body)} if found[1] == "MSG" else parts(name, body, _fields)).items():
+            declared.setdefault(part, fields)
     return declared
+
+
+def _named(kind: str, name: str) -> str:
+    """Return the full name; those of services and actions are written without their kind too."""
+    package, *rest = name.split("/")
+    return full_name(name) if kind == "msg" or len(rest) != 1 else f"{package}/{kind}/{rest[0]}"
 
 
 def _fields(type_name: str, text: str) -> list[Declared]:
@@ -61,4 +75,7 @@ def _reference(type_name: str, base: str) -> str:
         return _OLD_NAMES[base]
     if base == "Header" and not type_name.startswith("std_msgs/"):
         return "std_msgs/msg/Header"
-    return full_name(base) if "/" in base else f"{type_name.rpartition('/')[0]}/{base}"
+    if "/" in base:
+        return full_name(base)
+    package, *_ = type_name.split("/")
+    return f"{package}/msg/{base}"

@@ -131,6 +131,15 @@ def read_message(root: Message, data: bytes, wide: bool) -> dict[str, Any]:
     Raises:
         FieldError: it is not one of this type, or was cut off.
     """
+    return read_whole(root, data, wide)[0]
+
+
+def read_whole(root: Message, data: bytes, wide: bool) -> tuple[dict[str, Any], int]:
+    """Return the fields of a message, and how many bytes are left after them.
+
+    Raises:
+        FieldError: it is not one of this type, or was cut off.
+    """
     refused = None
     for form in WIDE_FORMS if wide else WIDE_FORMS[:1]:
         reader = CdrReader(data, form)
@@ -140,7 +149,7 @@ def read_message(root: Message, data: bytes, wide: bool) -> dict[str, Any]:
             refused = refused or error
             continue
         if not wide or reader.spare_bytes < 4:  # more are spare only where the form is another one
-            return message
+            return message, reader.spare_bytes
         refused = refused or FieldError(f"{reader.spare_bytes} bytes are left at the end")
     assert refused is not None
     raise refused

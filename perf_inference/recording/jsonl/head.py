@@ -11,7 +11,7 @@ from perf_inference.recording.jsonl.line import LineError, unsealed
 
 # As our writers put the keys; a line with another order is decoded.
 _MESSAGE = re.compile(
-    rb'\{"seq":(\d{1,18}),"t":(-?\d{1,19}),"topic":"([ !#-\[\]-~]+)",(?:"id":(\d{1,9}),)?"(?:stamp|message|cdr)":'
+    rb'\{"seq":(\d{1,18}),"t":(-?\d{1,20}),"topic":"([ !#-\[\]-~]+)",(?:"id":(\d{1,9}),)?"(?:stamp|message|cdr)":'
 )
 
 
@@ -34,6 +34,8 @@ def head(line: bytes) -> Head | None:
     """Return the head of a line whose checksum fits; None: it is none that the format knows."""
     if found := _MESSAGE.match(line):
         seq, t, topic, number = found.groups()
+        if not _is_int(int(t)):
+            return None
         return Head(None, int(seq), int(t), topic.decode(), None if number is None else int(number))
     try:
         record = unsealed(line)
@@ -64,4 +66,5 @@ def _understood(record: dict[str, Any]) -> bool:
 
 
 def _is_int(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 9 * 10**18
+    """Return whether it is one of 64 bits, with sign or without: MCAP's times have none."""
+    return type(value) is int and -(1 << 63) <= value < 1 << 64

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,13 +10,13 @@ from typing import Any
 
 from perf_inference.errors import InputError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
+from perf_inference.recording.jsonl.by_time import Line, lines, lines_by_time
 from perf_inference.recording.jsonl.head import contents, head
 from perf_inference.recording.jsonl.pieces import CUT, DAMAGED, FOREIGN, TORN, Piece, pieces
 from perf_inference.recording.jsonl.topic_records import TopicRecords, topic_of
-from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, TopicKey
 
-_WINDOW, _WINDOW_BYTES = 4096, 64 << 20
 _WORDS = {TORN: "torn", DAMAGED: "damaged", FOREIGN: "foreign"}
 
 
@@ -33,6 +32,7 @@ class JsonlFile:
         self.path = path
         self.topics: list[Topic] = []
         self.start_ns = 0
+        self.about = About()
         self._sorted = True
         self._faults: dict[str, tuple[int, Piece]] = {}
         self._lost: dict[str, int] = {}  # messages without their topic record, by topic
@@ -52,39 +52,42 @@ class JsonlFile:
         return said + [f"{count} messages that cannot be read: {why}" for why, count in self._refused.items()]
 
     def messages(self) -> Iterator[BagMessage]:
-        """Yield the messages in time order, those of one moment as they were written.
-
-        One that was written 4096 messages or 64 MiB after its time comes late.
-        """
-        return self.stored() if self._sorted else _by_time(self.stored())
+        """Yield the messages by log time, those of one moment as they were written."""
+        return self._messages(lines(self.path) if self._sorted else lines_by_time(self.path))
 
     def stored(self) -> Iterator[BagMessage]:
         """Yield the messages as they were written."""
+        return self._messages(lines(self.path))
+
+    def _messages(self, found: Iterator[Line]) -> Iterator[BagMessage]:
         self._refused.clear()
-        records = TopicRecords()
-        for piece in pieces(self.path):
-            about = None if piece.fault else head(piece.line)
-            topic = records.follow(about) if about is not None else None
-            if about is None or topic is None:
-                continue
-            record = contents(piece.line)
+        for line in found:
+            record = contents(line.text)
             try:
-                data = self._data(topic, record)
+                data = self._data(line.topic, record)
             except InputError as error:
                 self._refused[str(error)] = self._refused.get(str(error), 0) + 1
                 continue
             publish_ns, publish_seq = (
                 number if type(number := record.get(key)) is int else None for key in ("publish_t", "publish_seq")
             )
-            yield BagMessage(about.t_ns, topic.name, topic.type, data, publish_ns, publish_seq)
+            yield BagMessage(line.t_ns, line.topic.name, line.topic.type, data, publish_ns, publish_seq, line.topic)
+
+    def extras(self) -> Iterator[Note | Attachment]:
+        """Yield nothing: there is no more in it."""
+        yield from ()
+
+    def remarks(self) -> list[str]:
+        """Return nothing: what is odd about it is among the problems."""
+        return []
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _scan(self) -> None:
-        records, found = TopicRecords(), dict[tuple[str, str], Topic]()
-        counts: dict[tuple[str, str], int] = {}
-        ours, newest_ns, oldest_ns = 0, -(1 << 63), 1 << 63
+        records, found = TopicRecords(), dict[TopicKey, Topic]()
+        counts: dict[TopicKey, int] = {}
+        ours, newest_ns, oldest_ns = 0, -(1 << 63), 1 << 64
         for piece in pieces(self.path):
             about = None if piece.fault else head(piece.line)
             if about is None:
@@ -95,10 +98,12 @@ class JsonlFile:
             if about.record is not None:
                 if about.kind == "topic":
                     _add(found, topic_of(about.record))
+                elif about.kind == "header":
+                    self.about = _about(about.record) or self.about
             elif topic is None:
                 self._lost[about.topic] = self._lost.get(about.topic, 0) + 1
             else:
-                counts[topic.name, topic.type] = counts.get((topic.name, topic.type), 0) + 1
+                counts[topic.key] = counts.get(topic.key, 0) + 1
                 oldest_ns = min(oldest_ns, about.t_ns)
                 self._sorted = self._sorted and about.t_ns >= newest_ns
                 newest_ns = max(newest_ns, about.t_ns)
@@ -145,29 +150,20 @@ class JsonlFile:
         return self._codecs[topic]
 
 
-def _add(found: dict[tuple[str, str], Topic], topic: Topic) -> None:
+def _add(found: dict[TopicKey, Topic], topic: Topic) -> None:
     """Add a topic, or what its earlier records did not know."""
-    known = found.setdefault((topic.name, topic.type), topic)
-    found[topic.name, topic.type] = replace(
-        known,
-        qos=known.qos or topic.qos,
-        type_hash=known.type_hash or topic.type_hash,
-        definition=known.definition or topic.definition,
-    )
+    known = found.setdefault(topic.key, topic)
+    found[topic.key] = replace(known, qos=known.qos or topic.qos, type_hash=known.type_hash or topic.type_hash)
 
 
-def _by_time(messages: Iterator[BagMessage]) -> Iterator[BagMessage]:
-    heap: list[tuple[int, int, BagMessage]] = []
-    held = 0
-    for number, message in enumerate(messages):
-        heapq.heappush(heap, (message.t_ns, number, message))
-        held += len(message.data)
-        while len(heap) > _WINDOW or (held > _WINDOW_BYTES and len(heap) > 1):
-            _, _, oldest = heapq.heappop(heap)
-            held -= len(oldest.data)
-            yield oldest
-    while heap:
-        yield heapq.heappop(heap)[2]
+def _about(header: Mapping[str, Any]) -> About | None:
+    """Return what the rosbag that was converted said of itself; None: it was none."""
+    given = header.get("rosbag2")
+    if not isinstance(given, dict):
+        return None
+    distro, custom = given.get("ros_distro"), given.get("custom_data")
+    values = custom.items() if isinstance(custom, dict) else ()
+    return About(distro if isinstance(distro, str) else "", {str(key): str(value) for key, value in values})
 
 
 def _sentence(fault: str, count: int, first: Piece) -> str:

@@ -12,7 +12,7 @@ from perf_inference._version import VERSION, installed
 from perf_inference.errors import RecordingError
 from perf_inference.recording.cdr.codec import Codec, Decoded
 from perf_inference.recording.jsonl.segment import Channel, Segment
-from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.message import About, Attachment, BagMessage, Note, Topic, TopicKey
 from perf_inference.telemetry.host import describe_host
 
 _BUFFER_BYTES = 1 << 20
@@ -21,24 +21,31 @@ _BUFFER_BYTES = 1 << 20
 class JsonlWriter:
     """One `.jsonl` file: a segment of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, source: About | None = None) -> None:
+        """Make the file; `source` is what the recording says of itself that is written."""
+        self.lost: list[str] = []
         self.refused = 0  # messages that are not what their type says
         self.inexact = 0  # messages that are kept serialized too: their fields alone would not give the bytes back
         self.undecoded = 0  # messages of types that are not known here
         self._stream = io.BufferedWriter(io.FileIO(path, "xb"), _BUFFER_BYTES)
         software = {"perf_inference": VERSION, "rosbags": installed("rosbags")}
-        about = {"host": describe_host(), "software": software, "parameters": {}}
+        about: dict[str, Any] = {"host": describe_host(), "software": software, "parameters": {}}
+        if source is not None and (source.ros_distro or source.custom_data):
+            about["rosbag2"] = {"ros_distro": source.ros_distro, "custom_data": dict(source.custom_data)}
         self._segment = Segment(start=uuid.uuid4().hex, number=1, first_seq=1, about=about)
-        self._channels: dict[tuple[str, str], tuple[Channel, _Counting | None]] = {}
+        self._channels: dict[TopicKey, tuple[Channel, _Counting | None]] = {}
         self._stream.write(self._segment.header())
 
     def add(self, topic: Topic) -> None:
         codec = _codec(topic)
-        self._channels[topic.name, topic.type] = Channel(topic, codec), codec
+        self._channels[topic.key] = Channel(topic, codec), codec
         self._stream.write(self._segment.topic(topic))
 
+    def extra(self, extra: Note | Attachment) -> None:
+        self.lost.append(f"{extra}: JSON lines have no place for it")
+
     def write(self, topic: Topic, message: BagMessage) -> None:
-        channel, codec = self._channels[topic.name, topic.type]
+        channel, codec = self._channels[topic.key]
         self._stream.write(self._segment.message(channel, self._segment.records + 1, message))
         if codec is None:
             self.undecoded += 1

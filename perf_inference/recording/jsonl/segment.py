@@ -10,8 +10,9 @@ from typing import Any
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.recording.cdr.codec import Codec
+from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.jsonl.line import FORMAT_VERSION, sealed
-from perf_inference.recording.message import BagMessage, Topic
+from perf_inference.recording.message import BagMessage, Topic, TopicKey
 
 FORMAT = "perf_inference/topics"
 
@@ -49,7 +50,7 @@ class Segment:
         self.records = 0
         self._start, self._number, self._first_seq, self._about = start, number, first_seq, about
         self._clocks = clocks
-        self._channels: dict[tuple[str, str], _Tally] = {}
+        self._channels: dict[TopicKey, _Tally] = {}
         self._seqs: list[int | None] = [None, None]  # first, last
         self._times: list[int | None] = [None, None]
 
@@ -70,12 +71,12 @@ class Segment:
 
     def topic(self, topic: Topic) -> bytes:
         """Return a topic's line ahead of its first message; nothing, when it was there."""
-        return b"" if (topic.name, topic.type) in self._channels else self._topic(topic)[0]
+        return b"" if topic.key in self._channels else self._topic(topic)[0]
 
     def message(self, channel: Channel, seq: int, message: BagMessage) -> bytes:
         """Return a message's line, after its topic's where that is new in this segment."""
         topic = channel.topic
-        tally = self._channels.get((topic.name, topic.type))
+        tally = self._channels.get(topic.key)
         line = b""
         if tally is None:
             line, tally = self._topic(topic)
@@ -97,7 +98,7 @@ class Segment:
     def drops(self, topic: Topic, count: int, first_seq: int, last_seq: int, reason: str) -> bytes:
         """Return the line that tells of records that did not get here (`reason`: queue, disk)."""
         line = b""
-        tally = self._channels.get((topic.name, topic.type))
+        tally = self._channels.get(topic.key)
         if tally is None:
             line, tally = self._topic(topic)
         tally.dropped += count
@@ -107,7 +108,7 @@ class Segment:
     def footer(self) -> bytes:
         """Return the last line."""
         topics: dict[str, dict[str, int]] = {}
-        for (name, _), tally in self._channels.items():
+        for (name, *_), tally in self._channels.items():
             counts = topics.setdefault(name, {"records": 0, "dropped": 0})
             counts["records"] += tally.records
             counts["dropped"] += tally.dropped
@@ -126,8 +127,8 @@ class Segment:
 
     def _topic(self, topic: Topic) -> tuple[bytes, _Tally]:
         number = len(self._channels) + 1
-        again = any(name == topic.name for name, _ in self._channels)
-        tally = self._channels[topic.name, topic.type] = _Tally(number, number if again else None)
+        again = any(name == topic.name for name, *_ in self._channels)
+        tally = self._channels[topic.key] = _Tally(number, number if again else None)
         definition = topic.definition
         record = {
             "record": "topic",
@@ -137,9 +138,17 @@ class Segment:
             "encoding": topic.encoding,
             "qos": [qos.as_dict() for qos in topic.qos],
             "type_hash": topic.type_hash,
-            "definition": None if definition is None else {"encoding": definition.encoding, "text": definition.text},
+            "definition": None if definition is None else _described(definition),
         }
+        if topic.metadata:
+            record["metadata"] = dict(topic.metadata)
         return sealed(record), tally
+
+
+def _described(definition: Definition) -> dict[str, str]:
+    if definition.is_text:
+        return {"encoding": definition.encoding, "text": definition.text}
+    return {"encoding": definition.encoding, "base64": b2a_base64(definition.data, newline=False).decode("ascii")}
 
 
 def _add_contents(record: dict[str, Any], channel: Channel, data: bytes) -> None:

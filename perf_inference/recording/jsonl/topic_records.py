@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,11 +45,22 @@ def topic_of(record: Mapping[str, Any]) -> Topic:
         qos=qos_profiles(record.get("qos")),
         type_hash=hash_ if isinstance(hash_, str) else None,
         definition=_definition(record["type"], record.get("definition")),
+        metadata=_metadata(record.get("metadata")),
     )
+
+
+def _metadata(given: Any) -> tuple[tuple[str, str], ...]:
+    values = given.items() if isinstance(given, dict) else ()
+    return tuple(sorted((str(key), str(value)) for key, value in values))
 
 
 def _definition(type_name: str, given: Any) -> Definition | None:
     if not isinstance(given, dict):
         return None
-    encoding, text = given.get("encoding"), given.get("text")
+    encoding, text, packed = (given.get(key) for key in ("encoding", "text", "base64"))
+    if isinstance(encoding, str) and isinstance(packed, str):  # of bytes that are no text
+        try:
+            return Definition.of_bytes(type_name, encoding, b64decode(packed, validate=True))
+        except ValueError:
+            return None
     return Definition(type_name, encoding, text) if isinstance(encoding, str) and isinstance(text, str) else None

@@ -15,21 +15,22 @@ from perf_inference import engines
 from perf_inference.engines import ArraySpec, Engine, EngineInfo
 from perf_inference.engines.engine import NO_PARTS
 from perf_inference.errors import ConfigError, EngineError
-from perf_inference.tasks.yolo import Detections, YoloTask
+from perf_inference.tasks.vision.found import Found
+from perf_inference.tasks.vision.task import YoloTask
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 F32 = np.dtype(np.float32)
 NUT = ("nut", 0.9, 270, 210, 370, 270)  # 100x60 px round (320, 240)
 
 
-def detected(engine: Engine, **options: Any) -> Detections:
+def detected(engine: Engine, **options: Any) -> Found:
     task = YoloTask(engine, **options)
     inputs, placement = task.preprocess(IMAGE)
     return task.postprocess(engine.infer(inputs), placement)
 
 
-def rounded(found: Detections) -> list[tuple[Any, ...]]:
-    return [(d.name, round(d.score, 2), *map(round, (d.x0_px, d.y0_px, d.x1_px, d.y1_px))) for d in found]
+def rounded(found: Found) -> list[tuple[Any, ...]]:
+    return [(d.class_name, round(d.score, 2), *map(round, d.xyxy or ())) for d in found]
 
 
 @pytest.fixture
@@ -57,17 +58,27 @@ def test_rows_that_may_be_oriented_boxes_are_not_guessed(models: Path) -> None:
 
 def test_an_angle_is_no_score(models: Path) -> None:
     engine = engines.load(str(models / "obb_without_metadata.onnx"))
-    with pytest.raises(EngineError, match=r"the score \d\.\d+ for 'c'"):
+    with pytest.raises(EngineError, match=r"gave a score of 1\.63, and scores are from 0 to 1"):
         detected(engine, class_names=("a", "b", "c"))
 
 
-@pytest.mark.parametrize(("name", "found"), [("end2end_300x6", r"output0 \[1, 300, 6\]"), ("rtdetr", "labels")])
 @pytest.mark.parametrize("layout", ["auto", "ultralytics", "yolov5", "yolox"])
-def test_another_kind_of_output_is_refused_whatever_the_layout(
-    models: Path, name: str, found: str, layout: str
-) -> None:
-    with pytest.raises(ConfigError, match=found):
-        YoloTask(engines.load(str(models / f"{name}.onnx")), layout)
+def test_found_objects_are_read_as_such_or_refused_whatever_the_layout(models: Path, layout: str) -> None:
+    engine = engines.load(str(models / "end2end_300x6.onnx"))
+    if layout == "auto":
+        assert rounded(detected(engine)) == [NUT]
+        return
+    with pytest.raises(ConfigError, match=r"output0 \[1, 300, 6\]"):
+        YoloTask(engine, layout)
+
+
+def test_a_detr_that_is_fed_a_stretched_image(models: Path) -> None:
+    # Its box is 60 px high in the 640 x 640 px that it sees, which are 45 px of an image of 640 x 480.
+    (found,) = detected(engines.load(str(models / "rtdetr.onnx")))
+    assert found.class_id == 0
+    assert found.xyxy == pytest.approx((270, 217.5, 370, 262.5), abs=0.5)
+    letterboxed = detected(engines.load(str(models / "rtdetr.onnx")), image={"fit": "letterbox"})
+    assert [tuple(map(round, one.xyxy or ())) for one in letterboxed] == [(270, 210, 370, 270)]
 
 
 # names in: rt_info's framework, rt_info's model_info, metadata.yaml
@@ -126,16 +137,12 @@ class Fake:
 @pytest.mark.parametrize(
     ("shape", "metadata", "what"),
     [
-        ((1, 6, 84), {"task": "obb", "names": "{0: 'a'}"}, "task is 'obb'"),
-        ((1, 84, 84), {"task": "pose"}, "task is 'pose'"),
-        ((1, 7, 84), {"names": "{0: 'a', 1: 'b'}"}, "oriented boxes"),
-        ((1, 38, 84), {"names": "{0: 'a', 1: 'b'}"}, "segments"),
-        ((1, 56, 84), {"names": "{0: 'person'}"}, "keypoints"),
-        ((1, 6, 84), {}, "may be boxes of 2 classes, oriented boxes of 1"),
-        ((1, 300, 6), {"names": "{0: 'a', 1: 'b'}", "args": "{'nms': True}"}, "suppresses boxes itself"),
+        ((1, 84, 84), {"task": "pose"}, "does not say how many; set keypoint_shape"),
+        ((1, 38, 84), {"names": "{0: 'a', 1: 'b'}"}, "the masks' coefficients, without the output of the prototypes"),
+        ((1, 6, 84), {}, "may give boxes of 2 classes, oriented boxes of 1"),
+        ((1, 6, 84), {"task": "sonar"}, "says that its task is 'sonar'"),
         ((1, 6, 84), {"names": "{0: 'a', 3: 'b'}"}, "cannot be read"),
-        ((1, 4, 84), {}, "a score of each class"),
-        ((1, 300, 6), {"names": "{0: 'a'}"}, "cannot tell the layout"),
+        ((1, 5, 84), {"names": "{0: 'a', 1: 'b', 2: 'c'}"}, "class_names must have"),
     ],
 )
 def test_what_is_ambiguous_or_of_another_kind_is_refused(
@@ -143,6 +150,21 @@ def test_what_is_ambiguous_or_of_another_kind_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=what):
         YoloTask(Fake(np.zeros(shape), metadata))
+
+
+@pytest.mark.parametrize(
+    ("shape", "metadata", "kind", "layout"),
+    [
+        ((1, 6, 84), {"task": "obb", "names": "{0: 'a'}"}, "obb", "ultralytics"),
+        ((1, 7, 84), {"names": "{0: 'a', 1: 'b'}"}, "obb", "ultralytics"),
+        ((1, 56, 84), {"names": "{0: 'person'}"}, "pose", "ultralytics"),
+        ((1, 300, 6), {"names": "{0: 'a', 1: 'b'}", "args": "{'nms': True}"}, "detect", "end2end"),
+        ((1, 300, 6), {"names": "{0: 'a'}"}, "detect", "end2end"),
+    ],
+)
+def test_kind_and_layout(shape: tuple[int, ...], metadata: dict[str, str], kind: str, layout: str) -> None:
+    task = YoloTask(Fake(np.zeros(shape), metadata))
+    assert (task.kind, task.layout) == (kind, layout)
 
 
 def test_the_user_says_what_rows_without_names_are() -> None:
@@ -156,16 +178,16 @@ def test_the_user_says_what_rows_without_names_are() -> None:
 def test_what_is_no_score_fails_the_frame(score: float) -> None:
     raw = np.zeros((1, 6, 84))
     raw[0, :, 5] = (32, 32, 16, 8, score, score)
-    with pytest.raises(EngineError, match="must be from 0 to 1"):
+    with pytest.raises(EngineError, match="scores are from 0 to 1"):
         detected(Fake(raw, {"names": "['a', 'b']"}))
 
 
 def test_boxes_that_are_in_pixels_already_are_no_yolox() -> None:
     raw = np.zeros((1, 84, 7))
     raw[0, 5] = (32, 32, 16, 18, 0.9, 0.9, 0.1)
-    with pytest.raises(EngineError, match="set layout: yolov5"):
+    with pytest.raises(EngineError, match="no logarithms, as layout yolox has them; set layout"):
         detected(Fake(raw, {"names": "['a', 'b']"}))
-    assert [d.name for d in detected(Fake(raw, {"names": "['a', 'b']"}), layout="yolov5")] == ["a"]
+    assert [d.class_name for d in detected(Fake(raw, {"names": "['a', 'b']"}), layout="yolov5")] == ["a"]
 
 
 @pytest.mark.parametrize("at", range(6))
@@ -177,7 +199,7 @@ def test_any_number_of_an_anchor_may_not_be_finite(at: int, value: float) -> Non
     raw[0, at, 6] = value
     found = detected(Fake(raw, {"names": "['a', 'b']"}))
     if value == -np.inf and at > 3:  # a class that it is not
-        assert [d.name for d in found] == ["b", "b" if at == 4 else "a"]
+        assert [d.class_name for d in found] == ["b", "b" if at == 4 else "a"]
         return
-    assert [d.name for d in found] == ["b"]
+    assert [d.class_name for d in found] == ["b"]
     assert found.not_finite == 1
