@@ -142,6 +142,10 @@ def get(
                 return found, False
             _make(key, suffix, entry, build)
     except OSError as error:
+        if isinstance(error, PermissionError) and os.access(root() / _BUILT, os.W_OK):  # writable, and not trusted
+            raise ConfigError(
+                f"the cache {root()} cannot be used ({error}); set PERF_INFERENCE_CACHE to a folder of your own"
+            ) from error
         return _without_cache(key, suffix, build, error), True
     return entry / f"{key.name}{suffix}", True
 

@@ -42,7 +42,7 @@ class CaptionNode(runner.RunnableNode):
         )
         self._asked = Waiting()  # answered by the next inference that begins
         self._serving = Waiting()
-        self._image = LatestImage(self, p.image_transport, self._unreadable)
+        self._image = LatestImage(self, p.image_transport, self._unreadable, bits=p.image_bits)
         self._inference = Inference(
             self,
             p,

@@ -50,7 +50,7 @@ class PolicyNode(runner.RunnableNode):
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
         self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
         self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_observation_age_s)
-        self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image)
+        self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image, p.image_bits)
         self._image_broken = False  # the newest one that was decoded
         self._looked_at: SeenImage | None = None
         self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())

@@ -37,7 +37,7 @@ class YoloNode(runner.RunnableNode):
                 self.get_logger().warning(task.note)
             return task
 
-        self._converter = Converter()
+        self._converter = Converter(p.image_bits, self.get_logger().warning)
         self.results = Results(self, by_index=p.class_id == "index")
         self._inference = Inference(
             self,

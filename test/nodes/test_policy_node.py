@@ -180,6 +180,24 @@ def test_the_window_of_joints_without_stamps_is_that_of_the_simulated_time(
     assert ros.spin_until(lambda: _fill(robot) > 30)
 
 
+def test_without_a_clock_samples_without_stamps_are_not_used(
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process]
+) -> None:
+    robot.sends.clear()
+    robot.image.header.stamp.sec = 0
+    robot.image.header.stamp.nanosec = 0
+
+    def publish() -> None:
+        robot.publish("image", robot.image)
+        robot.publish("joint_states", JointState(name=["shoulder", "elbow"], position=[0.0, 0.0]))
+        robot.publish("force", WrenchStamped())
+
+    ros.node.create_timer(0.02, publish)
+    process = start_policy((0.0, 0.1), "-p", "enabled:=true", "-p", "use_sim_time:=true")
+    assert ros.spin_until(lambda: "/clock has not come (use_sim_time is true)" in process.output()), process.output()
+    assert not any(any(action) for action in robot.actions)
+
+
 def test_a_held_position_does_not_creep_and_comes_back_into_range_slowly(
     ros: Ros, start_policy: Callable[..., Process]
 ) -> None:

@@ -70,7 +70,8 @@ def cases() -> dict[str, tuple[NDArray[Any], NDArray[np.uint8]]]:
     made["mono8"] = (BGR[..., 0], grey(BGR[..., 0]))
     for bits in ("8", "16"):
         for channels, name in ((1, "mono"), (3, "bgr"), (4, "bgra")):
-            made[f"{bits}UC{channels}"] = made[name + bits]
+            if (bits, channels) != ("16", 1):  # a depth
+                made[f"{bits}UC{channels}"] = made[name + bits]
     for pattern, code in PATTERNS.items():
         made[f"bayer_{pattern}8"] = (BGR[..., 0], cv2.cvtColor(np.ascontiguousarray(BGR[..., 0]), code))
         made[f"bayer_{pattern}16"] = (GREY16, eight(cv2.cvtColor(GREY16, code)))
@@ -278,6 +279,7 @@ def test_another_serialization_is_left_to_the_middleware() -> None:
         ({"encoding": "jpeg"}, "encoding must be one of bgr8"),
         ({"encoding": "32FC1"}, "encoding '32FC1' holds numbers, such as a depth, and no image"),
         ({"encoding": "16SC1"}, "encoding '16SC1' holds numbers"),
+        ({"encoding": "16UC1"}, "encoding '16UC1' holds numbers, such as a depth, and no image"),
         ({"width": 0}, "must have pixels, got 0x6"),
         ({"encoding": "yuyv", "width": 7}, "yuyv must have an even width, got 7x6"),
         ({"encoding": "nv12", "height": 5}, "nv12 must have an even width and height, got 8x5"),
@@ -330,6 +332,42 @@ def test_jpeg_in_grey() -> None:
 )
 def test_png_exactly(picture: NDArray[Any], wanted: NDArray[np.uint8], format_: str) -> None:
     assert np.array_equal(to_bgr(compressed(picture, ".png", format_)), wanted)
+
+
+@pytest.mark.parametrize("format_", ["16UC1; png compressed ", "16UC1; compressedDepth png", "32FC1; compressedDepth"])
+def test_a_compressed_depth_is_refused(format_: str) -> None:
+    with pytest.raises(InputError, match="holds numbers, such as a depth, and no image"):
+        to_bgr(compressed(GREY16, ".png", format_))
+
+
+@pytest.mark.parametrize("name", ["nv12", "nv24"])
+def test_a_step_that_counts_the_chroma_too_is_depthais(name: str) -> None:
+    pixels, wanted = CASES[name]
+    image = message(pixels, name, height=HEIGHT)
+    image.step = len(image.data) // image.height
+    assert np.abs(to_bgr(image).astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("encoding", ["mono16", "bayer_rggb16", "bgr16"])
+def test_a_camera_of_fewer_bits_is_as_bright_as_one_of_sixteen(encoding: str, bits: int) -> None:
+    pixels, wanted = CASES[encoding]
+    made = Converter(bits).bgr(message(pixels >> (16 - bits), encoding))
+    assert np.abs(made.astype(int) - wanted).max() <= (2 if bits < 12 else 1)
+
+
+def test_images_of_few_bits_are_told_once() -> None:
+    said: list[str] = []
+    converter = Converter(warn=said.append)
+    for _ in range(10):
+        converter.bgr(message(GREY16 >> 4, "mono16"))
+    (line,) = said
+    assert "set image_bits" in line
+    bright, quiet = Converter(warn=said.append), Converter(12, said.append)
+    for _ in range(10):
+        bright.bgr(message(GREY16, "mono16"))
+        quiet.bgr(message(GREY16 >> 4, "mono16"))
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("kind", [".jpg", ".png"])

@@ -30,6 +30,7 @@ _KEY, _VALUE = 1, 2  # of an entry of its external data
 _IN_MEMORY = "/_ORT_MEM_"  # a part of the name with which ONNX Runtime takes what an address holds
 _PRECISIONS = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16", 16: "bf16"}  # by data type; others are no weights
 _MOST = 1 << 63
+_FEW = 256  # elements
 _QUANTISING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
@@ -47,10 +48,12 @@ class OnnxFile:
     def labelled(self, said: str) -> str:
         """Return the precision that the file says it has, where it can be so; else that of most of its weights.
 
-        What quantises at each run (QuantizeLinear) may keep its weights in fp32.
+        What quantises at each run (QuantizeLinear) may keep its weights in fp32, and a few constants say nothing.
         """
+        if sum(self.weights.values()) < _FEW:
+            return said
         quantised = said == "int8" and not self.operators.isdisjoint(_QUANTISING)
-        return said if not self.weights or said in self.weights or quantised else self.precision or said
+        return said if said in self.weights or quantised else self.precision or said
 
     def digest(self) -> str:
         """Return a hash that another model, or other weights, would not have."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = Mapping[str, NDArray[Any]]
+_MOST_OF_IT = 0.5
 _NOTHING = 1e-3  # outputs of fp32 that are all below it are compared with it
 
 
@@ -67,4 +68,11 @@ def what_is_broken(outputs: Arrays, reference: Arrays, free: Collection[str] = (
         scale = np.abs(wanted[sure].astype(np.float64)).max(initial=0.0)
         if off > max(scale, _NOTHING):
             return f"'{name}' differs by up to {off:.3g}, while in fp32 it is {scale:.3g} at most"
+        share = _length(found[sure] - wanted[sure].astype(np.float64)) / max(_length(wanted[sure]), _NOTHING)
+        if share > _MOST_OF_IT and off > _NOTHING:
+            return f"'{name}' differs by {100 * share:.0f} % of its length (root of the sum of squares) in fp32"
     return ""
+
+
+def _length(values: NDArray[Any]) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).sum()))

@@ -28,11 +28,12 @@ def random_inputs(
     made: dict[str, NDArray[Any]] = {}
     for spec in specs:
         shape = _shape(spec, length, side_px)
-        if spec.dtype.kind == "f":
-            made[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+        dtype = np.dtype(spec.dtype)
+        if dtype.kind == "f":
+            made[spec.name] = rng.standard_normal(shape).astype(dtype)
         else:
-            high = {"u": 256, "i": 128 if spec.dtype.itemsize == 1 else 2}.get(spec.dtype.kind, 2)
-            made[spec.name] = rng.integers(0, high, shape).astype(spec.dtype)
+            high = {"u": 256, "i": 128 if dtype.itemsize == 1 else 2}.get(dtype.kind, 2)
+            made[spec.name] = rng.integers(0, high, shape).astype(dtype)
     return made
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from perf_inference.errors import InputError
 from perf_inference.files.images import decode_image
+from perf_inference.nodes.images.encodings import encoding_of, holds_numbers
 
 
 def decode(message: Any) -> NDArray[Any]:
@@ -16,8 +17,11 @@ def decode(message: Any) -> NDArray[Any]:
     What it is its first bytes tell: cameras write what they like into `format`.
 
     Raises:
-        InputError: neither JPEG nor PNG, too big, cut off, or broken.
+        InputError: neither JPEG nor PNG, too big, cut off, or broken; a depth.
     """
+    encoding = message.format.partition(";")[0].strip()
+    if "compressedDepth" in message.format or holds_numbers(encoding):
+        encoding_of(encoding if holds_numbers(encoding) else "16UC1")
     try:
         return decode_image(message.data)  # which leaves out a rotation that the camera did not ask for
     except InputError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -11,10 +12,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.errors import InputError
 from perf_inference.nodes.images import compressed
-from perf_inference.nodes.images.encodings import Encoding, convert, encoding_of, pixels
+from perf_inference.nodes.images.encodings import SIXTEEN, Encoding, convert, encoding_of, pixels
 from perf_inference.nodes.images.raw_image import RawImage
 
 Bgr = NDArray[np.uint8]
+_LOOKED_AT = 3  # images
+_TWELVE_BITS = 1 << 12
 _OF_SHAPE = {1: "mono", 3: "bgr", 4: "bgra"}
 
 
@@ -26,7 +29,14 @@ class Converter:
     one that looks at the newest image again and again, need.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bits: int = SIXTEEN, warn: Callable[[str], None] = lambda said: None) -> None:
+        """Begin with no memory.
+
+        Args:
+            bits: that the camera uses of 16.
+            warn: told once, where an image of 16 bits uses 12 or fewer and that was not said.
+        """
+        self._bits, self._warn, self._left = bits, warn, _LOOKED_AT
         self._buffers: dict[str, NDArray[Any]] = {}  # by use
         self._out: Bgr = np.empty((0, 0, 3), np.uint8)
         self._spare: Bgr = self._out
@@ -55,13 +65,25 @@ class Converter:
         name += str(image.dtype.itemsize * 8)
         return image if name == "bgr8" else self._converted(image, None, encoding_of(name), name)
 
+    def _look_for_few_bits(self, image: NDArray[Any], name: str) -> None:
+        """Warn where none of the first images of 16 bits has a pixel over 12 bits: it would be all but black."""
+        most = int(image.max())
+        self._left = self._left - 1 if most < _TWELVE_BITS else 0
+        if not self._left and most < _TWELVE_BITS:
+            self._warn(
+                f"no pixel of the {name} images is above {most} of 65535: they would be all but black; if the camera "
+                "has 10 or 12 bits, set image_bits to that number"
+            )
+
     def _converted(self, image: NDArray[Any], chroma: NDArray[Any] | None, known: Encoding, name: str) -> Bgr:
+        if self._left and self._bits == SIXTEEN and image.dtype.itemsize == 2:
+            self._look_for_few_bits(image, name)
         height = image.shape[0] * 2 // 3 if known.semi_planar == 1 else image.shape[0]
         shape = (height, image.shape[1], 3)
         if self._spare.shape != shape:
             self._spare = np.empty(shape, np.uint8)
         try:
-            made = convert(image, chroma, known, self._spare, self._buffer)
+            made = convert(image, chroma, known, self._spare, self._buffer, self._bits)
         except cv2.error as error:
             raise InputError(f"a {shape[1]}x{height} image cannot be {name}: {error.err}") from error
         if made is not self._spare:  # OpenCV has not written where it was asked to

@@ -2,8 +2,9 @@
 
 Where cv_bridge converts an encoding to `bgr8`, the pixels here are the same: the same OpenCV conversions, alpha left
 out, and 16 bits to 8 by 255 / 65535 (vision_opencv, cv_bridge.cpp: getConversionCodes, toCvCopyImpl). What it refuses
-but its cvtColorForDisplay guesses (8UC3 is bgr8, 16UC1 is mono16) is taken as guessed there, and NV12, NV21 and NV24
-with it. There is nothing that cv_bridge could add, so it is not asked for.
+but its cvtColorForDisplay guesses (8UC3 is bgr8) is taken as guessed there, and NV12, NV21 and NV24 with it. 16UC1 is
+a depth in mm (REP 118) and no image. Of a camera with fewer than 16 bits, the number of them is given. There is nothing
+that cv_bridge could add, so it is not asked for.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from perf_inference.errors import InputError
 
 Array = NDArray[Any]
 Buffer = Callable[[str, tuple[int, ...], type[Any]], Array]  # (use, shape, dtype) -> memory to write to
-_TO_8_BITS = 255 / 65535
+SIXTEEN = 16
 
 
 class Encoding(NamedTuple):
@@ -46,7 +47,8 @@ def _known() -> dict[str, Encoding]:
     known |= {name + "16": Encoding(*entry, np.uint16) for name, entry in packed.items()}
     for bits in ("8", "16"):
         for channels, name in ((1, "mono"), (3, "bgr"), (4, "bgra")):
-            known[f"{bits}UC{channels}"] = known[name + bits]
+            if (bits, channels) != ("16", 1):
+                known[f"{bits}UC{channels}"] = known[name + bits]
     uyvy, yuyv = (Encoding(2, code, even_width=True) for code in (cv2.COLOR_YUV2BGR_UYVY, cv2.COLOR_YUV2BGR_YUY2))
     known |= {"yuv422": uyvy, "uyvy": uyvy, "yuv422_yuy2": yuyv, "yuyv": yuyv}
     known["nv12"] = Encoding(1, cv2.COLOR_YUV2BGR_NV12, even_width=True, semi_planar=1)
@@ -69,12 +71,17 @@ def encoding_of(name: str) -> Encoding:
     known = ENCODINGS.get(name)
     if known is not None:
         return known
-    if re.fullmatch(r"(8|16|32|64)[USF]C?\d*", name):
+    if holds_numbers(name):
         raise InputError(
             f"image encoding '{name}' holds numbers, such as a depth, and no image; convert it to mono8, mono16 or "
             "bgr8 before, or remap `image` to a topic with images"
         )
     raise InputError(f"image encoding must be one of {', '.join(ENCODINGS)}, got '{name}'")
+
+
+def holds_numbers(name: str) -> bool:
+    """Return whether an encoding is a type of OpenCV's that is not known to mean an image."""
+    return name not in ENCODINGS and re.fullmatch(r"(8|16|32|64)[USF]C?\d*", name) is not None
 
 
 def pixels(message: Any, known: Encoding) -> tuple[Array, Array | None]:
@@ -90,10 +97,12 @@ def pixels(message: Any, known: Encoding) -> tuple[Array, Array | None]:
     if step < row_bytes:
         raise InputError(f"image step must be at least {row_bytes} bytes for {width} px of {name}, got {step}")
     half_rows = known.semi_planar == 1
-    if (known.even_width and width % 2) or (half_rows and height % 2):
-        raise InputError(f"{name} must have an even width{' and height' * half_rows}, got {width}x{height}")
     rows = height * (2 + known.semi_planar) // 2
     data, got = message.data, len(message.data)
+    if known.semi_planar and got == step * height == rows * row_bytes:
+        step = row_bytes  # depthai's: all bytes by the rows of luma
+    if (known.even_width and width % 2) or (half_rows and height % 2):
+        raise InputError(f"{name} must have an even width{' and height' * half_rows}, got {width}x{height}")
     if got < step * (rows - 1) + row_bytes:  # the last row may come without its padding
         raise InputError(
             f"image data must have {step * rows} bytes for {width}x{height} {name} with step {step}, got {got}"
@@ -110,25 +119,31 @@ def pixels(message: Any, known: Encoding) -> tuple[Array, Array | None]:
     return np.ndarray((height, width, known.channels), dtype, data, 0, (step, pixel_bytes, dtype.itemsize)), None
 
 
-def convert(image: Array, chroma: Array | None, known: Encoding, out: Array, buffer: Buffer) -> Array:
-    """Return the image as BGR, written to `out` [height, width, 3]."""
+def convert(
+    image: Array, chroma: Array | None, known: Encoding, out: Array, buffer: Buffer, bits: int = SIXTEEN
+) -> Array:
+    """Return the image as BGR, written to `out` [height, width, 3].
+
+    Args:
+        bits: that are used of 16, from the lowest on.
+    """
     if chroma is not None:
         return np.asarray(cv2.transform(cv2.merge((image, chroma[..., 0], chroma[..., 1])), _BT601, dst=out))
     if known.dtype is np.uint16:
-        return _from_16_bits(image, known, out, buffer)
+        return _from_16_bits(image, known, out, buffer, 255 / ((1 << bits) - 1))
     assert known.code is not None
     return np.asarray(cv2.cvtColor(image, known.code, dst=out))
 
 
-def _from_16_bits(image: Array, known: Encoding, out: Array, buffer: Buffer) -> Array:
+def _from_16_bits(image: Array, known: Encoding, out: Array, buffer: Buffer, scale: float) -> Array:
     if not image.dtype.isnative or image.strides[0] % 2:
         native = buffer("native", image.shape, np.uint16)
         np.copyto(native, image)  # swaps the bytes where they must be
         image = native
     if known.code is None:
-        return np.asarray(cv2.convertScaleAbs(image, out, _TO_8_BITS))
+        return np.asarray(cv2.convertScaleAbs(image, out, scale))
     if known.channels == 1 and known.code != cv2.COLOR_GRAY2BGR:  # bayer: the mosaic first, as cv_bridge does
         mosaic = buffer("mosaic", (*image.shape, 3), np.uint16)
-        return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(image, known.code, dst=mosaic), out, _TO_8_BITS))
-    narrow = cv2.convertScaleAbs(image, buffer("narrow", image.shape, np.uint8), _TO_8_BITS)
+        return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(image, known.code, dst=mosaic), out, scale))
+    narrow = cv2.convertScaleAbs(image, buffer("narrow", image.shape, np.uint8), scale)
     return np.asarray(cv2.cvtColor(narrow, known.code, dst=out))

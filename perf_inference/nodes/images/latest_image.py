@@ -15,6 +15,7 @@ from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.mailbox import Mailbox
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.converter import Converter
+from perf_inference.nodes.images.encodings import SIXTEEN
 from perf_inference.nodes.images.image_input import image_input
 
 
@@ -38,12 +39,13 @@ class LatestImage:
         transport: str,
         unreadable: Callable[[InputError], None],
         arrived: Callable[[Arrival], None] = lambda arrival: None,
+        bits: int = SIXTEEN,
     ) -> None:
         """Subscribe; `arrived` is called for each message, not decoded yet, or else `unreadable` (ROS thread)."""
         self.ledger, self._arrived = Ledger(), arrived
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: SeenImage | None = None
-        self._converter = Converter()  # it leaves the last image as it is
+        self._converter = Converter(bits, node.get_logger().warning)  # it leaves the last image as it is
         self.input = image_input(node, transport, self._put, unreadable, self.ledger)
 
     def _put(self, arrival: Arrival) -> None:

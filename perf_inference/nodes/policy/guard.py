@@ -5,6 +5,7 @@ from __future__ import annotations
 from rclpy.node import Node
 from std_srvs.srv import SetBool
 
+from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival, Scalar
 from perf_inference.nodes.policy.actions import ActionPublisher
@@ -20,8 +21,14 @@ def instant(node: Node) -> Instant:
 
 
 def judged_at(node: Node, arrival: Arrival) -> Instant:
-    """Return when a message is judged: by now, or when it came where only that tells its age."""
+    """Return when a message is judged: by now, or when it came where only that tells its age.
+
+    Raises:
+        InputError: it has no stamp, and the ROS clock that it is taken at has not begun.
+    """
     now = instant(node)
+    if not arrival.stamp_ns and now.ros_ns == 0:
+        raise InputError("a sample without a stamp cannot be used: /clock has not come (use_sim_time is true)")
     return now if arrival.stamp_ns else Instant(arrival.arrived_ns, now.ros_ns)
 
 

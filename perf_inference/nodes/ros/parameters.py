@@ -125,6 +125,8 @@ class ImageParameters(EngineParameters):
 
     image_transport: str = parameter("raw", "raw: image (sensor_msgs/Image); compressed: image/compressed, JPEG or PNG",
                                      choices=("raw", "compressed"))  # fmt: skip
+    image_bits: int = parameter(16, "bits that the camera uses of mono16, bayer and other images of 16 bits, from the "
+                                "lowest on", at_least=8, at_most=16)  # fmt: skip
 
 
 @dataclass(frozen=True)

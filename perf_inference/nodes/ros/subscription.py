@@ -28,6 +28,7 @@ HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
 _SILENT_S = 1.0
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the rates rest on, whichever is longer ...
 _RATE_MESSAGES = 300  # ... and at most, as greenwave_monitor's do
+_NO_COUNT = 1 << 30  # so many messages are not lost between two events: a count that has run over
 _MAX_WAIT_NS = 10_000_000_000  # a longer wait between reader and callback is a clock that stepped
 
 
@@ -161,7 +162,14 @@ class Input:
         return lost or 0
 
     def _message_lost(self, event: Any) -> None:
-        self.ledger.count("message_lost", event.total_count_change)
+        change = event.total_count_change
+        if 0 <= change < _NO_COUNT:
+            self.ledger.count("message_lost", change)
+        else:
+            self._node.get_logger().warning(
+                f"the middleware says that {change} messages of {self.topic} were lost at once: that is not counted",
+                throttle_duration_sec=60.0,
+            )
 
     def _without_info(self, message: Any) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
