@@ -213,10 +213,11 @@ class YoloTask:
             keypoints = self._keypoints(some.extra, placement)
             keypoints[..., :2] += shift
         elif self.kind == "segment":
-            masks = masks_of(some.extra, arrays[1], boxes, placement, view.size)
-            full = [i for i, mask in enumerate(masks) if mask.pixels.any()]
-            if len(full) < len(masks):
-                some, boxes, masks = some.only(np.array(full, np.intp)), boxes[full], tuple(masks[i] for i in full)
+            drawn = masks_of(some.extra, arrays[1], some.boxes, placement, view.size)
+            masks = tuple(mask for mask in drawn if mask is not None)
+            if len(masks) < len(drawn):
+                full = np.array([mask is not None for mask in drawn], np.bool_)
+                some, boxes = some.only(full), boxes[full]
             if shift.any():
                 masks = tuple(mask._replace(x_px=mask.x_px + view.x_px, y_px=mask.y_px + view.y_px) for mask in masks)
         boxes[:, :2] += shift

@@ -40,7 +40,7 @@ def above(best: Floats, confidence: float, allowed_none: bool = False) -> tuple[
             f"the model gave a score of {worst(best):.3g}, and scores are from 0 to 1: its output is of another layout "
             "or kind; set layout, kind and class_names, or export it with its sigmoid"
         )
-    index: NDArray[np.intp] = np.nonzero(best > confidence)[0]
+    index: NDArray[np.intp] = np.asarray(best > confidence).nonzero()[0]
     return index, not_finite
 
 
