@@ -33,7 +33,7 @@ from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
 from perf_inference.safety.gate import LOOK_S
 from perf_inference.safety.joints import JOINT_STATES
 from perf_inference.safety.watch import Watch
-from perf_inference.tasks.policy import Action, Observation, PolicyTask
+from perf_inference.tasks.policy.policy_task import Action, Observation, PolicyTask
 
 _LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
 

@@ -25,7 +25,7 @@ from perf_inference.model_build.converters.openvino import write
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
 from perf_inference.tasks.image import ImageInput, Placement
-from perf_inference.tasks.policy import Observation, PolicyTask
+from perf_inference.tasks.policy.policy_task import Observation, PolicyTask
 from perf_inference.tasks.yolo import YoloTask
 
 STRETCH = ImageFront(letterbox=False)

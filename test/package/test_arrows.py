@@ -25,7 +25,7 @@ ALLOWED = {
     "measure": {"devices", "errors"},
     "engines": {"devices", "errors", "files", "measure", "printable"},
     "safety": {"errors"},
-    "tasks": {"engines", "errors", "measure"},
+    "tasks": {"engines", "errors", "files", "measure"},
     "telemetry": {"bringup", "errors", "measure"},
     "recording": {"errors", "files", "measure", "printable", "telemetry"},
     "report": {"errors", "files", "printable", "recording"},

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec, EngineInfo
 from perf_inference.errors import ConfigError, InputError
-from perf_inference.tasks.policy import Observation, PolicyTask, Window
+from perf_inference.tasks.policy.policy_task import Observation, PolicyTask, Window
 
 MS = 1_000_000
 F32 = np.dtype(np.float32)

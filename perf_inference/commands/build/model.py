@@ -9,6 +9,7 @@ from pathlib import Path
 
 from perf_inference import model_build
 from perf_inference.commands.build import comparison
+from perf_inference.commands.build.contract import checked, embed
 from perf_inference.demo.model_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
@@ -44,16 +45,26 @@ def run(arguments: argparse.Namespace) -> int:
         patient=True,
         plan=_plan(arguments),
     )
+    if arguments.compare and arguments.contract is not None:
+        raise ConfigError("--compare writes no file to put a contract into; leave one of the two out")
     if arguments.compare:
         models = [arguments.model, *([arguments.pruned] if arguments.pruned else [])]
         comparison.compare(models, arguments.runtime, options, recipe, arguments.scenes, arguments.json)
         return 0
     made = prepare(arguments.model, arguments.runtime, options, recipe)
+    contract = None
+    said: list[str] = []
+    if arguments.contract is not None:
+        contract, said = checked(Path(made.model), arguments.contract, arguments.out)
     if arguments.out is not None:
         made = Prepared(str(_copied(Path(made.model), arguments.out)), made.runtime, options)
+    if contract is not None:
+        said.append(embed(Path(made.model), contract))
     trial = try_out(made.model, made.runtime, options, reference=arguments.model)
     plain = not (arguments.image_size or arguments.shape or recipe.plan != PLAIN_PLAN)  # what a name means
     by_path = bool(arguments.out) or not plain
+    for line in said:
+        print(printable(line))
     for line in report(arguments.model, made, trial, by_path):
         print(printable(line))
     return 0

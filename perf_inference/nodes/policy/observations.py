@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from perf_inference.tasks.image import Image
-from perf_inference.tasks.policy import Observation, Window
+from perf_inference.tasks.policy.policy_task import Observation, Window
 
 _FORCE = 6  # force and torque
 
