@@ -121,7 +121,9 @@ MOVED = {
     "search_path": "bringup.search_path",
     "shared_memory": "bringup.shared_memory",
     "supervisor": "bringup.supervisor",
-    "tasks.picture": "tasks.image",
+    "tasks.image": "tasks.vision.image",
+    "tasks.picture": "tasks.vision.image",
+    "tasks.yolo": "tasks.vision.yolo",
 }
 """Old path and new path, both within the package."""
 

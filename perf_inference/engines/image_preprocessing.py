@@ -20,7 +20,9 @@ class ImageFront:
     centred: bool = True  # bars on both sides; else at the right and below
     rgb: bool = False  # the model wants RGB
     scale: float = 1.0  # multiplies 0..255, the bars' too
-    fill: int = 114  # level of the bars
+    fill: float = 114  # level of the bars
+    area: bool = True  # every pixel has its part in a smaller image; else bilinear, of the four around
+    factors: tuple[tuple[float, float], ...] = ()  # instead of `scale`, (a, b) of each channel: a level v is a * v + b
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class ImageFit:
         if not letterbox:
             return cls(*camera, *model, *model)
         scale = min(model[0] / camera[0], model[1] / camera[1])
-        inner = max(1, round(camera[0] * scale)), max(1, round(camera[1] * scale))
+        whole = round if centred else int  # as Ultralytics and YOLOX do
+        inner = max(1, whole(camera[0] * scale)), max(1, whole(camera[1] * scale))
         bars = ((model[0] - inner[0]) // 2, (model[1] - inner[1]) // 2) if centred else (0, 0)
         return cls(*camera, *model, *inner, *bars)
 

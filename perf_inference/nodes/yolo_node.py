@@ -23,7 +23,7 @@ from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.parameters import ImageEngineParameters, declare, model_parameter, parameter
 from perf_inference.nodes.vision.detections import detections_dict, detections_message
 from perf_inference.pipeline import Frame
-from perf_inference.tasks.yolo import LAYOUTS, Detection, YoloTask
+from perf_inference.tasks.vision.yolo import LAYOUTS, Detection, YoloTask
 
 _RESULT_QOS = QoSProfile(depth=10)
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.image import Image, ImageInput, Placement
+from perf_inference.tasks.vision.image import Image, ImageInput
+from perf_inference.tasks.vision.placement import Placement
 
 
 @dataclass(frozen=True)

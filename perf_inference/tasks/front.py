@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perf_inference.engines.engine import Engine
 from perf_inference.engines.image_preprocessing import ImageFront
-from perf_inference.tasks.yolo import YoloTask
+from perf_inference.tasks.vision.yolo import YoloTask
 
 
 def front_of(engine: Engine) -> ImageFront:

@@ -18,19 +18,23 @@ from support.onnx_models import save
 
 from perf_inference import cli, engines
 from perf_inference.demo.scenes import random_scene, render
-from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, ImageFront, fit_in_graph
+from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, fit_in_graph
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters.image_input import area_means, fuse
 from perf_inference.model_build.converters.openvino import write
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
-from perf_inference.tasks.image import ImageInput, Placement
 from perf_inference.tasks.policy.policy_task import Observation, PolicyTask
-from perf_inference.tasks.yolo import YoloTask
+from perf_inference.tasks.vision.image import ImageInput, front_of_block
+from perf_inference.tasks.vision.image_block import ImageBlock
+from perf_inference.tasks.vision.placement import Placement
+from perf_inference.tasks.vision.yolo import YoloTask
 
-STRETCH = ImageFront(letterbox=False)
-ULTRALYTICS = ImageFront(letterbox=True, rgb=True, scale=1 / 255)
-YOLOX = ImageFront(letterbox=True, centred=False)
+STRETCHED = ImageBlock(colour="bgr", interpolation="area")
+ULTRALYTICS = ImageBlock(fit="letterbox", scale=1 / 255)
+YOLOX = ImageBlock(fit="letterbox_top_left", colour="bgr")
+IMAGENET = ImageBlock(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="area")
+STRETCH = front_of_block(STRETCHED)
 
 
 def scene(width_px: int, height_px: int, shift_px: int = 0) -> NDArray[np.uint8]:
@@ -53,26 +57,27 @@ def echo(path: Path, shape: tuple[Any, ...], kind: int = TensorProto.FLOAT, opse
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
-@pytest.mark.parametrize("front", [STRETCH, ULTRALYTICS, YOLOX], ids=["stretch", "ultralytics", "yolox"])
+@pytest.mark.parametrize(
+    "block", [STRETCHED, ULTRALYTICS, YOLOX, IMAGENET], ids=["stretch", "ultralytics", "yolox", "imagenet"]
+)
 @pytest.mark.parametrize(
     "size",
     [(320, 240), (427, 240), (100, 75), (64, 64)],
     ids=lambda size: f"{size[0]}x{size[1]}",
 )
 def test_the_graph_prepares_images_as_the_host_does(
-    tmp_path: Path, size: tuple[int, int], front: ImageFront, runtime: str
+    tmp_path: Path, size: tuple[int, int], block: ImageBlock, runtime: str
 ) -> None:
-    fuse(echo(tmp_path / "echo.onnx", ("n", 3, 64, 64)), tmp_path / "fused.onnx", *size, front)
+    fuse(echo(tmp_path / "echo.onnx", ("n", 3, 64, 64)), tmp_path / "fused.onnx", *size, front_of_block(block))
     plain, fused = (engines.load(str(tmp_path / f"{name}.onnx"), runtime) for name in ("echo", "fused"))
     assert (fused.inputs[0].name, fused.inputs[0].shape) == ("images", (1, size[1], size[0], 3))
     assert fused.info.metadata["who"] == "echo"
     image, wanted = scene(*size), []
     for engine in (plain, fused):
-        into = ImageInput.of(engine.inputs[0], 64, 64, front.rgb, front.scale, engine.info.metadata)
-        array, placement = into.letterboxed(image, front.centred) if front.letterbox else into.stretched(image)
-        wanted.append(
-            (engine.infer({"images": array})["echo"] / front.scale, placement, (into.width_px, into.height_px))
-        )
+        into = ImageInput(engine.inputs[0], block, engine.info.metadata)
+        array, placement = into.prepared(image)
+        levels = max(block.factors()[0])
+        wanted.append((engine.infer({"images": array})["echo"] / levels, placement, (into.width_px, into.height_px)))
     (host, *host_says), (graph, *graph_says) = wanted
     assert graph_says == host_says
     # the host rounds to whole levels, twice when it shrinks in two steps
@@ -118,8 +123,9 @@ def test_a_real_yolox_finds_the_same_in_the_cameras_image(
     for name, wanted in host.items():
         have = graph[name]
         assert have.score == pytest.approx(wanted.score, abs=0.01)
+        most = max(2.5, 0.05 * (wanted.x1_px - wanted.x0_px))  # a level more or less moves weak boxes
         assert (have.x0_px, have.y0_px, have.x1_px, have.y1_px) == pytest.approx(
-            (wanted.x0_px, wanted.y0_px, wanted.x1_px, wanted.y1_px), abs=2.5
+            (wanted.x0_px, wanted.y0_px, wanted.x1_px, wanted.y1_px), abs=most
         )
 
 
@@ -146,7 +152,7 @@ def test_the_embedded_models_take_the_cameras_image_too(tmp_path: Path) -> None:
 
 
 def test_converted_models_keep_it(tmp_path: Path) -> None:
-    fuse(echo(tmp_path / "echo.onnx", (1, 3, 64, 64)), tmp_path / "fused.onnx", 320, 200, ULTRALYTICS)
+    fuse(echo(tmp_path / "echo.onnx", (1, 3, 64, 64)), tmp_path / "fused.onnx", 320, 200, front_of_block(ULTRALYTICS))
     write(tmp_path / "fused.onnx", tmp_path / "fused.xml", "fp32")
     engine = engines.load(str(tmp_path / "fused.xml"))
     fit = fit_in_graph(engine.info.metadata, "images")
@@ -158,12 +164,11 @@ def test_converted_models_keep_it(tmp_path: Path) -> None:
 
 
 def test_a_image_of_another_size_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    fuse(echo(tmp_path / "echo.onnx", (1, 3, 64, 64)), tmp_path / "fused.onnx", 320, 200, ULTRALYTICS)
+    fuse(echo(tmp_path / "echo.onnx", (1, 3, 64, 64)), tmp_path / "fused.onnx", 320, 200, front_of_block(ULTRALYTICS))
     engine = engines.load(str(tmp_path / "fused.onnx"))
-    into = ImageInput.of(engine.inputs[0], 64, 64, rgb=True, scale=1.0, metadata=engine.info.metadata)
-    for prepare in (into.stretched, into.letterboxed):
-        with pytest.raises(InputError, match=r"built for images of 320x200 px, got 64x48; .* --image-size 64x48, or"):
-            prepare(scene(64, 48))
+    into = ImageInput(engine.inputs[0], ULTRALYTICS, engine.info.metadata)
+    with pytest.raises(InputError, match=r"built for images of 320x200 px, got 64x48; .* --image-size 64x48, or"):
+        into.prepared(scene(64, 48))
 
 
 def test_names_that_the_graph_has_are_left_to_it_and_branches_follow(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from perf_inference.nodes.images.converter import from_bgr, to_bgr
 from perf_inference.nodes.reports.messages import from_key_values
 from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.nodes.yolo_node import YoloNode
-from perf_inference.tasks.yolo import Detection
+from perf_inference.tasks.vision.yolo import Detection
 
 SCENE = Scene(
     (Item("circle", "red", 200, 240, 48.0), Item("square", "blue", 460, 250, 37.0)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper
+
 from support.onnx_models import save
 
 TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8, "int64": TensorProto.INT64}

@@ -120,7 +120,7 @@ def _front(nodes: _Nodes, name: str, fit: ImageFit, front: ImageFront, kind: int
     """Add the nodes from the camera's image to what the model takes, which is `kind` of onnx's `types`."""
     name = nodes.add("Cast", [name], to=types.FLOAT)  # first: TensorRT takes uint8 into nothing else
     name = nodes.add("Transpose", [name], perm=[0, 3, 1, 2])
-    name = _resize(nodes, name, fit)
+    name = _resize(nodes, name, fit, front.area)
     bars = fit.width_px - fit.inner_width_px, fit.height_px - fit.inner_height_px
     if any(bars):
         right, below = bars[0] - fit.left_px, bars[1] - fit.top_px
@@ -128,30 +128,33 @@ def _front(nodes: _Nodes, name: str, fit: ImageFit, front: ImageFront, kind: int
         name = nodes.add("Pad", [name, nodes.constant(pads), nodes.constant(np.array(front.fill, np.float32))])
     if front.rgb:
         name = nodes.add("Gather", [name, nodes.constant(np.array([2, 1, 0], np.int64))], axis=1)
-    if front.scale != 1.0:
+    if front.factors:
+        a, b = np.array(front.factors, np.float32).T.reshape(2, 1, 3, 1, 1)
+        name = nodes.add("Add", [nodes.add("Mul", [name, nodes.constant(a)]), nodes.constant(b)])
+    elif front.scale != 1.0:
         name = nodes.add("Mul", [name, nodes.constant(np.array(front.scale, np.float32))])
     if kind == types.UINT8:  # a model with normalisation inside its graph: [1, H, W, 3]
         name = nodes.add("Round", [nodes.add("Transpose", [name], perm=[0, 2, 3, 1])])
     return name if kind == types.FLOAT else nodes.add("Cast", [name], to=kind)
 
 
-def _resize(nodes: _Nodes, name: str, fit: ImageFit) -> str:
-    """Add the nodes that resize as `tasks.picture` does on the host: every pixel has its part in the result.
+def _resize(nodes: _Nodes, name: str, fit: ImageFit, area: bool) -> str:
+    """Add the nodes that resize as `tasks.vision.resize` does on the host.
 
-    Means of whole k x k areas, then linear interpolation of what is left, under 2; sizes that no whole number divides
-    are averaged by area with a product of matrices on either side. ONNX's own Resize with `antialias` is not in
-    TensorRT.
+    Bilinear, or with `area` so that every pixel has its part in the result: means of whole k x k areas, then linear
+    interpolation of what is left, under 2; sizes that no whole number divides are averaged by area with a product of
+    matrices on either side. ONNX's own Resize with `antialias` is not in TensorRT.
     """
     width, height = fit.camera_width_px, fit.camera_height_px
     to_width, to_height = fit.inner_width_px, fit.inner_height_px
     most = min(width // to_width, height // to_height)
-    k = next((k for k in range(most, 1, -1) if width % k == height % k == 0), 1)
+    k = next((k for k in range(most, 1, -1) if width % k == height % k == 0), 1) if area else 1
     if k > 1:
         name = nodes.add("AveragePool", [name], kernel_shape=[k, k], strides=[k, k])
         width, height = width // k, height // k
     if (width, height) == (to_width, to_height):
         return name
-    if width < 2 * to_width and height < 2 * to_height:
+    if not area or (width < 2 * to_width and height < 2 * to_height):
         size = nodes.constant(np.array([1, 3, to_height, to_width], np.int64))
         none = nodes.constant(np.zeros(0, np.float32))  # no region, no factors: opset 11 wants them all the same
         return nodes.add("Resize", [name, none, none, size], mode="linear", coordinate_transformation_mode="half_pixel")

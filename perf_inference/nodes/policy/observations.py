@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from perf_inference.tasks.image import Image
 from perf_inference.tasks.policy.policy_task import Observation, Window
+from perf_inference.tasks.vision.image import Image
 
 _FORCE = 6  # force and torque
 

@@ -9,7 +9,7 @@ import orjson
 
 from perf_inference.errors import InputError
 from perf_inference.measure.record import short
-from perf_inference.tasks.yolo import Detection
+from perf_inference.tasks.vision.yolo import Detection
 
 _MOST_SHOWN, _LONGEST_SHOWN = 100, 100  # detections, and letters of a name
 

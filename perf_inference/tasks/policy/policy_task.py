@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perf_inference.engines.engine import Engine, EngineInfo
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.image import Image, ImageInput
+from perf_inference.tasks.vision.image import Image, ImageInput
 
 KINDS = ("velocity", "position")
 UNITS = {"velocity": "rad/s", "position": "rad"}

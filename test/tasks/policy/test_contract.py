@@ -90,7 +90,7 @@ WRONG = [
     (_with("JointState}", "JointState, qos: {depth: 0}}"), "qos.depth must be a whole number from 1 to 10000, got 0"),
     (
         _with("JointState}", "JointState, ranges: {count: 3, max: 1}}"),
-        "ranges must be {count, max, inf} with transform",
+        r"ranges must be \{count, max, inf\} with transform",
     ),
     (_with("kind: velocity", "kind: torque"), r"actions\[0\].kind must be one of position, velocity, delta, twist"),
     (_with("kind: velocity, ", ""), r"actions\[0\].kind is missing"),
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_said_in_one_sentence_with_file_and_key(text: str, what
 
 
 def test_a_contract_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="contract must be a YAML file, .* cannot be read"):
+    with pytest.raises(ConfigError, match=r"contract must be a YAML file, .* cannot be read"):
         read_contract(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="it is not UTF-8"):
@@ -140,7 +140,7 @@ def test_a_model_carries_its_contract(tmp_path: Path) -> None:
     assert carried is not None
     assert carried.actions == parse_contract(LEAST, "c").actions
     assert contract_of_metadata({}, "m") is None
-    with pytest.raises(ConfigError, match="metadata 'perf_inference.contract' of 'm': a contract must be"):
+    with pytest.raises(ConfigError, match=r"metadata 'perf_inference.contract' of 'm': a contract must be"):
         contract_of_metadata({METADATA: "3"}, "m")
 
 

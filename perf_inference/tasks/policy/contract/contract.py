@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from perf_inference.tasks.vision.image_block import ImageBlock
 
 SOURCES = ("topic", "previous_action", "constant", "text", "phase", "tf")
 FILLS = ("hold", "linear", "nearest")
@@ -80,7 +80,8 @@ class Term:
     clip: tuple[float, float] | None = None
     normalize: Normalize | None = None
     window: WindowSpec | None = None
-    image: Mapping[str, Any] | None = None  # as the file has it; `tasks.image` reads it
+    image: ImageBlock | None = None
+    image_keys: tuple[str, ...] = ()  # those of its keys that the file has
     max_age_s: float | None = None  # None: the node's parameter max_observation_age_s
     stand_in: Values | None = None  # None: not optional
     value: Values = ()  # of a constant

@@ -30,6 +30,7 @@ from perf_inference.tasks.policy.contract.reading import Section, finite
 from perf_inference.tasks.policy.contract.scalings import clip_of, normalize_of
 from perf_inference.tasks.policy.observing.fields import PATH
 from perf_inference.tasks.policy.observing.transforms import transform_names
+from perf_inference.tasks.vision.image_block import ImageBlock
 
 METADATA = "perf_inference.contract"
 VERSION = 1
@@ -125,7 +126,7 @@ def _term(section: Section) -> Term:
         clip=clip_of(section),
         normalize=normalize_of(section.section("normalize")),
         window=None if window is None else _window(window),
-        image=_image(section),
+        **_image(section),
         max_age_s=section.number("max_age_s", None, above=0, most=3600),
         stand_in=_stand_in(section),
         **_of_source(section, source),
@@ -224,11 +225,16 @@ def _stand_in(section: Section) -> tuple[float, ...] | None:
     return said
 
 
-def _image(section: Section) -> Mapping[str, object] | None:
+def _image(section: Section) -> dict[str, Any]:
     block = section.raw("image")
-    if block is not None and not isinstance(block, Mapping):
+    if block is None:
+        return {}
+    if not isinstance(block, Mapping):
         raise section.fail("image", "a mapping of keys to values", block)
-    return block
+    try:
+        return {"image": ImageBlock.of(block), "image_keys": tuple(block)}
+    except ConfigError as error:
+        raise ConfigError(f"{section.where}: {section.path}.{error}") from error
 
 
 def _recurrent(section: Section) -> Recurrent:

@@ -51,6 +51,8 @@ def rpy(quaternion: Floats) -> Floats:
     """Return roll, pitch and yaw [3] in rad: R = Rz(yaw) Ry(pitch) Rx(roll), as REP 103 has fixed axes."""
     r = _matrix(quaternion)
     pitch = math.asin(min(max(-float(r[2, 0]), -1.0), 1.0))
+    if abs(r[2, 0]) > 1 - 1e-9:  # straight up or down roll and yaw are one turn, which counts as yaw
+        return np.array([0.0, pitch, math.atan2(-r[0, 1], r[1, 1])])
     return np.array([math.atan2(r[2, 1], r[2, 2]), pitch, math.atan2(r[1, 0], r[0, 0])])
 
 

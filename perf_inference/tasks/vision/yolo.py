@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -17,13 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import Engine
-from perf_inference.engines.image_preprocessing import ImageFront
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
-from perf_inference.tasks.image import Image, ImageInput, Placement
+from perf_inference.tasks.vision.image import Image, ImageInput, front_of_block
+from perf_inference.tasks.vision.image_block import ImageBlock
+from perf_inference.tasks.vision.placement import Placement
 
 LAYOUTS = ("auto", "ultralytics", "yolov5", "yolox")
 STRIDES = (8, 16, 32)
+ULTRALYTICS = ImageBlock(fit="letterbox", scale=1 / 255)
+YOLOX = ImageBlock(fit="letterbox_top_left", colour="bgr")
+OURS = ImageBlock(fit="letterbox", colour="bgr", interpolation="area")  # the embedded models
 # fmt: off
 COCO = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -75,14 +79,11 @@ class YoloTask:
         spec, output = engine.inputs[0], engine.outputs[0]
         self._output = output.name
         size, metadata = default_size_px, engine.info.metadata
-        shape_input = ImageInput.of(spec, size, size, rgb=False, scale=1.0, metadata=metadata)
+        shape_input = ImageInput(spec, replace(YOLOX, size=(size, size)), metadata)
         self.layout = _layout(output.shape, shape_input) if layout == "auto" else layout
-        # Ultralytics and YOLOv5 exports want RGB in 0..1; YOLOX wants BGR in 0..255, placed at the top left.
-        plain = self.layout == "yolox" or spec.dtype == np.uint8
-        scale = 1.0 if plain else 1 / 255
-        self._input = ImageInput.of(spec, size, size, rgb=not plain, scale=scale, metadata=metadata)
-        self._centred = self.layout != "yolox"
-        self.front = ImageFront(letterbox=True, centred=self._centred, rgb=not plain, scale=scale)
+        block = YOLOX if self.layout == "yolox" else OURS if spec.dtype == np.uint8 else ULTRALYTICS
+        self._input = ImageInput(spec, replace(block, size=(size, size)), metadata)
+        self.front = front_of_block(self._input.block)
         self._confidence, self._iou, self._max, self._agnostic = confidence, iou, max_detections, class_agnostic
         self.names = _names(engine, self.layout, class_names)
         self._grid = _grid(self._input) if self.layout == "yolox" else None
@@ -93,7 +94,7 @@ class YoloTask:
 
     def preprocess(self, frame: Image) -> tuple[Mapping[str, NDArray[Any]], Placement]:
         """Return the engine's input of a BGR image [H, W, 3]."""
-        array, placement = self._input.letterboxed(frame, self._centred)
+        array, placement = self._input.prepared(frame)
         return {self._input.name: array}, placement
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Placement) -> list[Detection]:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from perf_inference import engines
 from perf_inference.engines import ArraySpec, EngineInfo
 from perf_inference.errors import ConfigError, EngineError
-from perf_inference.tasks.image import letterbox, stretch
-from perf_inference.tasks.yolo import COCO, Detection, YoloTask, split, suppress
+from perf_inference.tasks.vision.yolo import COCO, Detection, YoloTask, split, suppress
 
 F32 = np.dtype(np.float32)
 
@@ -109,33 +108,6 @@ def test_scores_that_are_not_finite_are_an_error_of_the_engine() -> None:
     _, placement = task.preprocess(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(EngineError, match="not finite"):
         task.postprocess({"output0": np.full((1, 6, CELLS), np.nan, np.float32)}, placement)
-
-
-def test_shrinking_by_a_whole_number_is_the_mean_of_whole_pixels() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
-    shrunk, _ = stretch(image, 128, 96)
-    means = image.reshape(96, 5, 128, 5, 3).mean(axis=(1, 3))
-    assert np.abs(shrunk - means).max() <= 0.5
-
-
-@pytest.mark.parametrize("size", [(256, 192), (416, 312), (300, 100), (255, 191), (90, 67)])
-def test_every_pixel_has_its_part_in_a_smaller_image(size: tuple[int, int]) -> None:
-    for x, y in np.random.default_rng(0).integers(0, (640, 480), (40, 2)):
-        image = np.zeros((480, 640, 3), np.uint8)
-        image[y, x] = 255
-        shrunk, placement = stretch(image, *size)
-        assert shrunk.shape == (size[1], size[0], 3)
-        rows, columns = np.nonzero(shrunk[..., 0])
-        assert np.abs(columns + 0.5 - (x + 0.5) * placement.scale_x).min() < 1
-        assert np.abs(rows + 0.5 - (y + 0.5) * placement.scale_y).min() < 1
-
-
-def test_the_letterbox_keeps_the_aspect_and_fills_with_grey() -> None:
-    boxed, placement = letterbox(np.zeros((50, 100, 3), np.uint8), 64, 64)
-    assert boxed.shape == (64, 64, 3)
-    assert (boxed[0] == 114).all()
-    assert (boxed[32] == 0).all()
-    assert (placement.scale_x, placement.offset_y_px) == (0.64, 16)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Images in, objects out: any classifier, detector, or finder of poses, masks or oriented boxes."""

@@ -1,0 +1,100 @@
+"""Where a camera's image lies in a model's, and the way back from the model's pixels to the camera's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perf_inference.engines.image_preprocessing import ImageFit
+from perf_inference.tasks.vision.image_block import ImageBlock
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the camera's image lies in the model's: model px = camera px * scale + offset."""
+
+    scale_x: float
+    scale_y: float
+    offset_x_px: float
+    offset_y_px: float
+    width_px: int  # the camera's image
+    height_px: int
+
+    @classmethod
+    def of(cls, fit: ImageFit) -> Placement:
+        """Return the same in px of the model per px of the camera.
+
+        With bars both axes have one scale, that of the axis without, although the resized image is whole px wide.
+        """
+        width, height = fit.camera_width_px, fit.camera_height_px
+        x, y = fit.inner_width_px / width, fit.inner_height_px / height
+        if (fit.inner_width_px, fit.inner_height_px) != (fit.width_px, fit.height_px):
+            x = y = min(fit.width_px / width, fit.height_px / height)
+        return cls(x, y, fit.left_px, fit.top_px, width, height)
+
+    def to_camera(self, boxes_xyxy: Floats) -> Floats:
+        """Return boxes [N, 4] in px of the camera's image, cut at its edges."""
+        offset = np.array([self.offset_x_px, self.offset_y_px] * 2, np.float32)
+        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
+        limit = np.array([self.width_px, self.height_px] * 2, np.float32)
+        boxes: Floats = np.clip((boxes_xyxy - offset) / scale, 0, limit)
+        return boxes
+
+    def points_to_camera(self, points: Floats) -> Floats:
+        """Return points [..., 2] in px of the camera's image, moved to its edge where they lie outside."""
+        offset = np.array([self.offset_x_px, self.offset_y_px], np.float32)
+        scale = np.array([self.scale_x, self.scale_y], np.float32)
+        moved: Floats = np.clip((points - offset) / scale, 0, np.array([self.width_px, self.height_px], np.float32))
+        return moved
+
+    def rotated_to_camera(self, boxes_xywhr: Floats) -> Floats:
+        """Return oriented boxes [N, 5] (centre, size, angle [rad]) in px of the camera's image; not cut.
+
+        Where the two axes have one scale: with two, a turned rectangle is none any more, and the box has the length of
+        its sides' middle lines and the angle of the longer one.
+        """
+        moved: Floats = boxes_xywhr.copy()
+        moved[:, 0] = (moved[:, 0] - self.offset_x_px) / self.scale_x
+        moved[:, 1] = (moved[:, 1] - self.offset_y_px) / self.scale_y
+        if self.scale_x == self.scale_y:
+            moved[:, 2:4] /= self.scale_x
+            return moved
+        cos, sin = np.cos(moved[:, 4]), np.sin(moved[:, 4])
+        along = np.stack([cos / self.scale_x, sin / self.scale_y])
+        moved[:, 2] *= np.hypot(*along)
+        moved[:, 3] *= np.hypot(sin / self.scale_x, cos / self.scale_y)
+        moved[:, 4] = np.arctan2(along[1], along[0])
+        return moved
+
+
+def fit_of(block: ImageBlock, width_px: int, height_px: int) -> ImageFit:
+    """Return where an image of this size lies in the model's; `left` and `top` are below 0 where it is cut.
+
+    Sizes are rounded as those who trained such models round them: letterbox to the next px, top left (YOLOX) down,
+    crop as torchvision's Resize and CenterCrop do.
+    """
+    height, width = block.size
+    camera = (width_px, height_px)
+    if block.fit == "stretch":
+        return ImageFit(*camera, width, height, width, height)
+    if block.fit == "crop":
+        if width_px * height <= height_px * width:  # the width is what limits it
+            inner = width, max(height, int(width * height_px / width_px))
+        else:
+            inner = max(width, int(height * width_px / height_px)), height
+        return ImageFit(
+            *camera, width, height, *inner, -round((inner[0] - width) / 2.0), -round((inner[1] - height) / 2.0)
+        )
+    return ImageFit.of(camera, (width, height), letterbox=True, centred=block.fit == "letterbox")
+
+
+def least_rectangle(block: ImageBlock, width_px: int, height_px: int, stride: int) -> ImageBlock:
+    """Return the letterbox block with no more bars than the model's stride asks for, where its size is free."""
+    fit = fit_of(block, width_px, height_px)
+    height = -(-fit.inner_height_px // stride) * stride
+    width = -(-fit.inner_width_px // stride) * stride
+    return replace(block, size=(height, width))
