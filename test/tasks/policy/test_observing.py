@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.policy_models import network
 
@@ -28,9 +28,7 @@ MS = 1_000_000
 ACTIONS = "\nactions:\n- {output: a, kind: velocity, names: [shoulder, elbow]}\n"
 
 
-def seen(
-    text: str, messages: list[tuple[int, Any]], end_ms: float, context: Context = Context(), **options: Any
-) -> Seen:
+def seen(text: str, messages: list[tuple[int, Any]], end_ms: float) -> Seen:
     """Return the observation of a contract's first term and these messages (stamp [ms], message)."""
     return observer(text, messages).look(round(end_ms * MS), Context())
 
@@ -289,6 +287,7 @@ def test_the_capacity_follows_the_rate_of_the_input() -> None:
     assert len(made.series[0]._track) < 8000  # and no more is kept than is needed
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_the_order_of_arrival_within_the_disorder_does_not_matter(stamps: list[int], chance: Any) -> None:
     unique = sorted(set(stamps))
@@ -306,6 +305,7 @@ def test_the_order_of_arrival_within_the_disorder_does_not_matter(stamps: list[i
         assert window(unique, fill) == window(shuffled, fill)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 62), st.floats(0.5, 10_000), st.integers(1, 200))
 def test_a_grid_ends_at_the_tick_and_rounds_no_period_twice(end_ns: int, rate_hz: float, length: int) -> None:
     grid = grid_ns(end_ns, rate_hz, length)
