@@ -50,6 +50,7 @@ actions:
    limits: {{lower: [-0.3, 0.2], upper: [3.2, 2.8], velocity: [2.5, 2.5]}}}}
 execution: async
 merge: align
+align_fade_s: 0.4
 """
 
 
@@ -126,7 +127,7 @@ def train(net: Planner, seed: int, rounds: int, per_round: int = 40_000, batch: 
             torch.from_numpy(a) for a in samples(np.random.default_rng((seed, number)), per_round)
         )
         pucks = torch.stack(to_track(pucks_px[..., 0], pucks_px[..., 1]), dim=2).flatten(1)
-        total, count = 0.0, 0
+        total, count, rms = 0.0, 0, torch.zeros(STEPS)
         order = torch.cat([torch.randperm(per_round), torch.randperm(per_round)])
         for start in range(0, len(order) - batch + 1, batch):
             chosen = order[start : start + batch]
@@ -139,7 +140,7 @@ def train(net: Planner, seed: int, rounds: int, per_round: int = 40_000, batch: 
             optimiser.step()
             schedule.step()
             total, count = total + float(loss.detach()), count + 1
-        rms = (found.detach() - wanted[chosen]).square().mean((0, 2)).sqrt()
+            rms = (found.detach() - wanted[chosen]).square().mean((0, 2)).sqrt()
         print(f"round {number + 1}: loss {total / count:.5f}; RMS {rms[0]:.3f} rad at the first step, {rms[-1]:.3f} at "
               "the last", flush=True)  # fmt: skip
 
