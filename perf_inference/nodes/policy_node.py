@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from geometry_msgs.msg import WrenchStamped
 from sensor_msgs.msg import JointState
-from std_srvs.srv import SetBool
 
 from perf_inference.bringup.tuning import RESTARTED
 from perf_inference.engines import Engine
@@ -19,20 +18,20 @@ from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
-from perf_inference.nodes.policy.actions import ActionPublisher
+from perf_inference.nodes.policy.actions import message_of
+from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
+from perf_inference.nodes.policy.gates import Gates
+from perf_inference.nodes.policy.guard import instant, judged_at
 from perf_inference.nodes.policy.observations import Observations
-from perf_inference.nodes.policy.other_senders import OtherSenders
-from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits
+from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits, settings_of
 from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.pacer import Pacer
 from perf_inference.nodes.ros.parameters import declare
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.pipeline import Frame
-from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
-from perf_inference.safety.gate import LOOK_S
+from perf_inference.safety import JointLimits
 from perf_inference.safety.joints import JOINT_STATES
-from perf_inference.safety.watch import Watch
 from perf_inference.tasks.policy.policy_task import Action, Observation, PolicyTask
 
 _LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
@@ -45,6 +44,7 @@ class PolicyNode(runner.RunnableNode):
         super().__init__(name)
         self._p = p = declare(self, PolicyParameters)
         self._limits = robot_limits(self, p)
+        self._gates = Gates(self, p.gate)
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
@@ -70,30 +70,19 @@ class PolicyNode(runner.RunnableNode):
             self._inference.watch(name, source)
         self._task: PolicyTask = self._inference.task
         self._kind, self._names = self._task.kind, self._task.joint_names
-        others = OtherSenders(self, p.joint_names)
-        self._gate = self._made_gate({name: source.topic for name, source in inputs.items()})
-        others.begin()
-        if p.enabled and not crashed:
-            self._gate.enable(True, self._now())
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        self._pacer = Pacer(self, p.rate, self._tick)
-        self._watch = Watch(self._look, LOOK_S, self._look_failed)
-        self._introduce(crashed)
-
-    def _made_gate(self, inputs: dict[str, str]) -> Gate:
-        p = self._p
-        actions = ActionPublisher(self, p.joint_names, self._kind, p.action_message, 1 / p.rate)
-        settings = GateSettings(
-            kind=self._kind,
-            period_s=1 / p.rate,
-            max_age_s=p.max_observation_age_s,
-            latency_s=p.actuator_latency_s,
-            tolerance_rad=p.tracking_tolerance,
-            safe_action=p.safe_action,
+        setup = GateSetup(
+            limits=self._limits,
+            settings=settings_of(p, self._kind),
+            inputs={name: source.topic for name, source in inputs.items()},
+            topics=Topics.of(self),
+            message=message_of(self._kind, p.action_message),
+            enabled=p.enabled and not crashed,
+            estop_timeout_s=p.estop_timeout_s if p.estop_required else None,
         )
-        gate = Gate(self._limits, settings, inputs, actions.publish)
-        gate.narrow(self._limits_of(self._task))
-        return gate
+        self._gate = self._gates.begin(setup, self._joint_input, self._look, p.enabled and p.enabled_after_restart)
+        self._gate.narrow(self._limits_of(self._task))
+        self._pacer = Pacer(self, p.rate, self._tick)
+        self._introduce(crashed)
 
     def _introduce(self, crashed: bool) -> None:
         info, p, full_name = self._inference.engine.info, self._p, self.get_fully_qualified_name()
@@ -111,7 +100,7 @@ class PolicyNode(runner.RunnableNode):
 
     def stop(self) -> None:
         self._pacer.cancel()
-        self._gate.stop(self._now())
+        self._gate.stop(instant(self))
 
     def finish(self) -> None:
         """Finish the work in hand while the safe action is sent again and again.
@@ -121,7 +110,7 @@ class PolicyNode(runner.RunnableNode):
         enough_s = time.monotonic() + _LAST_SENDS_S
         self._inference.finish()
         time.sleep(max(enough_s - time.monotonic(), 0.0))
-        self._watch.close()
+        self._gates.finish()
 
     # limits ----------------------------------------------------------------------------------------------------------
 
@@ -148,14 +137,6 @@ class PolicyNode(runner.RunnableNode):
 
     # ROS thread ------------------------------------------------------------------------------------------------------
 
-    def _now(self) -> Instant:
-        return Instant(CLOCKS.monotonic_ns(), self.get_clock().now().nanoseconds)
-
-    def _when(self, arrival: Arrival) -> Instant:
-        """Return when a message is judged: by now, or when it came where only that tells its age."""
-        now = self._now()
-        return now if arrival.stamp_ns else Instant(arrival.arrived_ns, now.ros_ns)
-
     def _stamp(self, arrival: Arrival) -> int:
         """Return a time for the windows, which are read by the ROS clock."""
         return arrival.stamp_ns or self.get_clock().now().nanoseconds
@@ -165,7 +146,7 @@ class PolicyNode(runner.RunnableNode):
         if self._image_broken:
             return
         try:
-            self._gate.accept("image", self._when(arrival), arrival.stamp_ns)
+            self._gate.accept("image", judged_at(self, arrival), arrival.stamp_ns)
         except InputError as error:
             self._gate.refuse("image", str(error))
 
@@ -197,28 +178,22 @@ class PolicyNode(runner.RunnableNode):
     def _force_sample(self, arrival: Arrival) -> str:
         f, t = arrival.message.wrench.force, arrival.message.wrench.torque
         sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
-        self._gate.accept("force", self._when(arrival), arrival.stamp_ns)
+        self._gate.accept("force", judged_at(self, arrival), arrival.stamp_ns)
         self._observations.add_force(self._stamp(arrival), sample)
         return "processed"
 
     def _joint_sample(self, arrival: Arrival) -> str:
-        message, when = arrival.message, self._when(arrival)
+        message, when = arrival.message, judged_at(self, arrival)
         ours = self._gate.joint_states(when, arrival.stamp_ns, message.name, message.position, message.velocity)
         row = self._gate.joint_row()
         if ours and row is not None:
             self._observations.add_joints(self._stamp(arrival), *row)
         return "processed" if ours else "ignored"  # of a gripper, say: other joints on the same topic
 
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._gate.enable(bool(request.data), self._now())
-        response.success, response.message = True, "enabled" if request.data else "disabled: safe action"
-        self.get_logger().info(response.message)
-        return response
-
     def _tick(self, arrival: Arrival) -> None:
         """Ask for an action where there is a fresh observation to act on; an image is judged when it is decoded."""
         age_s = self._image.input.age_s()
-        if age_s is not None and age_s <= self._p.max_observation_age_s and self._gate.is_fresh(self._now(), "image"):
+        if age_s is not None and age_s <= self._p.max_observation_age_s and self._gate.is_fresh(instant(self), "image"):
             self._inference.pipeline.offer(arrival)
 
     def _state(self) -> tuple[bytes, str]:
@@ -229,16 +204,13 @@ class PolicyNode(runner.RunnableNode):
 
     # the gate's thread -----------------------------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _look(self, said: str) -> None:
         """Log when driving ends and begins; an input that has not come yet is said in the heartbeat alone."""
-        before, self._said = self._said, self._gate.look(self._now())
-        if self._said not in ("", "disabled", "stopping") and not before and self._sent:
-            self.get_logger().warning(f"safe action: {self._said}")
-        elif before not in ("", "disabled") and not self._said and self._sent:
+        before, self._said = self._said, said
+        if said not in ("", "disabled", "stopping") and not before and self._sent:
+            self.get_logger().warning(f"safe action: {said}")
+        elif before not in ("", "disabled") and not said and self._sent:
             self.get_logger().info("driving again")
-
-    def _look_failed(self, error: Exception) -> None:
-        self.get_logger().error(f"the gate's look failed: {type(error).__name__}: {error}", throttle_duration_sec=2.0)
 
     # worker thread ---------------------------------------------------------------------------------------------------
 
@@ -260,14 +232,14 @@ class PolicyNode(runner.RunnableNode):
             self._gate.refuse("image", str(error), forget=True)
             raise
         if self._image_broken and image is not self._looked_at:
-            self._gate.accept("image", self._when(image.arrival), image.arrival.stamp_ns)
+            self._gate.accept("image", judged_at(self, image.arrival), image.arrival.stamp_ns)
             self._image_broken = False
         self._looked_at = image
         return image
 
     def _publish(self, result: Action, frame: Frame, arrival: Arrival) -> None:
         seen: Observation = frame.data
-        values, clamped = self._gate.release(self._now(), result.values.tolist(), seen.observed_ns)
+        values, clamped = self._gate.release(instant(self), result.values.tolist(), seen.observed_ns)
         self._sent += 1
         elapsed_ms = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e6
         self.get_logger().info(

@@ -9,6 +9,7 @@ nothing fresh to act on. It reads no clock and knows no ROS: each call brings it
     release                 an action of the policy          the policy's thread
     look                    every LOOK_S, for ever           the gate's own thread
     enable, stop            what people and the end of the process say
+    bar, disable, scale     what stops say (`stops/`)
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from perf_inference.errors import InputError
-from perf_inference.safety.hold import Hold
-from perf_inference.safety.joint import Joint
-from perf_inference.safety.joints import JOINT_STATES, Joints
+from perf_inference.safety.commands import commands_of
+from perf_inference.safety.inputs import Inputs
 from perf_inference.safety.limits import JointLimits
+from perf_inference.safety.permission import Permission
 from perf_inference.safety.ros_clock import Instant
-from perf_inference.safety.samples import Samples, check_newer
+from perf_inference.safety.samples import Taken
 from perf_inference.safety.settings import GateSettings
 
 LOOK_S = 0.02  # between two looks
-_LOOK_LATE_NS = 100_000_000  # a look comes so long after the one before at most
 _SAFE_EVERY_NS = 50_000_000  # the safe action is sent again
 
 
@@ -39,27 +40,27 @@ class Gate:
         limits: JointLimits,
         settings: GateSettings,
         inputs: Mapping[str, str],
-        send: Callable[[list[float]], None],
+        send: Callable[[Any], None],
     ) -> None:
         """Begin disabled, with nothing accepted.
 
         Args:
             inputs: name -> topic of all that must be fresh, `joint_states` among them.
-            send: publishes one command [joints]; called with the gate's lock held, so that nothing overtakes it.
+            send: publishes one command, [joints] or a `Trajectory`; called with the gate's lock held, so that nothing
+                overtakes it.
         """
         self.limits, self.settings = limits, settings
-        self._samples, self._send = Samples(inputs, settings.max_age_s), send
+        self._inputs = Inputs(limits, inputs, settings.max_age_s, settings.latency_s, settings.tolerance_rad)
+        self._commands, self._send = commands_of(self._inputs.joints, settings), send
         self._lock = threading.RLock()
-        self._joints = Joints(limits, settings.latency_s, settings.tolerance_rad, settings.max_age_s)
         self._max_age_ns, self._period_ns = round(settings.max_age_s * 1e9), round(settings.period_s * 1e9)
-        self._enabled = self._stopping = False
+        self._permission, self._stopping = Permission(settings.ramp_s), False
         self._driving = False  # a command of the policy is in force ...
         self._until_ns = 0  # ... until then at most
         self._waiting_since_ns = 0  # for an action
         self._looked_ns: int | None = None
         self._reason, self._silent = "disabled", False  # silent: `stop` has sent its one command
         self._safe_ns: int | None = None  # when the safe action was sent last; None: not since the last action
-        self._held: Hold | None = None
         self._out_ns = 0  # when something was sent last
         self.sends = self.clamped = 0
         self.longest_look_s = 0.0  # between two looks
@@ -69,7 +70,7 @@ class Gate:
     @property
     def enabled(self) -> bool:
         """Whether the policy may drive when all is fresh."""
-        return self._enabled
+        return self._permission.enabled
 
     @property
     def reason(self) -> str:
@@ -77,17 +78,31 @@ class Gate:
         return self._reason
 
     @property
+    def driving(self) -> bool:
+        """Whether a command of the policy is in force."""
+        return self._driving
+
+    @property
     def until_ns(self) -> int:
         """When the newest action would be stopped if nothing more was accepted [ns, steady]."""
         return self._until_ns
 
-    def enable(self, on: bool, now: Instant) -> None:
-        """Let the policy drive, or send the safe action at once."""
+    @property
+    def at_rest(self) -> bool:
+        """Whether the safe action has come to its end."""
         with self._lock:
-            if on != self._enabled:  # said again and again it renews nothing
-                self._enabled, self._waiting_since_ns = on, now.steady_ns
-                self._joints.restart()
+            return not self._driving and self._commands.resting(self._out_ns)
+
+    def enable(self, on: bool, now: Instant) -> str:
+        """Let the policy drive, or send the safe action at once; return why it may not be enabled, or nothing."""
+        with self._lock:
+            if on and self._permission.barred:
+                return self._permission.barred
+            if self._permission.enable(on):
+                self._waiting_since_ns = now.steady_ns
+                self._inputs.joints.restart()
             self._judge(now)
+            return ""
 
     def stop(self, now: Instant) -> None:
         """Send the safe action from now on, and nothing else ever after; look on until it has surely arrived."""
@@ -98,12 +113,33 @@ class Gate:
     def narrow(self, limits: JointLimits) -> None:
         """Use these limits of the same joints, as far as they lie within the robot's own."""
         with self._lock:
-            self._joints.narrow(limits)
+            self._inputs.joints.narrow(limits)
+
+    # stops -----------------------------------------------------------------------------------------------------------
+
+    def bar(self, who: str, why: str, now: Instant, quiet: bool = False) -> None:
+        """Let nobody drive for this reason until the same one says nothing; `quiet`: send nothing at all meanwhile."""
+        with self._lock:
+            self._permission.bar(who, why, quiet)
+            self._judge(now)
+
+    def disable(self, why: str, now: Instant) -> None:
+        """Disable the policy until somebody enables it again; say why as long as it is."""
+        with self._lock:
+            self._permission.disable(why)
+            self._judge(now)
+
+    def scale(self, share: float, now: Instant) -> None:
+        """Use this share of the velocity limits, 0 to 1; a command in force becomes slower at once."""
+        with self._lock:
+            before, self._permission.share = self._permission.share, share
+            if self._driving and share < before and (slower := self._commands.slower(share / before)) is not None:
+                self._out(now, slower)
 
     # inputs ----------------------------------------------------------------------------------------------------------
 
-    def accept(self, name: str, now: Instant, stamp_ns: int | None) -> None:
-        """Take a good sample of an input.
+    def accept(self, name: str, now: Instant, stamp_ns: int | None) -> Taken:
+        """Take a good sample of an input; return when it was taken.
 
         Args:
             stamp_ns: the header's, in the ROS clock; None: it has none, and counts from now.
@@ -112,15 +148,17 @@ class Gate:
             InputError: a stamp that is too old, lies ahead, or is not newer than the one before.
         """
         with self._lock:
-            sample, before = self._samples.taken(name, now, stamp_ns), self._samples[name]
-            if before is not None:
-                check_newer(name, before, sample)
-            self._samples.accept(name, sample)
+            return self._inputs.accept(name, now, stamp_ns)
+
+    def take(self, name: str, sample: Taken) -> None:
+        """Take a sample of an input whose time was judged already."""
+        with self._lock:
+            self._inputs.take(name, sample)
 
     def refuse(self, name: str, why: str, forget: bool = False) -> None:
         """Note why a message of an input cannot be used; `forget`: the one that was accepted cannot be either."""
         with self._lock:
-            self._samples.refuse(name, why, forget)
+            self._inputs.refuse(name, why, forget)
 
     def joint_states(
         self, now: Instant, stamp_ns: int | None, names: Sequence[str], positions: Sequence[float],
@@ -128,40 +166,28 @@ class Gate:
     ) -> bool:  # fmt: skip
         """Take a sample of some of the joints, in any order; return False where it has none of ours.
 
-        Args:
-            positions: [rad], one for each name.
-            velocities: [rad/s], or empty; one that is not finite counts as absent.
-
         Raises:
-            InputError: a position of ours that is missing, not finite or impossible, or far from where the commands
-                lead; a stamp that cannot be used.
+            InputError: as `Inputs.joint_states`.
         """
         with self._lock:
-            try:
-                found = self._joints.find(names)
-                if not found and names:
-                    return False
-                taken = self._samples.taken(JOINT_STATES, now, stamp_ns)
-                self._joints.check(found, positions, taken)
-                self._joints.take(found, positions, velocities, taken, self._driving)
-            except InputError as error:
-                self._samples.refuse(JOINT_STATES, str(error))
-                raise
-            if (oldest := self._joints.oldest()) is not None:
-                self._samples.accept(JOINT_STATES, oldest)
-        return True
+            return self._inputs.joint_states(now, stamp_ns, names, positions, velocities, self._driving)
 
     def joint_row(self) -> tuple[list[float], list[float]] | None:
         """Return the newest positions [rad] and velocities [rad/s] of all joints; None: one has not come yet."""
         with self._lock:
-            return self._joints.row()
+            return self._inputs.joints.row()
 
     # decisions -------------------------------------------------------------------------------------------------------
 
     def is_fresh(self, now: Instant, *but: str) -> bool:
         """Return whether all inputs, but those named, are fresh: an action may be asked for."""
         with self._lock:
-            return self._enabled and not self._stopping and not self._not_fresh(now, but)
+            return not (self._stopping or self._permission.refused or self._inputs.stale(now, but))
+
+    def is_ready(self) -> bool:
+        """Return whether an action may be asked for, as far as people, stops and the joints decide that."""
+        with self._lock:
+            return not (self._stopping or self._permission.refused or self._inputs.joints.trouble())
 
     def observed_ns(self) -> int:
         """Return when the oldest of the newest samples was taken, on the steady clock [ns].
@@ -170,7 +196,7 @@ class Gate:
             InputError: nothing has been accepted on an input.
         """
         with self._lock:
-            return self._samples.oldest_ns()
+            return self._inputs.oldest_ns()
 
     def release(self, now: Instant, values: Sequence[float], observed_ns: int) -> tuple[list[float], bool]:
         """Send an action as far as it is allowed; return what was sent and whether it is another than was asked for.
@@ -187,20 +213,23 @@ class Gate:
                 raise InputError(
                     f"an action must be {len(self.limits.names)} finite values, got {list(values)}: not sent"
                 )
-            if self._stopping or not self._enabled:
+            if self._stopping or not self._permission.enabled:
                 raise InputError("the policy was disabled while the action was computed: not sent")
+            if self._permission.barred:
+                raise InputError(f"{self._permission.barred}: action not sent")
             if now.steady_ns - observed_ns > self._max_age_ns:
                 raise InputError(f"the observation grew older than {self.settings.max_age_s:g} s: action not sent")
-            if stale := self._not_fresh(now):
+            if stale := self._inputs.stale(now):
                 raise InputError(f"{stale}: action not sent")
             if not self._driving:
-                self._joints.begin()
+                self._commands.begin()
             until_ns = self._stopped_ns()
-            allowed = [self._allowed(joint, value, now, until_ns)
-                       for joint, value in zip(self._joints.each, values, strict=True)]  # fmt: skip
-            self._out(now, allowed)
+            command, allowed = self._commands.allowed(
+                values, now.steady_ns, until_ns, self._permission.share_at(now.steady_ns)
+            )
+            self._out(now, command)
             self._driving, self._until_ns, self._waiting_since_ns = True, until_ns, now.steady_ns
-            self._silent, self._safe_ns, self._held, self._reason = False, None, None, ""
+            self._silent, self._safe_ns, self._reason = False, None, ""
             clamped = allowed != [float(value) for value in values]
             self.sends, self.clamped = self.sends + 1, self.clamped + clamped
             return allowed, clamped
@@ -211,8 +240,7 @@ class Gate:
             before, self._looked_ns = self._looked_ns, now.steady_ns
             if before is not None:
                 self.longest_look_s = max(self.longest_look_s, (now.steady_ns - before) / 1e9)
-            if self._samples.look(now):
-                self._joints.forget()
+            self._inputs.look(now)
             self._judge(now)
             return self._reason
 
@@ -229,72 +257,53 @@ class Gate:
         """Return why the safe action is due, or nothing."""
         if self._stopping:
             return "stopping"
-        if not self._enabled:
-            return "disabled"
-        if stale := self._not_fresh(now):
+        if why := self._permission.refused:
+            self._waiting_since_ns = now.steady_ns
+            return why
+        if stale := self._inputs.stale(now):
             self._waiting_since_ns = now.steady_ns
             return stale
         waited_ns = now.steady_ns - self._waiting_since_ns
         if waited_ns > self._max_age_ns + self._period_ns:
             return f"no action for {waited_ns / 1e9:.1f} s"
-        if self._driving and self.settings.kind == "velocity":
+        if self._driving and self._commands.renews:
             return self._expiry(now)
-        return "" if self._driving else self._reason if self._reason not in ("disabled", "stopping") else ""
+        return "" if self._driving or self._reason.startswith(("disabled", "stopping")) else self._reason
 
     def _expiry(self, now: Instant) -> str:
         """Let the command in force go on while it might be sent again as it is; return why it may not, or nothing."""
         until_ns = self._stopped_ns()
-        if until_ns > self._until_ns:
-            commands = [(joint, joint.newest_velocity) for joint in self._joints.each]
-            if all(self._allowed(joint, v, now, until_ns) == v for joint, v in commands):
-                self._until_ns = until_ns
+        if until_ns > self._until_ns and self._commands.goes_on(now.steady_ns, until_ns):
+            self._until_ns = until_ns
         return "" if now.steady_ns < self._until_ns else "no newer action, and the last one leads to a limit"
 
     def _stopped_ns(self) -> int:
         """Return when the newest sample of the joints gets too old [ns, steady]."""
-        newest = self._samples[JOINT_STATES]
-        assert newest is not None
-        return newest.measured_ns + self._max_age_ns
-
-    def _not_fresh(self, now: Instant, but: Sequence[str] = ()) -> str:
-        """Return which input has nothing fresh to offer, or which joint does not follow; or nothing."""
-        if stale := self._samples.stale(now, but):
-            return stale
-        trouble = self._joints.trouble()
-        return f"tracking: {trouble}" if trouble else ""
-
-    def _allowed(self, joint: Joint, value: float, now: Instant, until_ns: int) -> float:
-        if self.settings.kind == "velocity":
-            return joint.allowed_velocity(value, now.steady_ns, until_ns + _LOOK_LATE_NS)
-        return joint.allowed_position(value, self._period_ns)
+        newest_ns = self._inputs.joints_ns()
+        assert newest_ns is not None
+        return newest_ns + self._max_age_ns
 
     # the safe action -------------------------------------------------------------------------------------------------
 
     def _safe(self, now: Instant) -> None:
         """Send the safe action, at once and then now and again; `stop` sends it once."""
-        again = self._safe_ns is not None
-        if self._silent or (again and now.steady_ns - (self._safe_ns or 0) < _SAFE_EVERY_NS):
+        before_ns = self._safe_ns
+        if self._silent or (before_ns is not None and self._permission.quiet):
             return
-        values = [0.0] * len(self.limits.names) if self.settings.kind == "velocity" else self._hold(now)
-        if values is None:
+        moves = not self._commands.resting(now.steady_ns)
+        if before_ns is not None and not moves and now.steady_ns - before_ns < _SAFE_EVERY_NS:
             return
-        self._out(now, values)
+        newest_ns = self._inputs.joints_ns()
+        fresh = newest_ns is not None and now.steady_ns - newest_ns <= self._max_age_ns
+        command = self._commands.safe(now.steady_ns, newest_ns if fresh else None)
+        if command is None:
+            return
+        self._out(now, command)
         self._safe_ns = now.steady_ns
-        self._silent = self.settings.safe_action == "stop"
+        self._silent = self.settings.safe_action == "stop" and self._commands.resting(now.steady_ns)
 
-    def _hold(self, now: Instant) -> list[float] | None:
-        """Return the positions to hold next; None: it is not known where the joints are."""
-        newest = self._samples[JOINT_STATES]
-        if newest is None or now.steady_ns - newest.measured_ns > self._max_age_ns:
-            return None if self._held is None else self._held.places_rad
-        if self._held is None:
-            places_rad = [joint.position_now(now.steady_ns) for joint in self._joints.each]
-            self._held = Hold(self._joints.each, places_rad, now.steady_ns)
-        here = [joint.sample.position_rad for joint in self._joints.each if joint.sample is not None]
-        return self._held.step(here, now.steady_ns)
-
-    def _out(self, now: Instant, values: list[float]) -> None:
+    def _out(self, now: Instant, command: Any) -> None:
         """Send, and note what was sent: it counts from before it leaves."""
         at_ns = self._out_ns = max(now.steady_ns, self._out_ns)  # two threads may come with their times crossed
-        self._joints.sent(at_ns, values, velocity=self.settings.kind == "velocity")
-        self._send(values)
+        self._commands.sent(at_ns, command)
+        self._send(command)

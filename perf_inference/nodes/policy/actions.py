@@ -14,34 +14,38 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from perf_inference.nodes.policy.gate_setup import GateSetup, qos_of
+
 ACTION_MESSAGES = ("auto", "multi_array", "joint_trajectory", "joint_state")
+ACTION_QOS = QoSProfile(depth=1)
 _TYPES = {"multi_array": Float64MultiArray, "joint_trajectory": JointTrajectory, "joint_state": JointState}
+
+
+def message_of(kind: str, message: str) -> str:
+    """Return which message `auto` is for actions of this kind."""
+    return message if message != "auto" else "multi_array" if kind == "velocity" else "joint_trajectory"
 
 
 class ActionPublisher:
     """Publishes the commands that the gate lets out."""
 
-    def __init__(self, node: Node, names: Sequence[str], kind: str, message: str, period_s: float) -> None:
-        """Advertise `action`.
-
-        Args:
-            names: of the joints, in the order of the commands.
-            kind: `velocity` [rad/s] or `position` [rad].
-            message: one of ACTION_MESSAGES.
-            period_s: time that a trajectory point is given to be reached.
-        """
-        if message == "auto":
-            message = "multi_array" if kind == "velocity" else "joint_trajectory"
-        self._node, self._joints, self._kind, self._period_s = node, list(names), kind, period_s
+    def __init__(self, node: Node, setup: GateSetup) -> None:
+        """Advertise `action`, with the QoS that the user gave it to policy_node."""
+        settings = setup.settings
+        self._node, self._joints = node, list(setup.limits.names)
+        self._kind, self._period_s = settings.kind, settings.period_s
         self._make = {"multi_array": self._multi_array, "joint_trajectory": self._trajectory,
-                      "joint_state": self._joint_state}[message]  # fmt: skip
+                      "joint_state": self._joint_state}[setup.message]  # fmt: skip
+        given = setup.action_qos
         self._publisher = node.create_publisher(
-            _TYPES[message], "action", QoSProfile(depth=1),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            _TYPES[setup.message], setup.topics.action, ACTION_QOS if given is None else qos_of(given),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies() if given is None else None,
         )  # fmt: skip
+        self.sent = 0  # messages
 
     def publish(self, values: Sequence[float]) -> None:
         """Publish one command."""
+        self.sent += 1
         self._publisher.publish(self._make(list(values)))
 
     def _multi_array(self, values: list[float]) -> Any:

@@ -1,13 +1,14 @@
 """Whether somebody else commands the robot, or says where its joints are.
 
-Anybody in the domain may publish on `action` and on `joint_states`; the policy can only notice it. Messages are counted
-and not publishers: a process that was killed stays matched for 20 s.
+Anybody in the domain may publish on `action` and on `joint_states`; the gate can only notice it. Messages are counted
+and not publishers: a process that was killed stays matched for 20 s. Where this ROS 2 does not tell who sent one
+(Humble, Jazzy), those on `action` that are more than were sent here are somebody else's.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -19,6 +20,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.raw_input import RawInput
 
@@ -30,49 +32,60 @@ _ACTION_TYPES = {
 }
 _LOOK_S, _WINDOW_NS = 0.2, 1_000_000_000
 _QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # which hears everybody
+_MORE = 3  # messages a second beyond our own are somebody's
 
 
 class OtherSenders:
     """Watches both topics, warns in the log when it begins, and in the heartbeat while it lasts."""
 
-    def __init__(self, node: Node, joints: Collection[str]) -> None:
-        """Take down who is there before this node publishes; then advertise `action`, and call `begin`."""
-        self._node, self._joints = node, frozenset(joints)
+    def __init__(self, node: Node, setup: GateSetup, another_sends: Callable[[str], None]) -> None:
+        """Take down who is there before this node publishes; then advertise `action`, and call `begin`.
+
+        Args:
+            another_sends: hears, again and again, who else sends on `action`; "": nobody.
+        """
+        self._node, self._joints, self._another_sends = node, frozenset(setup.limits.names), another_sends
+        self._topics = {ACTION: setup.topics.action, JOINT_STATES: setup.topics.joint_states}
         self._before = self._senders(ACTION)
+        self._ours = frozenset(map(bytes.fromhex, setup.ours))
         self._said: tuple[str, ...] = ()
 
-    def begin(self) -> None:
-        """Look from now on."""
+    def begin(self, sent: Callable[[], int]) -> None:
+        """Look from now on; `sent` returns how many actions have left this node."""
         name = (self._node.get_name(), self._node.get_namespace())
         own = [
-            info for info in self._node.get_publishers_info_by_topic(self._topic(ACTION))
+            info for info in self._node.get_publishers_info_by_topic(self._topics[ACTION])
             if _gid(info) not in self._before and (info.node_name, info.node_namespace) == name
         ]  # fmt: skip
-        self._ours = frozenset(map(_gid, own))
+        self._ours = self._ours.union(map(_gid, own))
+        self._sent, self._sent_before = sent, deque([(CLOCKS.monotonic_ns(), sent())])
         kinds = {JOINT_STATES: JointState}
         for info in own:
             if info.topic_type in _ACTION_TYPES:
                 kinds[ACTION] = _ACTION_TYPES[info.topic_type]
-        self._heard = {topic: _Heard(self._node, kind, topic) for topic, kind in kinds.items()}
+        self._heard = {topic: _Heard(self._node, kind, self._topics[topic]) for topic, kind in kinds.items()}
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)
 
     def _look(self) -> None:
         found: dict[str, str] = {}  # who: what is said of it
+        another = ""
         for topic, heard in self._heard.items():
             counts, names = heard.within_a_second(), self._senders(topic)
-            others = self._others(topic, heard, counts) if heard.tells_senders else self._matched(topic, names)
+            others = self._others(topic, heard, counts) if heard.tells_senders else self._unnamed(topic, counts, names)
             if others:
-                absolute = self._topic(topic)
+                absolute = self._topics[topic]
                 told = ", ".join(f"{names.get(gid, 'unknown')} ({n} messages/s)" for gid, n in sorted(others.items()))
                 what = (
                     f"somebody else publishes on {absolute}" if topic == ACTION
                     else f"{len(others)} publishers send the same joints on {absolute}"
                 )  # fmt: skip
                 found["".join([topic, *(gid.hex() for gid in sorted(others))])] = f"{what}: {told}"
+                another = f"{what}: {told}" if topic == ACTION else another
         if found:
             faults_of(self._node).notice("; ".join(found.values()))
         self._log(found)
+        self._another_sends(another)
 
     def _others(self, topic: str, heard: _Heard, counts: Mapping[bytes, int]) -> dict[bytes, int]:
         """Return who has sent what within the last second that somebody else is to send, or one alone."""
@@ -90,18 +103,21 @@ class OtherSenders:
             self._node.get_logger().info("nobody else sends on action or joint_states any more")
         self._said = tuple(found)
 
-    def _matched(self, topic: str, names: Mapping[bytes, str]) -> dict[bytes, int]:
-        """Return who else is matched, where this ROS 2 does not tell who sent a message (Humble, Jazzy)."""
-        others = {gid: 0 for gid in names if gid not in self._ours}
-        return others if topic == ACTION or len(others) > 1 else {}
+    def _unnamed(self, topic: str, counts: Mapping[bytes, int], names: Mapping[bytes, str]) -> dict[bytes, int]:
+        """Return who else sends, where this ROS 2 does not tell who sent a message."""
+        if topic == ACTION:
+            now_ns, sent = CLOCKS.monotonic_ns(), self._sent()
+            self._sent_before.append((now_ns, sent))
+            while self._sent_before[0][0] < now_ns - _WINDOW_NS - round(2 * _LOOK_S * 1e9):
+                self._sent_before.popleft()
+            more = sum(counts.values()) - (sent - self._sent_before[0][1])
+            return {b"": more} if more > _MORE else {}
+        return dict.fromkeys(names, 0) if len(names) > 1 else {}
 
     def _senders(self, topic: str) -> dict[bytes, str]:
         """Return the publishers of a topic and their nodes."""
-        infos = self._node.get_publishers_info_by_topic(self._topic(topic))
+        infos = self._node.get_publishers_info_by_topic(self._topics[topic])
         return {_gid(info): f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
-
-    def _topic(self, name: str) -> str:
-        return str(self._node.resolve_topic_name(name))
 
 
 class _Heard:

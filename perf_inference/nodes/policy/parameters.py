@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from rclpy.node import Node
 
 from perf_inference.errors import ConfigError
-from perf_inference.nodes.policy.actions import ACTION_MESSAGES
+from perf_inference.nodes.policy.actions import ACTION_MESSAGES, message_of
+from perf_inference.nodes.policy.gates import WHERE
 from perf_inference.nodes.ros.parameters import ImageParameters, is_given, model_parameter, parameter
-from perf_inference.safety import JointLimits
+from perf_inference.safety import GateSettings, JointLimits
 from perf_inference.safety.settings import SAFE_ACTIONS
 
 _PI = 3.141592653589793
@@ -30,8 +31,28 @@ class PolicyParameters(ImageParameters):
                             choices=("auto", "velocity", "position"))  # fmt: skip
     action_message: str = parameter("auto", "message of the topic action; auto: Float64MultiArray for velocities, "
                                     "JointTrajectory for positions", choices=ACTION_MESSAGES)  # fmt: skip
-    safe_action: str = parameter("zero", "sent while disabled, stale or stopping: zero velocity, hold the position, or "
-                                 "stop sending after one safe command", choices=SAFE_ACTIONS)  # fmt: skip
+    gate: str = parameter(
+        "process", "where the gate is that lets actions out: a process of its own, which sends the safe action when "
+        "this one dies or hangs, or inline, in this one", choices=WHERE,
+    )  # fmt: skip
+    safe_action: str = parameter(
+        "zero", "sent while disabled, stale or stopping: zero velocity, hold the position, stop sending after one safe "
+        "command, or decelerate to rest", choices=SAFE_ACTIONS,
+    )  # fmt: skip
+    ramp_s: float = parameter(0.0, "after it is enabled the velocity limits grow from nothing within this time [s]",
+                              at_least=0, at_most=60)  # fmt: skip
+    open_loop_s: float = parameter(
+        0.3, "how far ahead a JointTrajectory goes on before its braking tail [s]", at_least=0.01, at_most=10
+    )
+    estop_required: bool = parameter(
+        False, "drive only while false comes on the topic estop, at least once within estop_timeout_s"
+    )
+    estop_timeout_s: float = parameter(0.5, "silence on a required estop that counts as true [s]",
+                                       at_least=0.05, at_most=60)  # fmt: skip
+    command_timeout_s: float = parameter(
+        0.0, "after so long without a command the controller, or the robot, stops by itself [s]; 0: it has no such "
+        "time-out that you know of", at_least=0, at_most=60,
+    )  # fmt: skip
     max_observation_age_s: float = parameter(0.3, "an older image or sample [s] gives the safe action",
                                              at_least=0.01, at_most=60)  # fmt: skip
     sample_rate: float = parameter(100.0, "rate of the samples in the model's windows [Hz]", at_least=1, at_most=10_000)
@@ -70,3 +91,18 @@ def robot_limits(node: Node, p: PolicyParameters) -> JointLimits:
             f"values each to {node.get_name()}"
         )
     return JointLimits.of(p.joint_names, p.lower, p.upper, p.velocity, p.acceleration)
+
+
+def settings_of(p: PolicyParameters, kind: str) -> GateSettings:
+    """Return what the gate is set to, for actions of this kind."""
+    return GateSettings(
+        kind=kind,
+        period_s=1 / p.rate,
+        max_age_s=p.max_observation_age_s,
+        latency_s=p.actuator_latency_s,
+        tolerance_rad=p.tracking_tolerance,
+        safe_action=p.safe_action,
+        ramp_s=p.ramp_s,
+        trajectory=message_of(kind, p.action_message) == "joint_trajectory",
+        open_loop_s=p.open_loop_s,
+    )

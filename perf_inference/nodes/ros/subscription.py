@@ -63,6 +63,7 @@ class Input:
         self._expected_hz = expected_hz or None
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         callback = self._with_info if HAS_MESSAGE_INFO else self._without_info
+        self.qos = qos  # that the node's parameters may override
         self._subscription = node.create_subscription(
             message_type,
             topic,

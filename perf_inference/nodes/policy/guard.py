@@ -1,0 +1,79 @@
+"""A gate and all of ROS that it needs: the publisher of `action`, the stops, and who may enable."""
+
+from __future__ import annotations
+
+from rclpy.node import Node
+from std_srvs.srv import SetBool
+
+from perf_inference.measure.clocks import CLOCKS
+from perf_inference.measure.stamps import Arrival, Scalar
+from perf_inference.nodes.policy.actions import ActionPublisher
+from perf_inference.nodes.policy.gate_setup import GateSetup
+from perf_inference.nodes.policy.other_senders import OtherSenders
+from perf_inference.nodes.policy.stop_topics import StopTopics
+from perf_inference.safety import Gate, Instant
+
+
+def instant(node: Node) -> Instant:
+    """Return this moment on both clocks."""
+    return Instant(CLOCKS.monotonic_ns(), node.get_clock().now().nanoseconds)
+
+
+def judged_at(node: Node, arrival: Arrival) -> Instant:
+    """Return when a message is judged: by now, or when it came where only that tells its age."""
+    now = instant(node)
+    return now if arrival.stamp_ns else Instant(arrival.arrived_ns, now.ros_ns)
+
+
+class Guard:
+    """Holds a gate in a node: in policy_node itself, or in the process of the gate."""
+
+    def __init__(self, node: Node, setup: GateSetup) -> None:
+        """Advertise `action` and `enable`, and listen to `estop`, `speed_scale` and to who else sends."""
+        self._node, self._topics = node, setup.topics
+        others = OtherSenders(node, setup, self._another_sends)
+        actions = ActionPublisher(node, setup)
+        self.gate = Gate(setup.limits, setup.settings, setup.inputs, actions.publish)
+        self._stops = StopTopics(node, setup.topics, setup.estop_timeout_s, self.gate, self.now)
+        others.begin(lambda: actions.sent)
+        node.create_service(SetBool, setup.topics.enable, self._on_enable)
+
+    def now(self) -> Instant:
+        """Return this moment on both clocks."""
+        return instant(self._node)
+
+    def look(self) -> str:
+        """Judge the stops, and let the gate look; return why the safe action is being sent, or nothing."""
+        now = self.now()
+        self._stops.look(now)
+        return self.gate.look(now)
+
+    def values(self) -> dict[str, Scalar]:
+        """Return what the heartbeat says of the gate."""
+        gate = self.gate
+        return {
+            "gate.enabled": str(gate.enabled).lower(),
+            "gate.sends": gate.sends,
+            "gate.clamped": gate.clamped,
+            "gate.speed_scale": self._stops.speed.share,
+            "gate.longest_look_ms": round(gate.longest_look_s * 1e3, 3),
+        }
+
+    def _another_sends(self, what: str) -> None:
+        """Let nobody drive while somebody else sends actions; afterwards a person enables it again."""
+        now = self.now()
+        if what:
+            self.gate.disable(f"{what}; call {self._topics.enable} when it is over", now)
+        self.gate.bar("others", what, now)
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        refused = self.gate.enable(bool(request.data), self.now())
+        response.success = not refused
+        response.message = "enabled" if request.data else "disabled: safe action"
+        log = self._node.get_logger()
+        if refused:
+            response.message = f"not enabled: {refused}"
+            log.warning(response.message)
+        else:
+            log.info(response.message)
+        return response
