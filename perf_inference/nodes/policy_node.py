@@ -19,6 +19,8 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
 from perf_inference.nodes.policy.actions import message_of
+from perf_inference.nodes.policy.contract.driver import ContractDriver
+from perf_inference.nodes.policy.contract.given import contract_of, warn_of_replaced
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
@@ -38,16 +40,21 @@ _LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05
 
 
 class PolicyNode(runner.RunnableNode):
-    """image, joint_states and force -> action, at a rate on the steady clock."""
+    """What a contract says, or image, joint_states and force -> action, at a rate on the steady clock."""
 
     def __init__(self, name: str = "policy_node") -> None:
         super().__init__(name)
         self._p = p = declare(self, PolicyParameters)
+        crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
+        self._driver = None
+        if (contract := contract_of(p)) is not None:
+            warn_of_replaced(self, contract)
+            self._driver = ContractDriver(self, p, contract, p.enabled and not crashed)
+            return
         self._limits = robot_limits(self, p)
         self._gates = Gates(self, p.gate)
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
-        crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
         self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
         self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_observation_age_s)
         self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image)
@@ -99,6 +106,9 @@ class PolicyNode(runner.RunnableNode):
         )
 
     def stop(self) -> None:
+        if self._driver is not None:
+            self._driver.stop()
+            return
         self._pacer.cancel()
         self._gate.stop(instant(self))
 
@@ -107,6 +117,9 @@ class PolicyNode(runner.RunnableNode):
 
         A message that a busy reader has not taken yet is lost when its writer leaves the graph.
         """
+        if self._driver is not None:
+            self._driver.finish()
+            return
         enough_s = time.monotonic() + _LAST_SENDS_S
         self._inference.finish()
         time.sleep(max(enough_s - time.monotonic(), 0.0))

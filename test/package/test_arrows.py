@@ -71,7 +71,7 @@ WITHIN = {
         "vision": set(),
         "images": {"ros"},
         "engine": {"reports", "ros"},
-        "policy": {"ros", "reports"},
+        "policy": {"engine", "images", "reports", "ros"},
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},

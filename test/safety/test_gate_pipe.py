@@ -56,7 +56,8 @@ def test_an_action_that_is_not_finite_stays_that() -> None:
 
 
 @pytest.mark.parametrize(
-    "packet", [b"", b"{}", b"[]", b'["Beat"]', b'["Nothing", 1]', b'["Beat", 1, 2]', b"\xff\x00", b'[["Beat"], 1]', b"1"]
+    "packet",
+    [b"", b"{}", b"[]", b'["Beat"]', b'["Nothing", 1]', b'["Beat", 1, 2]', b"\xff\x00", b'[["Beat"], 1]', b"1"],
 )
 def test_what_is_no_message_is_told_and_skipped(packet: bytes) -> None:
     with pytest.raises(InputError, match="must be a message of this version, got"):

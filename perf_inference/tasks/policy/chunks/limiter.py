@@ -19,7 +19,8 @@ class Limiter:
     """Clamps or refuses commands by lower, upper, velocity, acceleration, jerk and step of each column.
 
     Of a column that is a velocity itself, `velocity` bounds its value, `acceleration` its change per second, and `jerk`
-    the change of that; `lower` and `upper` bound the value too. `step` bounds the change from one command to the next.
+    the change of that; `lower` and `upper` are of the joint's position, which is the gate's business. `step` bounds the
+    change from one command to the next.
     Where they contradict each other, the narrower of value and velocity wins over acceleration and jerk.
     """
 
@@ -30,7 +31,9 @@ class Limiter:
             count = len(action.names)
             for key in _KEYS:
                 none = -math.inf if key == "lower" else math.inf
-                bounds[key] += list(getattr(action.limits, key)) or [none] * count
+                of_places = action.kind == "velocity" and key in ("lower", "upper")  # the gate keeps joints within them
+                said = () if of_places else getattr(action.limits, key)
+                bounds[key] += list(said) or [none] * count
             rates += [action.kind in ("velocity", "twist")] * count
             rejects += [action.limits.on_violation == "reject"] * count
             names += list(action.names)

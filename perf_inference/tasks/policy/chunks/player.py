@@ -161,10 +161,9 @@ class Player:
         self.counts.asked += 1
         return self._asked
 
-    def withdraw(self, ask: Ask) -> None:
-        """Forget a question that could not be put: another one may be asked."""
-        if self._asked is ask:
-            self._asked = None
+    def forget(self) -> None:
+        """Forget a question that could not be put, for want of an observation: another one may be asked."""
+        self._asked = None
 
     def answer(self, ask: Ask, chunk: Floats | None, now_ns: int) -> Seam:
         """Take the model's answer.
