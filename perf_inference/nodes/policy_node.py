@@ -19,6 +19,7 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
 from perf_inference.nodes.policy.actions import message_of
+from perf_inference.nodes.policy.contract.delay import Delay
 from perf_inference.nodes.policy.contract.driver import ContractDriver
 from perf_inference.nodes.policy.contract.given import contract_of, warn_of_replaced
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
@@ -71,6 +72,7 @@ class PolicyNode(runner.RunnableNode):
             blank=PolicyTask.blank,
             state=self._state,
             rate_hz=p.rate,
+            wrap=Delay.of(p.added_delay_ms).wrapped,
         )
         inputs = {"image": self._image.input, JOINT_STATES: self._joint_input, "force": self._force_input}
         for name, source in inputs.items():

@@ -32,7 +32,7 @@ class PolicyParameters(ImageParameters):
     )  # fmt: skip
     added_delay_ms: tuple[float, ...] = parameter(
         (0.0,),
-        "with a contract, to try a policy out: added to each inference, one number or the least and most of it [ms]",
+        "to try a policy out: added to each inference, one number or the least and most of it [ms]",
     )
     rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
     enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")

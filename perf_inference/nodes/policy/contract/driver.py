@@ -21,7 +21,7 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.policy.contract.delay import Delay
-from perf_inference.nodes.policy.contract.given import gate_setup_of, limits_of, main_actions, warm_up_s, with_contract
+from perf_inference.nodes.policy.contract.given import gate_setup_of, limits_of, warm_up_s, with_contract
 from perf_inference.nodes.policy.contract.playing import Playing
 from perf_inference.nodes.policy.contract.sources import Source, decoder, origin_of, subscribe
 from perf_inference.nodes.policy.contract.stepper import Stepper
@@ -56,7 +56,7 @@ class ContractDriver:
         """
         self._node, self._contract = node, contract
         self._p = p = with_contract(p, contract)
-        self._main, self._limits = main_actions(contract), limits_of(node, p, contract)
+        self._main, self._limits = contract.main, limits_of(node, p, contract)
         self._is_twist = self._main[0].kind == "twist"
         self._gates = Gates(node, "inline" if self._is_twist else p.gate)
         self._gate: Gate | Front | None = None
@@ -172,7 +172,7 @@ class ContractDriver:
             try:
                 pixels = decode()
             except InputError as error:
-                self._unreadable(source.name, error)
+                self._unreadable(source.name, error, broken=True)
                 raise
             if self._broken.pop(source.name, None) is not None and self._gate is not None:
                 self._gate.accept(source.name, judged_at(self._node, arrival), arrival.stamp_ns)
@@ -180,13 +180,13 @@ class ContractDriver:
 
         return look
 
-    def _unreadable(self, topic: str, error: InputError) -> None:
-        image = any(source.name == topic and source.is_image for source in self._sources)
-        if image:
+    def _unreadable(self, topic: str, error: InputError, broken: bool = False) -> None:
+        """Tell of a message that cannot be used; `broken`: an image without pixels, so that the newest is none."""
+        if broken:
             self._broken[topic] = str(error)
         if self._gate is not None and (topic in self._gate_inputs or topic == self._joints_source):
             name = JOINT_STATES if topic == self._joints_source else topic
-            self._gate.refuse(name, str(error), forget=image)
+            self._gate.refuse(name, str(error), forget=broken)
         self._inference.unreadable(error)
         self._node.get_logger().warning(f"skipped a message of {topic}: {error}", throttle_duration_sec=2.0)
 

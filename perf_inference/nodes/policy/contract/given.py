@@ -10,10 +10,9 @@ from pathlib import Path
 
 from rclpy.node import Node
 
-from perf_inference import model_build
 from perf_inference.engines import Engine
-from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.errors import ConfigError
+from perf_inference.model_build.said import metadata_of
 from perf_inference.nodes.policy.contract.sources import Source, names_of
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.parameters import LIMITS, PolicyParameters, settings_of
@@ -39,30 +38,12 @@ def contract_of(p: PolicyParameters) -> Contract | None:
     """
     if p.contract:
         return read_contract(Path(p.contract).expanduser())
-    plan = model_build.resolve(p.model, p.runtime, p.options())
-    if plan.source is None:
-        return None
-    if plan.source.suffix == ".onnx":
-        metadata = read_metadata(plan.source)
-    elif plan.runtime.name == "torch":
-        from perf_inference.engines.pytorch.checkpoint import load_checkpoint  # torch loads only when it is used
-
-        metadata = dict(load_checkpoint(plan.source, p.allow_pickle).metadata)
-    else:
-        return None
-    return contract_of_metadata(metadata, p.model)
-
-
-def main_actions(contract: Contract) -> tuple[ActionSpec, ...]:
-    """Return the actions that the gate guards: those of the first topic with joints, else of the first topic."""
-    joints = [a for a in contract.actions if a.kind != "twist" and a.gripper is None]
-    first = (joints or contract.actions)[0]
-    return tuple(action for action in contract.actions if action.topic == first.topic)
+    return contract_of_metadata(metadata_of(p.model, p.runtime, p.options()), p.model)
 
 
 def with_contract(p: PolicyParameters, contract: Contract) -> PolicyParameters:
     """Return the parameters as the contract has them."""
-    main = main_actions(contract)
+    main = contract.main
     safe = next((action.safe for action in main if action.safe), p.safe_action)
     return replace(
         p,
@@ -93,7 +74,7 @@ def limits_of(node: Node, p: PolicyParameters, contract: Contract) -> JointLimit
         raise ConfigError(f"{', '.join(missing)} must be given where {', '.join(given)} is; the contract has them all, "
                           "or none is taken of it")  # fmt: skip
     bounds: dict[str, list[float]] = {"lower": [], "upper": [], "velocity": [], "acceleration": []}
-    for action in main_actions(contract):
+    for action in contract.main:
         for key, values in bounds.items():
             said = list(getattr(action.limits, key))
             if not said and (key == "acceleration" or (action.kind == "twist" and key in ("lower", "upper"))):
@@ -127,7 +108,7 @@ def gate_setup_of(
     Raises:
         ConfigError: no observation does.
     """
-    topics, main = Topics.of(node), main_actions(contract)
+    topics, main = Topics.of(node), contract.main
     joints = next((source for source in sources if source.input.topic == topics.joint_states), None)
     if joints is None and main[0].kind != "twist":
         raise ConfigError(

@@ -44,14 +44,14 @@ class Source(NamedTuple):
 
 
 def subscribe(
-    node: Node, contract: Contract, transport: str, take: Take, unreadable: Callable[[str, InputError], None]
+    node: Node, contract: Contract, transport: str, take: Take, unreadable: Callable[[str, InputError, bool], None]
 ) -> list[Source]:
     """Subscribe to all topics of a contract.
 
     Args:
         transport: of images: `raw`, or `compressed` (the topic with `/compressed`).
         take: called with each message; returns the outcome for the ledger, or raises InputError (ROS thread).
-        unreadable: called for an image that cannot be read, by its topic.
+        unreadable: called by its topic for a message that cannot be used, and whether it is an image without pixels.
 
     Raises:
         ConfigError: a type that is not installed, or one topic with two types.
@@ -74,7 +74,7 @@ def subscribe(
 
 def _input(
     node: Node, topic: str, term: Term, transport: str, holder: list[Source], take: Take,
-    unreadable: Callable[[str, InputError], None],
+    unreadable: Callable[[str, InputError, bool], None],
 ) -> Input:  # fmt: skip
     ledger, qos = Ledger(), _profile(term.qos)
 
@@ -87,14 +87,14 @@ def _input(
             outcome = take(holder[0], arrival)
         except InputError as error:
             outcome = "rejected"
-            unreadable(topic, error)
+            unreadable(topic, error, False)
         finally:
             ledger.count(outcome)
 
     if term.type == RAW and transport == "raw":
         kind = message_class(RAW)
         return Input(node, kind, topic, arrived, ledger, qos, read=read_image,
-                     unreadable=lambda error: unreadable(topic, error))  # fmt: skip
+                     unreadable=lambda error: unreadable(topic, error, True))  # fmt: skip
     if term.type == RAW:
         return Input(node, CompressedImage, node.resolve_topic_name(topic) + "/compressed", arrived, ledger, qos)
     return Input(node, message_class(term.type), topic, arrived, ledger, qos)

@@ -182,6 +182,13 @@ class Contract:
         return tuple(term for term in self.observations if term.input == name)
 
     @property
+    def main(self) -> tuple[ActionSpec, ...]:
+        """The actions that the gate guards: those of the first topic with joints, else of the first topic."""
+        joints = [action for action in self.actions if action.kind != "twist" and action.gripper is None]
+        first = (joints or self.actions)[0]
+        return tuple(action for action in self.actions if action.topic == first.topic)
+
+    @property
     def topics(self) -> tuple[Term, ...]:
         """The terms that come from topics."""
         return tuple(term for term in self.observations if term.source == "topic")
