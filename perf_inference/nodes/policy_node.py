@@ -26,7 +26,7 @@ from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
 from perf_inference.nodes.policy.observations import Observations
-from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits, settings_of
+from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits, settings_of, warning_of
 from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.pacer import Pacer
@@ -100,6 +100,8 @@ class PolicyNode(runner.RunnableNode):
                 f"'{info.name}' was made for joints {', '.join(self._names)}; it drives {', '.join(p.joint_names)}, as "
                 "joint_names says"
             )
+        if warned := warning_of(p, self._kind):
+            self.get_logger().warning(warned)
         self.get_logger().info(
             f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives "
             f"{', '.join(p.joint_names)} at {p.rate:g} Hz, "

@@ -52,10 +52,10 @@ class Gate:
         self.limits, self.settings = limits, settings
         self._inputs = Inputs(limits, inputs, settings.max_age_s, settings.latency_s, settings.tolerance_rad)
         self._commands, self._send = commands_of(self._inputs.joints, settings), send
-        self._lock = threading.RLock()
+        self._lock, self.inputs = threading.RLock(), tuple(inputs)
         self._max_age_ns, self._period_ns = round(settings.max_age_s * 1e9), round(settings.period_s * 1e9)
         self._permission, self._stopping = Permission(settings.ramp_s), False
-        self._driving = False  # a command of the policy is in force ...
+        self.driving = False  # a command of the policy is in force ...
         self._until_ns = 0  # ... until then at most
         self._waiting_since_ns = 0  # for an action
         self._looked_ns: int | None = None
@@ -78,20 +78,14 @@ class Gate:
         return self._reason
 
     @property
-    def driving(self) -> bool:
-        """Whether a command of the policy is in force."""
-        return self._driving
-
-    @property
     def until_ns(self) -> int:
         """When the newest action would be stopped if nothing more was accepted [ns, steady]."""
         return self._until_ns
 
-    @property
-    def at_rest(self) -> bool:
-        """Whether the safe action has come to its end."""
+    def at_rest(self, now: Instant) -> bool:
+        """Return whether the safe action has come to its end."""
         with self._lock:
-            return not self._driving and self._commands.resting(self._out_ns)
+            return not self.driving and self._commands.resting(now.steady_ns)
 
     def enable(self, on: bool, now: Instant) -> str:
         """Let the policy drive, or send the safe action at once; return why it may not be enabled, or nothing."""
@@ -120,7 +114,10 @@ class Gate:
     def bar(self, who: str, why: str, now: Instant, quiet: bool = False) -> None:
         """Let nobody drive for this reason until the same one says nothing; `quiet`: send nothing at all meanwhile."""
         with self._lock:
+            barred = self._permission.barred
             self._permission.bar(who, why, quiet)
+            if barred and not self._permission.barred:
+                self._reason = "waiting for an action"
             self._judge(now)
 
     def disable(self, why: str, now: Instant) -> None:
@@ -133,7 +130,7 @@ class Gate:
         """Use this share of the velocity limits, 0 to 1; a command in force becomes slower at once."""
         with self._lock:
             before, self._permission.share = self._permission.share, share
-            if self._driving and share < before and (slower := self._commands.slower(share / before)) is not None:
+            if self.driving and share < before and (slower := self._commands.slower(share / before)) is not None:
                 self._out(now, slower)
 
     # inputs ----------------------------------------------------------------------------------------------------------
@@ -164,13 +161,9 @@ class Gate:
         self, now: Instant, stamp_ns: int | None, names: Sequence[str], positions: Sequence[float],
         velocities: Sequence[float],
     ) -> bool:  # fmt: skip
-        """Take a sample of some of the joints, in any order; return False where it has none of ours.
-
-        Raises:
-            InputError: as `Inputs.joint_states`.
-        """
+        """Take a sample of some of the joints; see `Inputs.joint_states`."""
         with self._lock:
-            return self._inputs.joint_states(now, stamp_ns, names, positions, velocities, self._driving)
+            return self._inputs.joint_states(now, stamp_ns, names, positions, velocities, self.driving)
 
     def joint_row(self) -> tuple[list[float], list[float]] | None:
         """Return the newest positions [rad] and velocities [rad/s] of all joints; None: one has not come yet."""
@@ -183,11 +176,6 @@ class Gate:
         """Return whether all inputs, but those named, are fresh: an action may be asked for."""
         with self._lock:
             return not (self._stopping or self._permission.refused or self._inputs.stale(now, but))
-
-    def is_ready(self) -> bool:
-        """Return whether an action may be asked for, as far as people, stops and the joints decide that."""
-        with self._lock:
-            return not (self._stopping or self._permission.refused or self._inputs.joints.trouble())
 
     def observed_ns(self) -> int:
         """Return when the oldest of the newest samples was taken, on the steady clock [ns].
@@ -221,14 +209,14 @@ class Gate:
                 raise InputError(f"the observation grew older than {self.settings.max_age_s:g} s: action not sent")
             if stale := self._inputs.stale(now):
                 raise InputError(f"{stale}: action not sent")
-            if not self._driving:
+            if not self.driving:
                 self._commands.begin()
             until_ns = self._stopped_ns()
             command, allowed = self._commands.allowed(
                 values, now.steady_ns, until_ns, self._permission.share_at(now.steady_ns)
             )
             self._out(now, command)
-            self._driving, self._until_ns, self._waiting_since_ns = True, until_ns, now.steady_ns
+            self.driving, self._until_ns, self._waiting_since_ns = True, until_ns, now.steady_ns
             self._silent, self._safe_ns, self._reason = False, None, ""
             clamped = allowed != [float(value) for value in values]
             self.sends, self.clamped = self.sends + 1, self.clamped + clamped
@@ -250,7 +238,7 @@ class Gate:
         except Exception as error:  # whatever it is: who cannot judge may not let anybody drive
             self._reason = f"the gate cannot judge: {type(error).__name__}: {error}"
         if self._reason:
-            self._driving = False
+            self.driving = False
             self._safe(now)
 
     def _why_not(self, now: Instant) -> str:
@@ -266,9 +254,9 @@ class Gate:
         waited_ns = now.steady_ns - self._waiting_since_ns
         if waited_ns > self._max_age_ns + self._period_ns:
             return f"no action for {waited_ns / 1e9:.1f} s"
-        if self._driving and self._commands.renews:
+        if self.driving and self._commands.renews:
             return self._expiry(now)
-        return "" if self._driving or self._reason.startswith(("disabled", "stopping")) else self._reason
+        return "" if self.driving or self._reason.startswith(("disabled", "stopping")) else self._reason
 
     def _expiry(self, now: Instant) -> str:
         """Let the command in force go on while it might be sent again as it is; return why it may not, or nothing."""
@@ -290,7 +278,7 @@ class Gate:
         before_ns = self._safe_ns
         if self._silent or (before_ns is not None and self._permission.quiet):
             return
-        moves = not self._commands.resting(now.steady_ns)
+        moves = self._commands.steps and not self._commands.resting(now.steady_ns)
         if before_ns is not None and not moves and now.steady_ns - before_ns < _SAFE_EVERY_NS:
             return
         newest_ns = self._inputs.joints_ns()
@@ -300,7 +288,7 @@ class Gate:
             return
         self._out(now, command)
         self._safe_ns = now.steady_ns
-        self._silent = self.settings.safe_action == "stop" and self._commands.resting(now.steady_ns)
+        self._silent = self.settings.safe_action == "stop"
 
     def _out(self, now: Instant, command: Any) -> None:
         """Send, and note what was sent: it counts from before it leaves."""

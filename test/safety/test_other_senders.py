@@ -88,7 +88,7 @@ def test_a_second_policy_of_the_same_name_is_noticed_by_both(
     ros: Ros, beats: list[DiagnosticStatus], start_node: Start
 ) -> None:
     policies = [start_node("policy_node"), start_node("policy_node")]
-    line = "somebody else publishes on /action: /policy_node ("
+    line = "somebody else publishes on /action: /policy_node_gate ("
     assert ros.spin_until(lambda: all(line in policy.output() for policy in policies), 30), policies[0].output()
 
 

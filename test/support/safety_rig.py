@@ -55,7 +55,8 @@ class Trial(NamedTuple):
 class Rig:
     """The arm, its sensors, and whatever is wrong with them."""
 
-    def __init__(self, domain: int, clock: bool, seed: int) -> None:
+    def __init__(self, domain: int, clock: bool, seed: int, action: Any = None) -> None:
+        """Begin; `action`: the type of the messages that drive it (velocities otherwise)."""
         self.chance = random.Random(seed)
         self.fault, self.fault_s = "none", 0.0
         self._clock, self._lock = clock, threading.RLock()
@@ -71,7 +72,7 @@ class Rig:
         self._force = node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data)
         self._clocks = node.create_publisher(Clock, "/clock", 10) if clock else None
         self._image = Image(height=48, width=64, encoding="bgr8", step=192, data=array("B", bytes(48 * 192)))
-        node.create_subscription(Float64MultiArray, "action", self._on_action, 10)
+        node.create_subscription(action or Float64MultiArray, "action", self._on_action, 10)
         self._enable = node.create_client(SetBool, "policy_node/enable")
         node.create_timer(SAMPLE_S, self._sample)
         node.create_timer(1 / IMAGE_HZ, self._see)

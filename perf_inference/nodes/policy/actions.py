@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
@@ -16,6 +16,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from perf_inference.nodes.policy.gate_setup import GateSetup, qos_of
+from perf_inference.safety.commands.knots import Trajectory
 
 ACTION_MESSAGES = ("auto", "multi_array", "joint_trajectory", "joint_state")
 ACTION_QOS = QoSProfile(depth=1)
@@ -37,10 +38,12 @@ class ActionPublisher:
         """Advertise `action`, with the QoS that the user gave it to policy_node."""
         settings = setup.settings
         self._node, self._joints = node, list(setup.limits.names)
-        self._kind, self._period_s = settings.kind, settings.period_s
-        self._make = {"multi_array": self._multi_array, "joint_trajectory": self._trajectory,
-                      "joint_state": self._joint_state, "twist": self._twist,
-                      "twist_stamped": self._twist_stamped}[setup.message]  # fmt: skip
+        self._kind = settings.kind
+        makers: dict[str, Callable[[Any], Any]] = {
+            "multi_array": self._multi_array, "joint_trajectory": self._trajectory, "joint_state": self._joint_state,
+            "twist": self._twist, "twist_stamped": self._twist_stamped,
+        }  # fmt: skip
+        self._make = makers[setup.message]
         given = setup.action_qos
         self._publisher = node.create_publisher(
             _TYPES[setup.message], setup.topics.action, ACTION_QOS if given is None else qos_of(given),
@@ -48,31 +51,36 @@ class ActionPublisher:
         )  # fmt: skip
         self.sent = 0  # messages
 
-    def publish(self, values: Sequence[float]) -> None:
+    def publish(self, command: Sequence[float] | Trajectory) -> None:
         """Publish one command."""
         self.sent += 1
-        self._publisher.publish(self._make(list(values)))
+        self._publisher.publish(self._make(command))
 
-    def _multi_array(self, values: list[float]) -> Any:
+    def _multi_array(self, values: Sequence[float]) -> Any:
         return Float64MultiArray(data=array("d", values))
 
-    def _trajectory(self, values: list[float]) -> Any:
-        point = JointTrajectoryPoint(time_from_start=Duration(seconds=self._period_s).to_msg())
-        setattr(point, "velocities" if self._kind == "velocity" else "positions", array("d", values))
-        message = JointTrajectory(joint_names=self._joints, points=[point])
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        return message
+    def _trajectory(self, trajectory: Trajectory) -> Any:
+        """Make the message; its stamp is zero: the controller plays it from when it comes."""
+        points = [
+            JointTrajectoryPoint(
+                positions=array("d", knot.positions),
+                velocities=array("d", knot.velocities),
+                time_from_start=Duration(nanoseconds=round(knot.after_s * 1e9)).to_msg(),
+            )
+            for knot in trajectory.knots
+        ]
+        return JointTrajectory(joint_names=self._joints, points=points)
 
-    def _joint_state(self, values: list[float]) -> Any:
+    def _joint_state(self, values: Sequence[float]) -> Any:
         message = JointState(name=self._joints)
         setattr(message, self._kind, array("d", values))
         message.header.stamp = self._node.get_clock().now().to_msg()
         return message
 
-    def _twist(self, values: list[float]) -> Any:
+    def _twist(self, values: Sequence[float]) -> Any:
         return twist_of(self._joints, values)
 
-    def _twist_stamped(self, values: list[float]) -> Any:
+    def _twist_stamped(self, values: Sequence[float]) -> Any:
         message = TwistStamped(twist=twist_of(self._joints, values))
         message.header.stamp = self._node.get_clock().now().to_msg()
         return message

@@ -118,3 +118,22 @@ def settings_of(p: PolicyParameters, kind: str) -> GateSettings:
         trajectory=message_of(kind, p.action_message) == "joint_trajectory",
         open_loop_s=p.open_loop_s,
     )
+
+
+def warning_of(p: PolicyParameters, kind: str) -> str:
+    """Return what a user should know of the controller that these actions are for, or nothing."""
+    if kind != "velocity" or message_of(kind, p.action_message) == "joint_trajectory":
+        return ""
+    if p.command_timeout_s == 0:
+        return (
+            "velocities stay in force for ever at a controller without a time-out, as forward_command_controller and "
+            "the velocity controllers made of it are: if the gate and this node die, nothing stops the joints. Use "
+            "action_message: joint_trajectory (its tail brakes), or a controller or driver that stops by itself "
+            "(diff_drive_controller: cmd_vel_timeout), and say so with command_timeout_s"
+        )
+    if p.command_timeout_s < 1 / p.rate:
+        return (
+            f"command_timeout_s must be longer than the period of {1 / p.rate:g} s, or the controller stops between "
+            f"two actions; got {p.command_timeout_s:g} s"
+        )
+    return ""

@@ -12,6 +12,7 @@ class Positions:
     """Commands of [joints] rad; every safe action holds."""
 
     renews = False
+    steps = False
 
     def __init__(self, joints: Joints, period_s: float) -> None:
         """Begin with nothing sent; `period_s`: between two commands of the policy."""

@@ -18,6 +18,7 @@ class Velocities:
     """Commands of [joints] rad/s."""
 
     renews = True
+    steps = True
 
     def __init__(self, joints: Joints, decelerates: bool) -> None:
         """Begin at rest; `decelerates`: the safe action slows down with the joints' acceleration, else it is zero."""

@@ -14,6 +14,9 @@ class Commands(Protocol):
     renews: bool
     """Whether a command may be let go on while newer samples come; one that does not ends by itself."""
 
+    steps: bool
+    """Whether the safe action is a row of commands, one at each look; else one says all."""
+
     def begin(self) -> None:
         """Drive from where the joints are, wherever they were sent before."""
 

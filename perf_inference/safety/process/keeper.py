@@ -113,7 +113,7 @@ class Keeper:
         self.gate.bar(_POLICY, why, now, quiet=silent_ns > _SILENT_NS + _QUIET_NS)
         reason = self._look()
         gate = self.gate
-        self._send(State(gate.enabled, gate.is_ready(), gate.driving, reason, gate.sends, gate.clamped,
+        self._send(State(gate.enabled, gate.is_fresh(now, *gate.inputs), gate.driving, reason, gate.sends, gate.clamped,
                          round(gate.longest_look_s * 1e3, 3)))  # fmt: skip
 
     def finished(self) -> bool:
@@ -121,9 +121,10 @@ class Keeper:
         if self._gone_ns is None:
             return False
         from_ns = self._gone_ns if self._stopped_ns is None else self._stopped_ns
-        gone_s = (self._now().steady_ns - from_ns) / 1e9
+        now = self._now()
+        gone_s = (now.steady_ns - from_ns) / 1e9
         enough_s = _WATCHED_S if self._stopped_ns is None else _IN_ORDER_S
-        return gone_s > _LONGEST_S or (gone_s > enough_s and self.gate.at_rest)
+        return gone_s > _LONGEST_S or (gone_s > enough_s and self.gate.at_rest(now))
 
 
 def serve(
