@@ -123,7 +123,7 @@ MOVED = {
     "supervisor": "bringup.supervisor",
     "tasks.image": "tasks.vision.image",
     "tasks.picture": "tasks.vision.image",
-    "tasks.yolo": "tasks.vision.yolo",
+    "tasks.yolo": "tasks.vision.task",
 }
 """Old path and new path, both within the package."""
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "doctor": "what is slow or broken on this machine and in its running graph, why, and how to fix it",
+    "predict": "what a model finds in images, a video or a recording, as JSON and drawn",
     "prune": "take units and weights out of a checkpoint, with its score before and after",
     "run": "start the nodes of a ROS parameters file and keep them running",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",

@@ -20,7 +20,7 @@ from perf_inference.demo.training import test_scenes, train_scenes
 from perf_inference.demo.world import World
 from perf_inference.engines import Engine
 from perf_inference.tasks.caption import CaptionTask
-from perf_inference.tasks.vision.yolo import YoloTask
+from perf_inference.tasks.vision.task import YoloTask
 
 DETECT, CAPTION, POLICY = "detect", "caption", "policy"
 _OTHER_WORLD = 1  # seed; the score's is another

@@ -20,7 +20,7 @@ from perf_inference.demo.scenes import CLASS_NAMES, Scene, render, sentence
 from perf_inference.demo.training import test_scenes
 from perf_inference.engines import MODELS, Engine, Options
 from perf_inference.tasks.caption import Caption, CaptionTask
-from perf_inference.tasks.vision.yolo import YoloTask
+from perf_inference.tasks.vision.task import YoloTask
 
 MATCH_IOU = 0.5
 NMS_IOU = 0.45
@@ -64,9 +64,8 @@ def detections(model: Path | Engine, scenes: Sequence[Scene], threshold: float) 
         for scene in scenes:
             inputs, placement = task.preprocess(render(scene))
             found = task.postprocess(engine.infer(inputs), placement)
-            boxes = np.array([(d.x0_px, d.y0_px, d.x1_px, d.y1_px) for d in found], np.float32).reshape(-1, 4)
-            scores = np.array([d.score for d in found], np.float32)
-            yield Detections(boxes, scores, np.array([CLASS_NAMES.index(d.name) for d in found], np.int64))
+            classes = np.array([CLASS_NAMES.index(found.name(number)) for number in found.class_ids], np.int64)
+            yield Detections(found.boxes, found.scores, classes)
 
 
 def truth(scene: Scene) -> Detections:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perf_inference.engines.engine import Engine
 from perf_inference.engines.image_preprocessing import ImageFront
-from perf_inference.tasks.vision.yolo import YoloTask
+from perf_inference.tasks.vision.task import YoloTask
 
 
 def front_of(engine: Engine) -> ImageFront:
@@ -16,4 +16,5 @@ def front_of(engine: Engine) -> ImageFront:
     outputs = {spec.name for spec in engine.outputs}
     if outputs & {"tokens", "action"}:
         return ImageFront(letterbox=False)
-    return YoloTask(engine).front
+    front: ImageFront = YoloTask(engine).front
+    return front

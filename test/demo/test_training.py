@@ -12,7 +12,7 @@ import pytest
 from perf_inference import engines
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.policy.policy_task import PolicyTask
-from perf_inference.tasks.vision.yolo import YoloTask
+from perf_inference.tasks.vision.task import YoloTask
 
 pytestmark = pytest.mark.torch
 

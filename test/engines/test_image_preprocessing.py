@@ -28,7 +28,7 @@ from perf_inference.tasks.policy.policy_task import Observation, PolicyTask
 from perf_inference.tasks.vision.image import ImageInput, front_of_block
 from perf_inference.tasks.vision.image_block import ImageBlock
 from perf_inference.tasks.vision.placement import Placement
-from perf_inference.tasks.vision.yolo import YoloTask
+from perf_inference.tasks.vision.task import YoloTask
 
 STRETCHED = ImageBlock(colour="bgr", interpolation="area")
 ULTRALYTICS = ImageBlock(fit="letterbox", scale=1 / 255)
@@ -116,17 +116,15 @@ def test_a_real_yolox_finds_the_same_in_the_cameras_image(
         task = YoloTask(engine)
         assert task.layout == "yolox"
         inputs, placement = task.preprocess(frame)
-        found.append({d.name: d for d in task.postprocess(engine.infer(inputs), placement)})
+        found.append({d.class_name: d for d in task.postprocess(engine.infer(inputs), placement)})
     host, graph = found
     assert len(graph) >= 3
     assert set(graph) == set(host)
     for name, wanted in host.items():
         have = graph[name]
         assert have.score == pytest.approx(wanted.score, abs=0.01)
-        most = max(2.5, 0.05 * (wanted.x1_px - wanted.x0_px))  # a level more or less moves weak boxes
-        assert (have.x0_px, have.y0_px, have.x1_px, have.y1_px) == pytest.approx(
-            (wanted.x0_px, wanted.y0_px, wanted.x1_px, wanted.y1_px), abs=most
-        )
+        most = max(2.5, 0.05 * (wanted.xyxy[2] - wanted.xyxy[0]))  # a level more or less moves weak boxes
+        assert have.xyxy == pytest.approx(wanted.xyxy, abs=most)
 
 
 def test_the_embedded_models_take_the_cameras_image_too(tmp_path: Path) -> None:
@@ -268,13 +266,11 @@ def test_the_command_builds_it_in_any_precision(
     for one in (engine, engines.load("detector")):
         task = YoloTask(one)
         inputs, placement = task.preprocess(drawn)
-        found.append({d.name: d for d in task.postprocess(one.infer(inputs), placement)})
+        found.append({d.class_name: d for d in task.postprocess(one.infer(inputs), placement)})
     assert set(found[0]) == set(found[1]) != set()
     for name, wanted in found[1].items():
         have = found[0][name]
-        assert (have.x0_px, have.y0_px, have.x1_px, have.y1_px) == pytest.approx(
-            (wanted.x0_px, wanted.y0_px, wanted.x1_px, wanted.y1_px), abs=4
-        )
+        assert have.xyxy == pytest.approx(wanted.xyxy, abs=4)
 
 
 def test_the_command_says_what_cannot_take_a_image(

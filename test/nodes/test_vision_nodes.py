@@ -27,7 +27,8 @@ from perf_inference.nodes.images.converter import from_bgr, to_bgr
 from perf_inference.nodes.reports.messages import from_key_values
 from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.nodes.yolo_node import YoloNode
-from perf_inference.tasks.vision.yolo import Detection
+from perf_inference.tasks.vision.annotate import colour_of
+from perf_inference.tasks.vision.found import Found
 
 SCENE = Scene(
     (Item("circle", "red", 200, 240, 48.0), Item("square", "blue", 460, 250, 37.0)),
@@ -160,24 +161,25 @@ def test_nothing_is_drawn_while_nobody_looks(ros: Ros, domain: int) -> None:
     node = YoloNode()
     try:
         arrival = Arrival(from_bgr(render(SCENE), Header()), 0, 0)
-        result = [Detection("red circle", 0.9, 10.0, 100.0, 90.0, 180.0)]
+        boxes = np.array([[10.0, 100.0, 90.0, 180.0]], np.float32)
+        result = Found("detect", 640, 480, ("a", "red circle"), np.array([1]), np.array([0.9], np.float32), boxes)
         frame = node._decode(arrival, node._inference.task)
         node._publish(result, frame, arrival)
-        assert len(node._canvas.message.data) == 0
+        assert len(node.results._canvas.message.data) == 0
         pictures = ros.collect(Image, "annotated")
         assert ros.spin_until(
-            lambda: ros.node.count_publishers("annotated") and node._annotated.get_subscription_count()
+            lambda: ros.node.count_publishers("annotated") and node.results.annotated.get_subscription_count()
         )
         node._publish(result, frame, arrival)
         assert ros.spin_until(lambda: pictures)
-        assert to_bgr(pictures[0])[180, 50].tolist() == [0, 255, 255]
-        assert to_bgr(arrival.message)[180, 50].tolist() != [0, 255, 255]
+        assert to_bgr(pictures[0])[180, 50].tolist() == list(colour_of(1))
+        assert to_bgr(arrival.message)[180, 50].tolist() != list(colour_of(1))
         for old in list(ros.node.subscriptions):
             ros.node.destroy_subscription(old)
-        assert ros.spin_until(lambda: not node._annotated.get_subscription_count())
-        node._canvas.message.data = array("B")
+        assert ros.spin_until(lambda: not node.results.annotated.get_subscription_count())
+        node.results._canvas.message.data = array("B")
         node._publish(result, frame, arrival)
-        assert len(node._canvas.message.data) == 0
+        assert len(node.results._canvas.message.data) == 0
     finally:
         node.finish()
         node.destroy_node()

@@ -68,7 +68,7 @@ WITHIN = {
     "nodes": {  # the nodes themselves stand beside the rooms
         "reports": set(),
         "ros": {"reports"},
-        "vision": set(),
+        "vision": {"images", "ros"},
         "images": {"ros"},
         "engine": {"reports", "ros"},
         "policy": {"engine", "images", "reports", "ros"},

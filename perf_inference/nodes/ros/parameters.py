@@ -27,6 +27,7 @@ _TYPES: dict[Any, tuple[Parameter.Type, str]] = {
     float: (Parameter.Type.DOUBLE, "a number"),
     str: (Parameter.Type.STRING, "a text"),
     tuple[str, ...]: (Parameter.Type.STRING_ARRAY, "a list of texts"),
+    tuple[int, ...]: (Parameter.Type.INTEGER_ARRAY, "a list of whole numbers"),
     tuple[float, ...]: (Parameter.Type.DOUBLE_ARRAY, "a list of numbers"),
 }
 _NOT_OURS = ("use_sim_time", "start_type_description_service")

@@ -60,6 +60,12 @@ class ImageInput:
         block = ImageBlock((height_px, width_px), "stretch", "rgb" if rgb else "bgr", scale=scale, interpolation="area")
         return cls(spec, block, metadata)
 
+    @staticmethod
+    def graphs_size(metadata: Mapping[str, str], spec: ArraySpec) -> tuple[int, int] | None:
+        """Return height and width [px] of what the model sees where its graph prepares the image; None: it does not."""
+        fit = fit_in_graph(metadata, spec.name)
+        return None if fit is None else (fit.height_px, fit.width_px)
+
     @property
     def width_px(self) -> int:
         return self.block.size[1]

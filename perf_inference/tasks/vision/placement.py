@@ -26,15 +26,18 @@ class Placement:
 
     @classmethod
     def of(cls, fit: ImageFit) -> Placement:
-        """Return the same in px of the model per px of the camera.
-
-        With bars both axes have one scale, that of the axis without, although the resized image is whole px wide.
-        """
+        """Return the same in px of the model per px of the camera: each axis as it was resized, to whole px."""
         width, height = fit.camera_width_px, fit.camera_height_px
-        x, y = fit.inner_width_px / width, fit.inner_height_px / height
-        if (fit.inner_width_px, fit.inner_height_px) != (fit.width_px, fit.height_px):
-            x = y = min(fit.width_px / width, fit.height_px / height)
-        return cls(x, y, fit.left_px, fit.top_px, width, height)
+        return cls(fit.inner_width_px / width, fit.inner_height_px / height, fit.left_px, fit.top_px, width, height)
+
+    def with_one_scale(self, size: tuple[int, int]) -> Placement:
+        """Return it as those have it who forget that the resized image is whole px wide: one scale for both axes.
+
+        Args:
+            size: height and width of the model's image [px].
+        """
+        scale = min(size[1] / self.width_px, size[0] / self.height_px)
+        return replace(self, scale_x=scale, scale_y=scale)
 
     def to_camera(self, boxes_xyxy: Floats) -> Floats:
         """Return boxes [N, 4] in px of the camera's image, cut at its edges."""

@@ -98,7 +98,9 @@ class _Canvas:
             return
         for channel, (a, b) in enumerate(self._factors):
             into = self._work[0, channel] if self._block.layout == "nchw" else self._work[0, ..., channel]
-            into[:] = self._block.fill * a + b
+            level = np.array([self._block.fill], into.dtype)
+            _scale(level, a, level)
+            into[:] = level + into.dtype.type(b)
 
     def _put_planes(self, pixels: Pixels, fit: ImageFit) -> None:
         rows = slice(max(fit.top_px, 0), max(fit.top_px, 0) + pixels.shape[0])
@@ -108,11 +110,11 @@ class _Canvas:
             if into.dtype == np.uint8:
                 np.copyto(into[channel], plane)
             elif plane.dtype == np.uint8 and into.dtype == np.float32:
-                np.multiply(plane, a, out=into[channel])
+                _scale(plane, a, into[channel])
                 if b:
                     into[channel] += b
             else:
-                np.multiply(plane, a, out=into[channel], casting="unsafe")
+                _scale(plane, a, into[channel])
                 into[channel] += b
 
     def _planes(self, pixels: Pixels) -> list[Pixels]:
@@ -139,9 +141,21 @@ class _Canvas:
             np.copyto(into, pixels, casting="unsafe")
             return
         a, b = (np.array(column, into.dtype) for column in zip(*self._factors, strict=True))
-        np.multiply(pixels, a, out=into, casting="unsafe")
+        if (a == a[0]).all():
+            _scale(pixels, a[0], into)
+        else:
+            np.multiply(pixels, a, out=into, casting="unsafe")
         if b.any():
             into += b
+
+
+def _scale(levels: Pixels, factor: Any, into: Pixels) -> None:
+    """Write levels times the factor; one of 1 / 255 divides, as those do who trained the model: bit for bit."""
+    divisor = np.float32(np.round(1 / float(factor)))
+    if divisor > 1 and np.float32(1 / float(divisor)) == np.float32(factor):
+        np.divide(levels, into.dtype.type(divisor), out=into, casting="unsafe")
+    else:
+        np.multiply(levels, into.dtype.type(factor), out=into, casting="unsafe")
 
 
 def _checked(image: Pixels, block: ImageBlock) -> Pixels:

@@ -31,4 +31,5 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torc
     return order[kept]
 
 
-torchvision.ops.nms = torchvision.ops.boxes.nms = nms
+_LIBRARY.impl("nms", nms, "CPU")
+torchvision.ops.boxes._assert_has_ops = lambda: None

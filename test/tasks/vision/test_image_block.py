@@ -121,11 +121,12 @@ def test_bars_are_the_fill_and_stay_right_when_the_camera_changes(layout: str) -
         assert np.allclose(bars.get(size, 114 / 255 - 0.5), 114 / 255 - 0.5)
 
 
-def test_the_letterbox_has_the_odd_pixel_below_and_one_scale() -> None:
+def test_the_letterbox_has_the_odd_pixel_below_and_each_axis_its_scale() -> None:
     # 641x481 into 640x640: the scale of the width; 480.25 -> 480 rows, 80 above and 80 below
     fit = fit_of(ImageBlock((640, 640), "letterbox"), 641, 481)
     assert (fit.inner_width_px, fit.inner_height_px, fit.left_px, fit.top_px) == (640, 480, 0, 80)
-    assert Placement.of(fit) == Placement(640 / 641, 640 / 641, 0, 80, 641, 481)
+    assert Placement.of(fit) == Placement(640 / 641, 480 / 481, 0, 80, 641, 481)
+    assert Placement.of(fit).with_one_scale((640, 640)) == Placement(640 / 641, 640 / 641, 0, 80, 641, 481)
     assert fit_of(ImageBlock((64, 63), "letterbox"), 63, 53).top_px == 5  # 11 px of bars: 5 above, 6 below
     assert fit_of(ImageBlock((64, 64), "letterbox_top_left"), 100, 77).inner_height_px == 49  # 49.28
 
