@@ -6,6 +6,7 @@ from perf_inference.model_build.allowed_models import AllowedModels
 from perf_inference.model_build.plan import Plan, resolve
 from perf_inference.model_build.preflight import check
 from perf_inference.model_build.preparation import Prepared, load, prepare
+from perf_inference.model_build.said import metadata_of
 from perf_inference.model_build.trial.record import prove
 
-__all__ = ["AllowedModels", "Plan", "Prepared", "check", "load", "prepare", "prove", "resolve"]
+__all__ = ["AllowedModels", "Plan", "Prepared", "check", "load", "metadata_of", "prepare", "prove", "resolve"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from perf_inference.tasks.policy.observing.used import as_text
 from perf_inference.tasks.policy.widths import WidthOf, unknown
 
 Floats = NDArray[np.float64]
+_LARGE_BYTES = 1 << 18
 
 
 @dataclass
@@ -70,7 +72,9 @@ class ContractTask:
 
     def preprocess(self, frame: Tick) -> tuple[Mapping[str, NDArray[Any]], Tick]:
         """Return the engine's inputs."""
-        return self.binding.inputs(frame.seen, frame.ask.prefix, frame.ask.delay_steps), frame
+        inputs = self.binding.inputs(frame.seen, frame.ask.prefix, frame.ask.delay_steps)
+        frame.figures["observation_crc32"] = crc_of(inputs)
+        return inputs, frame
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: Tick) -> Answer:
         """Return the chunk, if it may be played.
@@ -79,8 +83,9 @@ class ContractTask:
             InputError: it must not be.
         """
         raw = self.binding.commands.raw(outputs)
-        self.binding.keep(outputs)
         chunk = self.binding.commands.published(raw, Base(context.seen.measured, context.previous))
+        self.binding.keep(outputs)
+        context.figures["action_crc32"] = crc_of({"actions": chunk})
         return Answer(raw, chunk)
 
     def extra(self, result: Answer, context: Tick) -> Mapping[str, Scalar]:
@@ -102,10 +107,22 @@ class ContractTask:
             said["task"] = tick.context.task
         if "previous_action" in sources:
             said["previous_raw"] = numbers_text(tick.context.raw)
+        said["epoch"], said["delay_estimate"] = tick.ask.epoch, tick.ask.delay_steps
         said["previous_sent"] = numbers_text(tick.previous)
         if self.binding.conditioned:
             said["prefix"] = numbers_text(tick.ask.prefix.reshape(-1))
         return said
+
+
+def crc_of(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return the CRC-32 of arrays, in the order of their names; of large ones of every 16th byte."""
+    crc = 0
+    for name in sorted(arrays):
+        data = np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8) if arrays[name].dtype != object else (
+            np.frombuffer(repr(arrays[name].tolist()).encode(), np.uint8)
+        )  # fmt: skip
+        crc = zlib.crc32((data if data.size <= _LARGE_BYTES else data[::16]).tobytes(), crc)
+    return crc
 
 
 def joined(seam: Seam, sent: int) -> dict[str, Scalar]:

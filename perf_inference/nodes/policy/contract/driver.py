@@ -25,7 +25,7 @@ from perf_inference.nodes.policy.contract.given import gate_setup_of, limits_of,
 from perf_inference.nodes.policy.contract.playing import Playing
 from perf_inference.nodes.policy.contract.sources import Source, decoder, origin_of, subscribe
 from perf_inference.nodes.policy.contract.stepper import Stepper
-from perf_inference.nodes.policy.contract.words import TaskText
+from perf_inference.nodes.policy.contract.words import TaskText, introduction
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
 from perf_inference.nodes.policy.parameters import PolicyParameters
@@ -65,7 +65,7 @@ class ContractDriver:
         self._ended = False  # the driving has: the plan begins anew
         self._delay = Delay.of(p.added_delay_ms)
         self._broken: dict[str, str] = {}  # why the newest image of a topic could not be decoded
-        self._said = ""
+        self._said, self._sim_time = "", bool(node.get_parameter("use_sim_time").value)
         self._in_work: Tick | None = None
         self._raw: NDArray[np.float64] | None = None
         self._enabled_ns = CLOCKS.monotonic_ns()
@@ -86,6 +86,7 @@ class ContractDriver:
         self._sources = subscribe(node, contract, p.image_transport, self._take, self._unreadable)
         for source in self._sources:
             self._inference.watch(source.name, source.input)
+        self._topics = {f"topic.{task.labels[i]}": s.input.topic for s in self._sources for i in s.places}
         self._begin_gate(enabled)
         self._pacer = Pacer(node, p.rate, self._tick)
         self._single = task.binding.horizon == 1
@@ -93,22 +94,15 @@ class ContractDriver:
         self._stepper = (
             None if self._single else Stepper(step_s, self._on_step, lambda e: faults_of(node).failed(e, "a step"))
         )
-        self._introduce(enabled)
+        node.get_logger().info(
+            introduction(node, self._inference.engine.info, task, self._limits.names, p.rate, enabled)
+        )
 
     def _begin_gate(self, enabled: bool) -> None:
         setup, first = gate_setup_of(self._node, self._p, self._contract, self._sources, self._limits, enabled)
         self._joints_source, self._gate_inputs = first.name, set(setup.inputs) - {JOINT_STATES}
         again = self._p.enabled and self._p.enabled_after_restart
         self._gate = self._gates.begin(setup, first.input, self._look, again)
-
-    def _introduce(self, enabled: bool) -> None:
-        info, name = self._inference.engine.info, self._node.get_fully_qualified_name()
-        steps = self._inference.task.binding.horizon
-        self._node.get_logger().info(
-            f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives {', '.join(self._limits.names)} by "
-            f"{self._contract.where}: {f'chunks of {steps} steps' if steps != 1 else 'one action'} at {self._p.rate:g} "
-            f"Hz, {'enabled' if enabled else f'disabled until {name}/enable is called'}"
-        )
 
     def stop(self) -> None:
         """See `RunnableNode.stop`."""
@@ -155,7 +149,8 @@ class ContractDriver:
             else:
                 gate.joint_states(now, arrival.stamp_ns, message.name, message.position, message.velocity)
         ours, tag = False, origin_of(arrival)
-        stamp_ns = arrival.stamp_ns or now.ros_ns
+        published_ns = None if self._sim_time else arrival.published_ns
+        stamp_ns = arrival.stamp_ns or published_ns or now.ros_ns
         with self._seeing:
             for place, term in zip(source.places, source.terms, strict=True):
                 content = self._decoder(source, term, arrival) if term.is_image else message
@@ -285,6 +280,7 @@ class ContractDriver:
             seam = playing.answer(tick.ask, result.chunk)
             tick.figures.update(joined(seam, playing.player.k))
             playing.line.seen(tick, arrival)
+            tick.figures.update(self._topics)
             if not seam.dropped:
                 self._raw = result.raw[min(seam.delay_steps, len(result.raw) - 1)]
                 if self._single:

@@ -8,10 +8,11 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from perf_inference.engines.engine import EngineInfo
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.tasks.policy.contract.contract import Contract
-from perf_inference.tasks.policy.contract_task import Tick
+from perf_inference.tasks.policy.contract_task import ContractTask, Tick
 
 _LONGEST = 4096  # of a task
 
@@ -69,3 +70,15 @@ class ActionLine:
             f"Time: {self._elapsed_ms:.1f}ms | Sensor: {sensor} | Robot: {robot}",
             throttle_duration_sec=5.0,
         )
+
+
+def introduction(
+    node: Node, info: EngineInfo, task: ContractTask, joints: Sequence[str], rate_hz: float, enabled: bool
+) -> str:
+    """Return the line that a start ends with."""
+    steps = task.binding.horizon
+    return (
+        f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives {', '.join(joints)} by "
+        f"{task.contract.where}: {f'chunks of {steps} steps' if steps != 1 else 'one action'} at {rate_hz:g} Hz, "
+        + ("enabled" if enabled else f"disabled until {node.get_fully_qualified_name()}/enable is called")
+    )

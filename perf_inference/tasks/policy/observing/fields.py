@@ -6,6 +6,8 @@ A message is anything with attributes (rclpy's classes) or keys (a decoded recor
 from __future__ import annotations
 
 import array
+import binascii
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +20,7 @@ from perf_inference.errors import InputError
 Floats = NDArray[np.float64]
 PATH = re.compile(r"[a-zA-Z_]\w*(?:\[-?\d*(?::-?\d*)?\])?(?:\.[a-zA-Z_]\w*(?:\[-?\d*(?::-?\d*)?\])?)*")
 _STEP = re.compile(r"(\w+)(?:\[(-?\d*)(:?)(-?\d*)\])?")
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MOST = 1_000_000  # numbers of one message
 # What `fields` are where a contract does not say; of other types: all numbers but headers, layouts and covariances.
 DEFAULTS = {
@@ -98,6 +101,10 @@ def _flat(value: Any, path: str, found: list[Any]) -> list[Any]:
         found.append(float(value))
     elif isinstance(value, np.ndarray | array.array):
         found.extend(np.asarray(value, np.float64).reshape(-1).tolist())
+    elif isinstance(value, Mapping) and value.keys() == {"dtype", "base64"}:  # a long array of a decoded recording
+        found.extend(np.frombuffer(binascii.a2b_base64(value["base64"]), value["dtype"]).astype(np.float64).tolist())
+    elif isinstance(value, str) and value in _NOT_FINITE:  # the same, of one number
+        found.append(_NOT_FINITE[value])
     elif isinstance(value, Mapping):
         for key, part in value.items():
             if not key.endswith(_LEFT_OUT) and not isinstance(part, str):

@@ -56,6 +56,7 @@ class Observer:
         max_age_ns: int,
         action_width: int,
         widths: Mapping[int, int] = MappingProxyType({}),
+        ever: bool = False,
     ) -> None:
         """Begin with no sample.
 
@@ -64,11 +65,12 @@ class Observer:
             disorder_ns: a sample that is older than the newest of its source by no more is put in order.
             max_age_ns: of a term's newest sample, where the contract has none.
             action_width: values of all actions together.
+            ever: no sample is too old, whatever the contract says: they were chosen before.
             widths: values of a sample by the term's place, as far as they are known; for what stands in.
         """
         self.contract = contract
         self._disorder_ns, self._max_age_ns, self._action_width = disorder_ns, max_age_ns, action_width
-        self._widths = widths
+        self._widths, self._ever = widths, ever
         pair_ns = None if contract.max_skew_s is None else round(contract.max_skew_s * 1e9)
         self._pair_ns = pair_ns
         self.series: dict[int, Series] = {
@@ -112,7 +114,7 @@ class Observer:
 
     def max_age_ns(self, term: Term) -> int:
         """Return how old the newest sample of a term may be."""
-        return self._max_age_ns if term.max_age_s is None else round(term.max_age_s * 1e9)
+        return self._max_age_ns if term.max_age_s is None or self._ever else round(term.max_age_s * 1e9)
 
     def look(self, end_ns: int, context: Context) -> Seen:
         """Return the observation of a tick.
