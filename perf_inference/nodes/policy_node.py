@@ -57,7 +57,7 @@ class PolicyNode(runner.RunnableNode):
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
-        self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_observation_age_s)
+        self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_disorder_s)
         self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image)
         self._image_broken = False  # the newest one that was decoded
         self._looked_at: SeenImage | None = None
@@ -78,6 +78,7 @@ class PolicyNode(runner.RunnableNode):
         for name, source in inputs.items():
             self._inference.watch(name, source)
         self._task: PolicyTask = self._inference.task
+        self._observations.need(self._task.window)
         self._kind, self._names = self._task.kind, self._task.joint_names
         setup = GateSetup(
             limits=self._limits,
@@ -234,6 +235,7 @@ class PolicyNode(runner.RunnableNode):
     def _observe(self, arrival: Arrival, task: PolicyTask) -> Frame:
         if task is not self._task:  # after a swap
             self._gate.narrow(self._limits_of(task))
+            self._observations.need(task.window)
             self._task = task
         image = self._newest_image()
         observed_ns, now_ns = self._gate.observed_ns(), self.get_clock().now().nanoseconds

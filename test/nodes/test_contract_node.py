@@ -193,3 +193,85 @@ def test_what_does_not_fit_ends_the_start(start: Callable[..., Process], text: s
     process = start(text, {"joints": (1, 2)}, {"velocity": (1, 2)})
     assert process.wait(60) == 78
     assert said in process.output()
+
+
+INDEXED = """
+rate_hz: 200
+observations:
+- {input: index, topic: index, type: std_msgs/msg/Float64MultiArray, fields: [data]}
+- {input: joints, topic: joint_states, type: sensor_msgs/msg/JointState, names: [left, right]}
+actions:
+- {output: plan, kind: position, names: [left, right], message: Float64MultiArray,
+   limits: {lower: -1, upper: 1.5, velocity: 2}}
+execution: sync
+align_fade_s: 0.02
+"""
+
+
+def _hostile_model(path: Path, count: int) -> Path:
+    """Write a model that looks its chunk up in a table of hostile ones."""
+    import numpy as np
+    from onnx import TensorProto, helper
+    from support.hostile_chunks import hostile
+    from support.onnx_models import save
+
+    rng, table = np.random.default_rng(7), []
+    while len(table) < count:
+        chunk = hostile(rng, 2, 2, -1.0, 1.5)
+        if chunk.shape == (1, 2, 2) and chunk.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                table.append(chunk[0].astype(np.float32))
+    nodes = [
+        helper.make_node("Cast", ["index"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Mod", ["whole", "count"], ["row"]),
+        helper.make_node("Gather", ["table", "row"], ["rows"], axis=0),
+        helper.make_node("Squeeze", ["rows", "axis"], ["squeezed"]),
+        helper.make_node("ReduceSum", ["joints"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+        helper.make_node("Add", ["squeezed", "nothing"], ["plan"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("index", TensorProto.FLOAT, [1, 1]),
+        helper.make_tensor_value_info("joints", TensorProto.FLOAT, [1, 2]),
+    ]
+    constants = {"table": np.array(table), "count": np.array([[count]], np.int64), "axis": np.array([0], np.int64),
+                 "zero": np.array(0, np.float32)}  # fmt: skip
+    return save(
+        path, nodes, inputs, [helper.make_tensor_value_info("plan", TensorProto.FLOAT, [1, 2, 2])], constants, {}
+    )
+
+
+@pytest.mark.long
+def test_hostile_chunks_through_the_node(ros: Ros, start_node: Callable[..., Process], tmp_path: Path) -> None:
+    count = 2000
+    model = _hostile_model(tmp_path / "m.onnx", count)
+    (tmp_path / "c.yaml").write_text(INDEXED)
+    robot = Watcher(ros)
+    index = [0]
+
+    def counted() -> Float64MultiArray:
+        index[0] += 1
+        return Float64MultiArray(data=array("d", [float(index[0])]))
+
+    robot.messages["index"] = counted
+    robot._joints = lambda: JointState(name=["left", "right"], position=robot.position)  # type: ignore[method-assign]
+    robot.messages["joint_states"] = robot._joints
+    ros.node.create_timer(0.005, robot._publish)
+    start_node("policy_node", "-p", f"model:={model}", "-p", f"contract:={tmp_path}/c.yaml", *ENABLED)
+
+    def answered() -> int:
+        values = robot.values()
+        return int(values.get("ledger.tick.processed", 0)) + int(values.get("ledger.tick.rejected", 0))
+
+    def follow() -> bool:
+        if robot.actions:
+            robot.position = [min(max(v, -1.0), 1.5) for v in robot.actions[-1].data]
+        return answered() >= count
+
+    assert ros.spin_until(follow, 300)
+    values = robot.values()
+    assert values["ledger.tick.rejected"] > 100
+    assert len(robot.actions) > 500
+    for message in robot.actions:
+        assert all(math.isfinite(v) and -1.0 <= v <= 1.5 for v in message.data), message.data
+    print(f"{answered()} chunks, {values['ledger.tick.rejected']} refused, {len(robot.actions)} commands, all within")

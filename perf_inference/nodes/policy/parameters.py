@@ -27,7 +27,7 @@ class PolicyParameters(ImageParameters):
         "metadata, if anything"
     )  # fmt: skip
     max_disorder_s: float = parameter(
-        0.1, "with a contract: a sample older than the newest of its source by no more is put in order [s]",
+        0.1, "a sample that is older than the newest of its source by no more is put in order [s]",
         at_least=0, at_most=10,
     )  # fmt: skip
     added_delay_ms: tuple[float, ...] = parameter(

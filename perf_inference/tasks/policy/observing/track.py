@@ -72,6 +72,10 @@ class Track:
         self._from = self._to = 0
         self.steps_back = 0
 
+    def keep_at_least(self, keep_ns: int) -> None:
+        """Keep samples for so long after the newest, if that is longer than before."""
+        self._keep_ns = max(self._keep_ns, keep_ns + self._disorder_ns)
+
     def __len__(self) -> int:
         return self._to - self._from
 
