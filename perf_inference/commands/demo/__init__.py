@@ -146,7 +146,7 @@ def _graph(options: argparse.Namespace) -> Graph:
 
 def _message_of(policy: str) -> str:
     """Return which message the robot is to be driven by: what the policy's contract says, else velocities."""
-    from perf_inference.model_build.said import metadata_of  # nothing of ROS before its transport is chosen
+    from perf_inference.model_build.plan import metadata_of  # nothing of ROS before its transport is chosen
     from perf_inference.tasks.policy.contract.parse import contract_of_metadata
 
     contract = contract_of_metadata(metadata_of(policy), policy)

@@ -12,7 +12,7 @@ from rclpy.node import Node
 
 from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError
-from perf_inference.model_build.said import metadata_of
+from perf_inference.model_build.plan import metadata_of
 from perf_inference.nodes.policy.contract.sources import Source, names_of
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.parameters import LIMITS, PolicyParameters, settings_of
