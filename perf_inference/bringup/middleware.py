@@ -121,6 +121,25 @@ def _sized(environment: Mapping[str, str], size_mb: int) -> Setting:
         return Setting({}, {}, f"stock, because its profile cannot be written: {error.filename}: {error.strerror}")
 
 
+def without_shared_memory(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that must never hold up others, nor be held up: what it sends is small.
+
+    A process that is stopped or killed while it holds the lock of a port in shared memory holds up for seconds whoever
+    sends to that port (seen with Fast DDS 3). What the user has set stays, and so does what is no Fast DDS of 2.14 on.
+    """
+    own = {name: value for name, value in environment.items() if name not in _OWN_FAST_DDS or not _is_ours(value)}
+    fast_dds = (environment.get("RMW_IMPLEMENTATION") or "rmw_fastrtps").startswith("rmw_fastrtps")
+    old = environment.get("ROS_DISTRO", "") in _PROFILE_ONLY
+    if not fast_dds or old or this_host_only(environment) or any(name in own for name in _OWN_FAST_DDS):
+        return own
+    return {**own, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+
+
+def _is_ours(value: str) -> bool:
+    """Return whether a transport setting is one that this module makes."""
+    return value.startswith("DEFAULT?sockets_size=") or Path(value).parent.name.startswith("perf_inference")
+
+
 def _affordable_mb(publishers: int, free_bytes: int | None) -> int | None:
     if free_bytes is None:
         return _SIZES_MB[-1]

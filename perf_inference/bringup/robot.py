@@ -25,8 +25,12 @@ from perf_inference.files.whole import whole_file
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
 _SIMULATED = {
-    "enabled": True, "enabled_after_restart": True, "tracking_tolerance": 0.0, "gate": "inline", "command_timeout_s": 0.3,
-}  # fmt: skip
+    "enabled": True,
+    "enabled_after_restart": True,
+    "tracking_tolerance": 0.0,
+    "gate": "inline",
+    "command_timeout_s": 0.3,  # the simulated arm brakes then
+}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a node
 SESSION = re.compile(r"[\w.-]+")
 

@@ -9,6 +9,7 @@ from typing import Any
 NEEDS_ROS = False
 BENCHES = {
     "engines": "what the engine layer adds to a call of the runtime itself",
+    "gate": "the gate in a process of its own: what it adds to an action's way, and its memory",
     "images": "conversion of images, beside the steps that cv_bridge takes",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",

@@ -19,7 +19,7 @@ from support.processes import Process, inherited, wait_until
 
 from perf_inference.bench import transport as bench
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
-from perf_inference.bringup import tuning
+from perf_inference.bringup import middleware, tuning
 from perf_inference.bringup.shared_memory import own_segments
 from perf_inference.errors import ConfigError
 
@@ -231,3 +231,25 @@ def test_a_percentile_stands_only_on_samples_enough() -> None:
     assert row.floor_ms == 0.7
     more = outcome._replace(received=12, latencies_ns=tuple(range(1_000_000, 13_000_000, 1_000_000)))
     assert bench._row(PICTURES, "tuned", [more], [100_000]).p50_ms == 6
+
+
+@pytest.mark.parametrize(
+    ("environment", "given"),
+    [
+        ({}, "UDPv4"),
+        ({"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=16MB"}, "UDPv4"),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/root/.cache/perf_inference/fastdds_receiver_16MB.xml"}, "UDPv4"),
+        ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, "LARGE_DATA"),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/etc/mine.xml"}, None),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, None),
+        ({"ROS_DISTRO": "humble"}, None),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, None),
+    ],
+)
+def test_a_process_that_must_not_hold_up_others_has_no_shared_memory(
+    environment: dict[str, str], given: str | None
+) -> None:
+    made = middleware.without_shared_memory({"HOME": "/root", **environment})
+    assert made.get("FASTDDS_BUILTIN_TRANSPORTS") == given
+    assert "perf_inference" not in made.get("FASTDDS_DEFAULT_PROFILES_FILE", "")
+    assert made["HOME"] == "/root"

@@ -75,8 +75,14 @@ WITHIN = {
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},
-        "bench": {"images", "reports", "ros"},
+        "bench": {"images", "policy", "reports", "ros"},
         "": {"engine", "images", "monitor", "policy", "recording", "reports", "ros", "vision"},
+    },
+    "safety": {  # the gate stands beside the rooms, and what `process` puts into another process
+        "stops": set(),
+        "commands": {""},
+        "": {"commands"},
+        "process": {""},
     },
     "model_build": {
         "machine": set(),

@@ -23,7 +23,7 @@ FAULTS = (
     "silent", "nan", "one_joint_only", "others_only", "frozen_stamp", "late", "disorder", "impossible", "old_stamps",
     "stamps_ahead", "velocities_nan", "velocities_absent", "positions_short", "named_twice", "same_again",
     "other_input_silent", "other_input_refused", "clock_still", "clock_back", "clock_forward", "engine_stalls",
-    "action_nan", "disable", "narrow", "stuck_reading", "looks_late",
+    "action_nan", "disable", "narrow", "stuck_reading", "looks_late", "barred", "slowed",
 )  # fmt: skip
 _CLOCKS = {"clock_still", "clock_back", "clock_forward"}
 LOOKS_LATE_S = 0.09  # the gate is promised a look every 0.1 s
@@ -77,7 +77,11 @@ class History:
         )
         self.max_age_s = chance.choice((0.1, 0.3, 0.3, 0.5, 1.0))
         settings = GateSettings(self.kind, 1 / self.rate_hz, self.max_age_s, self.latency_s, 0.2,
-                                chance.choice(("zero", "hold", "stop")))  # fmt: skip
+                                chance.choice(("zero", "hold", "stop", "decelerate")),
+                                chance.choice((0.0, 0.0, 0.5)))  # fmt: skip
+        self.slowing_s = 0.0  # that the safe action may take
+        if settings.safe_action == "decelerate":
+            self.slowing_s = max(0.25, *(v / a for v, a in zip(fastest, self.limits.acceleration_rad_s2, strict=True)))
         topics = {name: f"/{name}" for name in ("image", "joint_states", "force")}
         self.gate = Gate(self.limits, settings, topics, self._sent)
         self.joints = [self._joint(model, i) for i in range(count)]
@@ -155,7 +159,7 @@ class History:
         self.at(self.now_s + 0.02, self._tick)
         for fault in self.faults:
             self.at(fault.from_s, self._begin, fault)
-        last_words_s = self.end_s + self.max_age_s + 0.4
+        last_words_s = self.end_s + self.max_age_s + 0.4 + self.slowing_s
         while self._events and self._events[0][0] < last_words_s:
             self.now_s, _, what, arguments = heapq.heappop(self._events)
             for joint in self.joints:
@@ -171,6 +175,12 @@ class History:
         if fault.kind == "disable":
             self.gate.enable(False, self.now())
             self.at(fault.to_s, lambda: self.gate.enable(True, self.now()))
+        if fault.kind == "barred":
+            self.gate.bar("somebody", "somebody says so", self.now())
+            self.at(fault.to_s, lambda: self.gate.bar("somebody", "", self.now()))
+        if fault.kind == "slowed":
+            self.gate.scale(fault.size, self.now())
+            self.at(fault.to_s, lambda: self.gate.scale(1.0, self.now()))
         if fault.kind == "narrow":
             share = 0.1 + 0.9 * fault.size
             limits = self.limits
@@ -183,7 +193,7 @@ class History:
     def _look(self) -> None:
         self.gate.look(self.now())
         blind_s = self.now_s - min(self._accepted_s.values()) - self.max_age_s
-        if any(self._in_force) and blind_s > BLIND_SLACK_S:
+        if any(self._in_force) and blind_s > BLIND_SLACK_S + self.slowing_s:
             self._problem(f"drives {blind_s:.2f} s longer than a sample may be old")
         late = self.active("looks_late")
         self.at(self.now_s + (LOOKS_LATE_S * late.size if late and late.size > 0.3 else 0.02), self._look)
@@ -289,7 +299,7 @@ class History:
 
     def _sent(self, values: list[float]) -> None:
         self.outcome.sends += 1
-        if self.kind == "velocity" and any(values) and not self.gate.enabled:
+        if self.kind == "velocity" and any(values) and not self.gate.enabled and not self._is_slower(values):
             self._problem(f"{values} was sent while it was disabled")
         for index, (joint, value) in enumerate(zip(self.joints, values, strict=True)):
             if not math.isfinite(value):
@@ -302,6 +312,13 @@ class History:
         if any(self._in_force):
             # The gate is asked after the send for when it will stop what it has just sent.
             self.at(self.now_s, self._check_send, list(values))
+
+    def _is_slower(self, values: list[float]) -> bool:
+        """Return whether this is a step on the way to rest."""
+        before = self._in_force or [0.0] * len(values)
+        return bool(self.slowing_s) and all(
+            abs(v) <= abs(b) and v * b >= 0 for v, b in zip(values, before, strict=True)
+        )
 
     def _check_send(self, values: list[float]) -> None:
         until_s = self.gate.until_ns / 1e9 + 0.1

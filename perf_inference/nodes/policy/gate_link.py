@@ -44,6 +44,11 @@ class GateLink:
         self._restarts, self._starts_again = 0, True
         self._thread: threading.Thread | None = None
 
+    @property
+    def pid(self) -> int:
+        """The number of the gate's process."""
+        return self._process.pid
+
     def begin(self, setup: GateSetup, joints: Input, said: Callable[[str], None], again: bool) -> Front:
         """Tell the gate what it is, and return what policy_node asks it by; wait until it has spoken.
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from perf_inference.bringup import child_process, tuning
+from perf_inference.bringup import child_process, middleware, tuning
 from perf_inference.safety.process.pipe import pair
 
 MODULE = "perf_inference.nodes.policy_node_gate"
@@ -131,7 +131,8 @@ def _gates() -> Iterator[tuple[int, Owner]]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the gate: it follows no starter but its pipe, and publishes no images."""
+    """Return the environment of the gate: it follows no starter but its pipe, and sends through no shared memory."""
     own = {child_process.SUPERVISED: "none", tuning.TUNING: "by_starter", "PYTHONUNBUFFERED": "1"}
     unwanted = {tuning.SIGNAL_STATUS, tuning.RESTARTED}
-    return {name: value for name, value in os.environ.items() if name not in unwanted} | own
+    inherited = middleware.without_shared_memory(os.environ)
+    return {name: value for name, value in inherited.items() if name not in unwanted} | own

@@ -13,6 +13,11 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool, Float64
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
+
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.gate_setup import Topics
 from perf_inference.nodes.ros.subscription import HAS_MESSAGE_INFO
@@ -43,8 +48,14 @@ class StopTopics:
         self._said = ""
         for reliability, durability in _READERS:
             qos = QoSProfile(depth=_DEPTH, reliability=reliability, durability=durability)
-            node.create_subscription(Bool, topics.estop, _callback(self._on_estop), qos)
-            node.create_subscription(Float64, topics.speed_scale, _callback(self._on_scale), qos)
+            for kind, topic, take in (
+                (Bool, topics.estop, self._on_estop),
+                (Float64, topics.speed_scale, self._on_scale),
+            ):
+                node.create_subscription(
+                    kind, topic, _callback(take), qos,
+                    event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),  # not all match all
+                )  # fmt: skip
         self._topics = topics
 
     def look(self, now: Instant) -> None:
