@@ -26,6 +26,10 @@ class PolicyParameters(ImageParameters):
         "", "YAML file that says what the model's arrays mean (docs/policies.md); empty: what the model carries in its "
         "metadata, if anything"
     )  # fmt: skip
+    guards: tuple[str, ...] = parameter(
+        (),
+        "with a contract: plug-ins of the group perf_inference.guards that each command goes through before the gate",
+    )
     max_disorder_s: float = parameter(
         0.1, "a sample that is older than the newest of its source by no more is put in order [s]",
         at_least=0, at_most=10,

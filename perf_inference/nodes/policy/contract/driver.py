@@ -37,6 +37,7 @@ from perf_inference.pipeline import Frame
 from perf_inference.safety import Gate
 from perf_inference.safety.joints import JOINT_STATES
 from perf_inference.safety.process.front import Front
+from perf_inference.tasks.policy.chunks.guards import Guards
 from perf_inference.tasks.policy.contract.contract import Contract, Term
 from perf_inference.tasks.policy.contract.parse import contract_of_metadata
 from perf_inference.tasks.policy.contract_task import Answer, ContractTask, Tick, joined, require_same
@@ -62,6 +63,7 @@ class ContractDriver:
         self._gate: Gate | Front | None = None
         self._lock = threading.RLock()  # of the plan
         self._seeing = threading.Lock()  # of the observer: making an image of a message holds up no step
+        self._offered = False  # a tick waits for the worker
         self._ended = False  # the driving has: the plan begins anew
         self._delay = Delay.of(p.added_delay_ms)
         self._broken: dict[str, str] = {}  # why the newest image of a topic could not be decoded
@@ -78,7 +80,9 @@ class ContractDriver:
         task = self._task = self._inference.task
         self._text = TaskText(node, contract.task, self._new_task)
         first_s = self._delay.usual_s + warm_up_s(self._inference.engine, task, self._delay.usual_s)
-        self._playing = Playing(node, contract, task.binding, self._main, self._limits, p.rate, first_s)
+        self._playing = Playing(
+            node, contract, task.binding, self._main, self._limits, p.rate, first_s, Guards(p.guards)
+        )
         self._observer = Observer(
             contract, {name: self._prepared(name) for name in task.binding.prepare}, round(p.max_disorder_s * 1e9),
             round(p.max_observation_age_s * 1e9), task.binding.commands.width, task.binding.widths,
@@ -196,7 +200,8 @@ class ContractDriver:
             return
         with self._lock:
             self._begin_anew()
-            is_due = playing.is_due
+            is_due = playing.is_due and not self._offered
+            self._offered = self._offered or is_due
         if is_due:
             self._inference.pipeline.offer(arrival)
 
@@ -207,8 +212,7 @@ class ContractDriver:
         return (WARN, f"safe action: {reason}") if reason else (OK, "driving")
 
     def _new_task(self) -> None:
-        with self._lock:
-            self._reset()
+        self._ended = True
 
     def _begin_anew(self) -> None:
         """Drop the plan if the driving has ended since."""
@@ -222,10 +226,8 @@ class ContractDriver:
             self._task.binding.reset()
             self._raw = None
 
-    # the gate's thread -----------------------------------------------------------------------------------------------
-
     def _look(self, said: str) -> None:
-        """Begin anew when driving ends; log when it ends and begins."""
+        """Begin anew when driving ends; log when it ends and begins (the gate's thread)."""
         before, self._said = self._said, said
         if said and not before:
             self._ended = True  # the lock may be held by who waits for this thread: the gate's answer comes by it
@@ -242,6 +244,7 @@ class ContractDriver:
     def _observe(self, arrival: Arrival, task: ContractTask) -> Frame:
         playing, gate = self._both()
         with self._lock:
+            self._offered = False
             self._begin_anew()
             if task is not self._task:  # after a swap
                 self._task = task
@@ -265,6 +268,7 @@ class ContractDriver:
     def _skipped(self, error: Exception) -> None:
         """Let the plan go on without the answer that will not come."""
         with self._lock:
+            self._offered = False
             tick, self._in_work = self._in_work, None
             if self._playing is not None and tick is not None:
                 self._playing.answer(tick.ask, None)
@@ -286,9 +290,8 @@ class ContractDriver:
                 if self._single:
                     playing.send(gate, tick.observed_ns)
 
-    # the thread of the steps -----------------------------------------------------------------------------------------
-
     def _on_step(self, due_ns: int) -> None:
+        """Send the next step (the thread of the steps)."""
         with self._lock:
             if self._playing is None or self._gate is None:
                 return

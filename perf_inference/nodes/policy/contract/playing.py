@@ -17,6 +17,7 @@ from perf_inference.safety import Gate, JointLimits
 from perf_inference.safety.process.front import Front
 from perf_inference.tasks.policy.binding import Binding
 from perf_inference.tasks.policy.chunks import delays
+from perf_inference.tasks.policy.chunks.guards import Guards
 from perf_inference.tasks.policy.chunks.limiter import Limiter
 from perf_inference.tasks.policy.chunks.player import Ask, Player, PlayerSettings, Seam
 
@@ -33,7 +34,7 @@ class Playing:
 
     def __init__(
         self, node: Node, contract: Contract, binding: Binding, main: Sequence[ActionSpec], limits: JointLimits,
-        rate_hz: float, first_s: float,
+        rate_hz: float, first_s: float, guards: Guards,
     ) -> None:  # fmt: skip
         """Begin with no plan.
 
@@ -42,6 +43,7 @@ class Playing:
             first_s: how long an inference took in the warm-up.
         """
         self._node, self._commands, self._limits, self._main = node, binding.commands, limits, main
+        self._guards = guards
         self.line = ActionLine(node, contract)
         self.sent_any = False
         step_s = 1 / (contract.actions[0].rate_hz or rate_hz)
@@ -96,7 +98,8 @@ class Playing:
         try:
             values = self._limiter.apply(step.values)
             observed = gate.observed_ns() if observed_ns is None else observed_ns
-            sent, clamped = gate.release(instant(self._node), self._companions.main_of(values).tolist(), observed)
+            wanted = self._guarded(gate, self._companions.main_of(values))
+            sent, clamped = gate.release(instant(self._node), wanted.tolist(), observed)
         except InputError:
             self.reset(gate)
             raise
@@ -105,6 +108,12 @@ class Playing:
         self.player.sent(values)
         self.sent_any = True
         self.line.sent(sent, clamped)
+
+    def _guarded(self, gate: Gate | Front, values: Floats) -> Floats:
+        """Return what the guards let through; a base has no joints, and stands for them at 0."""
+        row = None if self._main[0].kind == "twist" else gate.joint_row()
+        places, speeds = ([0.0] * len(values), [0.0] * len(values)) if row is None else row
+        return self._guards.allow(np.array(places), np.array(speeds), values)
 
     def _here(self, gate: Gate | Front | None) -> Floats | None:
         """Return the values that the robot stands at [A]; None: it is not known."""
