@@ -11,6 +11,7 @@ BENCHES = {
     "engines": "what the engine layer adds to a call of the runtime itself",
     "gate": "the gate in a process of its own: what it adds to an action's way, and its memory",
     "images": "conversion of images, beside the steps that cv_bridge takes",
+    "jitter": "how steadily a chunk policy's commands come at 50 Hz while it infers, seen from outside",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",

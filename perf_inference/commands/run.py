@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
 from perf_inference.bringup.stop_signal import StopFlag
 from perf_inference.bringup.supervisor import Supervisor
-from perf_inference.errors import EX_CONFIG
+from perf_inference.errors import EX_CONFIG, ConfigError
 
 NEEDS_ROS = True
 
@@ -20,6 +21,14 @@ NO_TUNING = "leave transport and allocator as they are (as does PERF_INFERENCE_T
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="let policy_node run this model: a checkpoint or another file"
+    )
+    parser.add_argument(
+        "--model-type",
+        choices=("regression", "chunk"),
+        help="of the checkpoint: one action at a time, or chunks of them",
+    )
     parser.add_argument("--namespace", default="", help="namespace of all nodes")
     parser.add_argument("--sim", action="store_true", help="start the simulated robot too, and enable the policy")
     parser.add_argument("--container", action="store_true", help="all nodes in one process")
@@ -38,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     """Start the nodes; end with Ctrl-C or SIGTERM (status 0) or when none is left (1; wrong configuration: 78)."""
     stop = StopFlag()
     graph = read_graph(
-        options.config or default_config(), options.sim, options.record,
+        options.config or default_config(), options.sim, options.record, overrides=_of_checkpoint(options),
         assignments=options.assignments, namespace=options.namespace,
     )  # fmt: skip
     say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.label for node in graph.nodes)}")
@@ -66,3 +75,42 @@ def run(options: argparse.Namespace) -> int:
     if misconfigured:
         return EX_CONFIG
     return 0 if stop else 1
+
+
+def _of_checkpoint(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the parameters of a policy that runs this file, enabled where the robot is simulated.
+
+    Raises:
+        ConfigError: --model-type without it, or a model of another type.
+    """
+    if options.checkpoint is None:
+        if options.model_type is not None:
+            raise ConfigError("--model-type goes with --checkpoint FILE alone; name the file, or leave it out")
+        return {}
+    policy: dict[str, Any] = {"model": options.checkpoint}
+    simulation: dict[str, Any] = {}
+    from perf_inference.model_build import metadata_of  # nothing of ROS before its transport is chosen
+    from perf_inference.tasks.policy.contract.parse import contract_of_metadata
+
+    contract = contract_of_metadata(metadata_of(options.checkpoint), options.checkpoint)
+    if contract is not None and contract.main[0].message == "JointTrajectory":
+        simulation["action_message"] = "joint_trajectory"
+    if options.model_type is not None:
+        _check_type(options.checkpoint, options.model_type)
+    return {"policy_node": policy, "sim_robot_node": simulation}
+
+
+def _check_type(checkpoint: str, wanted: str) -> None:
+    from perf_inference import model_build
+
+    engine = model_build.load(checkpoint)
+    try:
+        shapes = {spec.name: spec.shape for spec in engine.outputs}
+    finally:
+        engine.close()
+    is_chunk = any(len(shape) == 3 and shape[1] != 1 for shape in shapes.values())
+    if is_chunk != (wanted == "chunk"):
+        has = "chunks" if is_chunk else "one action at a time"
+        raise ConfigError(
+            f"--model-type {wanted} does not fit '{checkpoint}', which gives {has}: {shapes}; leave it out"
+        )

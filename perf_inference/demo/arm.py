@@ -87,6 +87,37 @@ class Arm:
         )
 
 
+class PositionDrive:
+    """Lets an arm follow positions: a controller on the robot, which commands velocities at its own rate.
+
+    velocity = the goal's own + gain * (goal - position), as long as the goal is no older than the arm's dead man.
+    """
+
+    def __init__(self, arm: Arm, gain_1_s: float = 8.0) -> None:
+        self._arm, self._gain_1_s = arm, gain_1_s
+        self._goal: Vector | None = None
+        self._speed: Vector = np.zeros(2)
+        self._since_s = 0.0
+
+    def goal(
+        self, position_rad: Sequence[float] | Vector, velocity_rad_s: Sequence[float] | Vector, now_s: float
+    ) -> None:
+        """Follow this position [rad], which moves on with this velocity [rad/s], from now on.
+
+        Raises:
+            ValueError: not two finite numbers each; the arm goes on as before.
+        """
+        goal, speed = _vector(position_rad, "position [rad]"), _vector(velocity_rad_s, "velocity [rad/s]")
+        self._goal, self._speed, self._since_s = goal, speed, now_s
+
+    def advance(self, now_s: float) -> None:
+        """Command the arm for the time after `now_s`; to be called at the controller's rate."""
+        self._arm.advance(now_s)
+        if self._goal is None or now_s - self._since_s > self._arm.dead_man_s:
+            return
+        self._arm.command(self._speed + self._gain_1_s * (self._goal - self._arm.position_rad), now_s)
+
+
 def follow(
     position: Vector, velocity: Vector, target: Vector, duration_s: float, time_constant_s: float
 ) -> tuple[Vector, Vector]:

@@ -17,8 +17,13 @@ from perf_inference.engines import MODELS
 from perf_inference.engines.architectures import builder_of
 from perf_inference.engines.pytorch.checkpoint import save_checkpoint
 
-FILES = {"detector": "detector.safetensors", "captioner": "captioner.safetensors", "policy": "policy.pt"}
-TASKS = {"detector": "detect", "captioner": "caption", "policy": "policy"}
+FILES = {
+    "detector": "detector.safetensors",
+    "captioner": "captioner.safetensors",
+    "policy": "policy.pt",
+    "chunk_policy": "chunk_policy.pt",
+}
+TASKS = {"detector": "detect", "captioner": "caption", "policy": "policy", "chunk_policy": "policy"}
 _UNNAMED = "onnx::"  # what the exporter computed: a convolution with its normalisation, or a constant
 
 

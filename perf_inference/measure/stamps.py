@@ -23,6 +23,9 @@ class Arrival(NamedTuple):
     received_ns: int  # system time at the reader
     stamp_ns: int | None = None  # the header's, in the header's own clock
     due_ns: int | None = None  # system time at which it should have come; None: no rate was promised
+    sequence: int | None = None  # in its publisher's own count; None: not known here
+    published_ns: int | None = None  # system time at the publisher; None: not known here
+    publisher: bytes = b""  # its gid; empty: not known here
 
 
 class Stamps:

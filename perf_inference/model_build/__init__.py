@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from perf_inference.model_build.allowed_models import AllowedModels
-from perf_inference.model_build.plan import Plan, resolve
+from perf_inference.model_build.plan import Plan, metadata_of, resolve
 from perf_inference.model_build.preflight import check
 from perf_inference.model_build.preparation import Prepared, load, prepare
 from perf_inference.model_build.trial.record import prove
 
-__all__ = ["AllowedModels", "Plan", "Prepared", "check", "load", "prepare", "prove", "resolve"]
+__all__ = ["AllowedModels", "Plan", "Prepared", "check", "load", "metadata_of", "prepare", "prove", "resolve"]

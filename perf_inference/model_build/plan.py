@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from perf_inference.engines import AS_IT_IS, AUTO, Options, find_model
 from perf_inference.engines.onnx.file import read_onnx_file
@@ -15,6 +17,7 @@ from perf_inference.engines.runtimes import AS_STORED, AT_LOADING, RUNTIMES, Run
 from perf_inference.errors import ConfigError
 from perf_inference.model_build import precision as precisions
 
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 _SMALL_BYTES = 1 << 24  # of an ONNX file that is looked through when it does not say what it is
 
 
@@ -89,3 +92,21 @@ def _takes(runtime: Runtime) -> list[str]:
 
 def _wanted(runtime: str, options: Options) -> str:
     return f"{runtime} in {options.precision}" if options.precision != AUTO else f"what {runtime} takes"
+
+
+def metadata_of(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -> Mapping[str, str]:
+    """Return the metadata of an .onnx file or a checkpoint; nothing of other files, and of a server's model.
+
+    Raises:
+        ConfigError: there is no such model, or its file is damaged.
+    """
+    plan = resolve(model, runtime, options)
+    if plan.source is None:
+        return _NO_METADATA
+    if plan.source.suffix == ".onnx":
+        return read_metadata(plan.source)
+    if plan.kind == "torch":
+        from perf_inference.engines.pytorch.checkpoint import load_checkpoint  # torch loads only when it is used
+
+        return load_checkpoint(plan.source, options.allow_pickle).metadata
+    return _NO_METADATA

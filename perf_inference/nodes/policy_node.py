@@ -19,6 +19,9 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
 from perf_inference.nodes.policy.actions import message_of
+from perf_inference.nodes.policy.contract.delay import Delay
+from perf_inference.nodes.policy.contract.driver import ContractDriver
+from perf_inference.nodes.policy.contract.given import contract_of, warn_of_replaced
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
@@ -32,24 +35,29 @@ from perf_inference.nodes.ros.subscription import Input
 from perf_inference.pipeline import Frame
 from perf_inference.safety import JointLimits
 from perf_inference.safety.joints import JOINT_STATES
-from perf_inference.tasks.policy import Action, Observation, PolicyTask
+from perf_inference.tasks.policy.policy_task import Action, Observation, PolicyTask
 
 _LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
 
 
 class PolicyNode(runner.RunnableNode):
-    """image, joint_states and force -> action, at a rate on the steady clock."""
+    """What a contract says, or image, joint_states and force -> action, at a rate on the steady clock."""
 
     def __init__(self, name: str = "policy_node") -> None:
         super().__init__(name)
         self._p = p = declare(self, PolicyParameters)
+        crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
+        self._driver = None
+        if (contract := contract_of(p)) is not None:
+            warn_of_replaced(self, contract)
+            self._driver = ContractDriver(self, p, contract, p.enabled and not crashed)
+            return
         self._limits = robot_limits(self, p)
         self._gates = Gates(self, p.gate)
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
-        crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
         self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
-        self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_observation_age_s)
+        self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_disorder_s)
         self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image, p.image_bits)
         self._image_broken = False  # the newest one that was decoded
         self._looked_at: SeenImage | None = None
@@ -64,11 +72,13 @@ class PolicyNode(runner.RunnableNode):
             blank=PolicyTask.blank,
             state=self._state,
             rate_hz=p.rate,
+            wrap=Delay.of(p.added_delay_ms).wrapped,
         )
         inputs = {"image": self._image.input, JOINT_STATES: self._joint_input, "force": self._force_input}
         for name, source in inputs.items():
             self._inference.watch(name, source)
         self._task: PolicyTask = self._inference.task
+        self._observations.need(self._task.window)
         self._kind, self._names = self._task.kind, self._task.joint_names
         setup = GateSetup(
             limits=self._limits,
@@ -101,6 +111,9 @@ class PolicyNode(runner.RunnableNode):
         )
 
     def stop(self) -> None:
+        if self._driver is not None:
+            self._driver.stop()
+            return
         self._pacer.cancel()
         self._gate.stop(instant(self))
 
@@ -109,6 +122,9 @@ class PolicyNode(runner.RunnableNode):
 
         A message that a busy reader has not taken yet is lost when its writer leaves the graph.
         """
+        if self._driver is not None:
+            self._driver.finish()
+            return
         enough_s = time.monotonic() + _LAST_SENDS_S
         self._inference.finish()
         time.sleep(max(enough_s - time.monotonic(), 0.0))
@@ -219,6 +235,7 @@ class PolicyNode(runner.RunnableNode):
     def _observe(self, arrival: Arrival, task: PolicyTask) -> Frame:
         if task is not self._task:  # after a swap
             self._gate.narrow(self._limits_of(task))
+            self._observations.need(task.window)
             self._task = task
         image = self._newest_image()
         observed_ns, now_ns = self._gate.observed_ns(), self.get_clock().now().nanoseconds

@@ -12,15 +12,19 @@ from array import array
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 from geometry_msgs.msg import WrenchStamped
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header, String
+from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.demo.arm import JOINT_NAMES, Arm, tip
+from perf_inference.demo.trajectory import Knot, TrajectoryDrive
 from perf_inference.demo.world import EPISODE_S, Camera, Judge, World, contact_force
 from perf_inference.errors import InputError
 from perf_inference.nodes.images.converter import Canvas
@@ -34,6 +38,7 @@ from perf_inference.nodes.ros.parameters import declare, parameter
 PARTS = ("arm", "camera", "all")
 FROZEN = ("none", "camera", "joint_states")
 _MOST_RAD = 1e3  # of a joint that the camera draws
+_STILL_RAD = 1e-3
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class SimParameters:
     seed: int = parameter(0, "fixes every episode: targets, distractors, start poses, light", at_least=0)
     episodes: int = parameter(0, "number of episodes; 0: without end", at_least=0)
     frozen: str = parameter("none", "repeat the first image or the first joint_states, with new stamps", choices=FROZEN)
+    action_message: str = parameter("multi_array", "what it is driven by: velocities (multi_array) or joint_trajectory",
+                                    choices=("multi_array", "joint_trajectory"))  # fmt: skip
     arm_rate: float = parameter(100.0, "joint_states and force [Hz]", at_least=1, at_most=1000)
     camera_rate: float = parameter(30.0, "images [Hz]", at_least=1, at_most=200)
 
@@ -86,12 +93,15 @@ class ArmPart:
         self._first_joints: JointState | None = None
         self._begin(0)
         self._states.publish(self._state.message())
-        node.create_subscription(Float64MultiArray, "action", self._on_action, 1, qos_overriding_options=_options())
+        velocities = p.action_message == "multi_array"
+        kind, callback = (Float64MultiArray, self._on_action) if velocities else (JointTrajectory, self._on_trajectory)
+        node.create_subscription(kind, "action", callback, 1, qos_overriding_options=_options())
         self.timer = node.create_timer(1 / p.arm_rate, self._advance, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _begin(self, index: int) -> None:
         self._episode = self._world.episode(index)
         self._arm = Arm(position_rad=self._episode.start_position_rad)
+        self._drive = TrajectoryDrive(self._arm)
         self._judge = Judge(self._episode)
         self._started_s = time.monotonic()
 
@@ -107,9 +117,21 @@ class ArmPart:
         except ValueError as error:
             self._faults.refused("an action", InputError(f"action refused: {error}"))
 
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        try:
+            knots, now_s = _knots(message), time.monotonic()
+            self._drive.follow(knots, now_s)
+            if self._state.state == "waiting" and _moves(knots, self._arm.position_rad):
+                self._begin(0)
+                self._announce(EpisodeState(0, "running", time.time_ns(), 0, 0))
+                self._drive.follow(knots, now_s)
+        except ValueError as error:
+            self._faults.refused("an action", InputError(f"action refused: {error}"))
+
     def _advance(self) -> None:
         now_s = time.monotonic()
         self._arm.advance(now_s)
+        self._drive.advance(now_s)
         tip_px = tip(self._arm.position_rad)
         t_s = now_s - self._started_s if self._state.state == "running" else 0.0
         self._publish(contact_force(tip_px, self._episode.target_at(t_s)))
@@ -153,6 +175,31 @@ class ArmPart:
         wrench = WrenchStamped(header=header)
         wrench.wrench.force.x, wrench.wrench.force.y, wrench.wrench.force.z = force_n
         self._force.publish(wrench)
+
+
+def _knots(message: JointTrajectory) -> list[Knot]:
+    """Return the knots of a message, its joints in any order.
+
+    Raises:
+        ValueError: other joints, or points without a position of each.
+    """
+    names = list(message.joint_names)
+    if sorted(names) != sorted(JOINT_NAMES):
+        raise ValueError(f"expected the joints {', '.join(JOINT_NAMES)}, got {names[:5]}")
+    order = [names.index(name) for name in JOINT_NAMES]
+    knots = []
+    for point in message.points:
+        if len(point.positions) != len(order) or len(point.velocities) not in (0, len(order)):
+            raise ValueError(f"expected {len(order)} positions a point, got {len(point.positions)}")
+        after_s = point.time_from_start.sec + point.time_from_start.nanosec / 1e9
+        velocity = np.array([point.velocities[i] for i in order]) if len(point.velocities) else None
+        knots.append(Knot(after_s, np.array([point.positions[i] for i in order]), velocity))
+    return knots
+
+
+def _moves(knots: list[Knot], position_rad: NDArray[np.float64]) -> bool:
+    """Return whether it is more than to stand still: what a policy sends while it is not enabled starts no episode."""
+    return any(float(np.abs(knot.position_rad - position_rad).max()) > _STILL_RAD for knot in knots)
 
 
 class CameraPart:

@@ -11,7 +11,7 @@ import pytest
 
 from perf_inference import engines
 from perf_inference.tasks.caption import CaptionTask
-from perf_inference.tasks.policy import PolicyTask
+from perf_inference.tasks.policy.policy_task import PolicyTask
 from perf_inference.tasks.vision.task import YoloTask
 
 pytestmark = pytest.mark.torch

@@ -24,7 +24,7 @@ from perf_inference.model_build.converters.image_input import area_means, fuse
 from perf_inference.model_build.converters.openvino import write
 from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
-from perf_inference.tasks.policy import Observation, PolicyTask
+from perf_inference.tasks.policy.policy_task import Observation, PolicyTask
 from perf_inference.tasks.vision.image import ImageInput, front_of_block
 from perf_inference.tasks.vision.image_block import ImageBlock
 from perf_inference.tasks.vision.placement import Placement

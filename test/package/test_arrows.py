@@ -74,7 +74,7 @@ WITHIN = {
         "vision": {"images", "ros"},
         "images": {"ros"},
         "engine": {"reports", "ros"},
-        "policy": {"ros", "reports"},
+        "policy": {"engine", "images", "reports", "ros"},
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},

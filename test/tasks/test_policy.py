@@ -1,4 +1,4 @@
-"""Windows by time stamp, and actions that are finite and of the right length."""
+"""Actions that are finite and of the right length."""
 
 from __future__ import annotations
 
@@ -11,57 +11,9 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import ArraySpec, EngineInfo
 from perf_inference.errors import ConfigError, InputError
-from perf_inference.tasks.policy import Observation, PolicyTask, Window
+from perf_inference.tasks.policy.policy_task import Observation, PolicyTask
 
-MS = 1_000_000
 F32 = np.dtype(np.float32)
-
-
-def test_the_grid_holds_the_newest_sample_not_younger_than_each_slot() -> None:
-    # stamps [ms]   0   10   20        40
-    # grid    [ms]      10   20   30   40      30 repeats 20
-    window = Window(1)
-    for stamp in (0, 10, 20, 40):
-        window.add(stamp * MS, [float(stamp)])
-    values, filled = window.sample(40 * MS, 10 * MS, 4)
-    assert values[:, 0].tolist() == [10, 20, 20, 40]
-    assert filled == 4
-
-
-def test_slots_without_a_sample_of_their_time_are_not_filled() -> None:
-    window = Window(1)
-    assert window.sample(0, 10 * MS, 3)[1] == 0
-    window.add(100 * MS, [1.0])
-    values, filled = window.sample(130 * MS, 10 * MS, 5)
-    assert values[:, 0].tolist() == [1, 1, 1, 1, 1]
-    assert filled == 3  # 100, 110 and 120 ms; at 130 the sample is three periods old, at 90 there was none
-
-
-def test_a_ring_keeps_the_newest_and_a_step_back_in_time_begins_anew() -> None:
-    window = Window(1, capacity=4)
-    for stamp in range(10):
-        window.add(stamp, [float(stamp)])
-    assert window.sample(9, 1, 4)[0][:, 0].tolist() == [6, 7, 8, 9]
-    window.add(3, [30.0])
-    assert window.sample(3, 1, 2) == (pytest.approx(np.array([[30.0], [30.0]])), 1)
-
-
-def test_a_sample_a_little_older_than_the_newest_is_no_step_back() -> None:
-    window = Window(1)
-    for index in range(10):
-        window.add(index * 10, [index])
-        window.add(index * 10 - 3, [index + 0.5], disorder_ns=5)
-    values, filled = window.sample(90, 10, 10)
-    assert filled == 10
-    assert values[:, 0].tolist() == [index + 0.5 for index in range(10)]
-    window.add(50, [7.0], disorder_ns=5)
-    assert window.sample(90, 10, 10)[1] == 3  # a step back: what came before it is gone
-
-
-@pytest.mark.parametrize("sample", [[1.0], [1.0, float("nan")], [float("inf"), 0.0]])
-def test_a_bad_sample_is_refused(sample: list[float]) -> None:
-    with pytest.raises(InputError, match="a sample must"):
-        Window(2).add(0, sample)
 
 
 NAMES = ("a", "b")

@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="for int8: .npz files with the inputs by name, or images; 'scenes': the demo's, for its models",
     )
     parser.add_argument("--out", type=Path, metavar="PATH", help="copy it there (default: it stays in the cache)")
+    parser.add_argument(
+        "--contract", type=Path, metavar="FILE", help="write this policy's contract into the model's metadata (.onnx)"
+    )
     parser.add_argument("--force", action="store_true", help="build it again")
     parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")

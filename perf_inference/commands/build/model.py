@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perf_inference import model_build
 from perf_inference.commands.build import comparison
+from perf_inference.commands.build.contract import checked, embed
 from perf_inference.demo.model_score import inputs_of
 from perf_inference.engines import AUTO, Options
 from perf_inference.errors import ConfigError
@@ -47,27 +48,37 @@ def run(arguments: argparse.Namespace) -> int:
         patient=True,
         plan=_plan(arguments),
     )
+    if arguments.compare and arguments.contract is not None:
+        raise ConfigError("--compare writes no file to put a contract into; leave one of the two out")
     if arguments.compare:
         models = [arguments.model, *([arguments.pruned] if arguments.pruned else [])]
         comparison.compare(models, arguments.runtime, options, recipe, arguments.scenes, arguments.json)
         return 0
     made = prepare(arguments.model, arguments.runtime, options, recipe)
+    contract = None
+    said: list[str] = []
+    if arguments.contract is not None:
+        contract, said = checked(Path(made.model), arguments.contract, arguments.out)
     if arguments.out is not None:
         made = Prepared(str(copied(Path(made.model), arguments.out)), made.runtime, options)
+    if contract is not None:
+        said.append(embed(Path(made.model), contract))
     given = recipe.calibration.inputs[0] if recipe.calibration.inputs and recipe.image is None else None
     trial = try_out(made.model, made.runtime, options, given, reference=arguments.model)
     plain = not (arguments.image_size or arguments.shape or recipe.plan != PLAIN_PLAN)  # what a name means
     by_path = bool(arguments.out) or not plain
+    for line in said:
+        print(printable(line))
     for line in report(arguments.model, made, trial, by_path, "random inputs" if given is None else "the calibration"):
         print(printable(line))
     cache.discard(Path(made.model))
     if trial.difference is None or trial.difference.relative <= _FAR:
         return 0
-    said = (
+    warning = (
         f"warning: in {trial.info.precision} its outputs are far from those in fp32; try it on real inputs, calibrate "
         "it with --calibration, or take another precision"
     )
-    print(printable(said), file=sys.stderr)
+    print(printable(warning), file=sys.stderr)
     return EX_PARTLY
 
 

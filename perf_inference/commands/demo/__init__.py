@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perf_inference.bringup.domain import free_domain
 from perf_inference.bringup.robot import Graph, default_config, read_graph
@@ -39,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--zero-actions", action="store_true", help="leave the policy disabled: zero actions only")
+    parser.add_argument("--policy", default="policy", metavar="NAME",
+                        help="an embedded policy: policy, chunk_policy; or a model file (default: policy)")  # fmt: skip
+    parser.add_argument("--delay-ms", type=_delay, default=None, metavar="150 or 50..500",
+                        help="added to each of its inferences, to see what a slow model does")  # fmt: skip
     parser.add_argument("--frozen", choices=("none", "camera", "joint_states"), default="none",
                         help="let the robot repeat its first image or joint state: the policy must fail")  # fmt: skip
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
@@ -138,8 +142,13 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
 
 
 def _graph(options: argparse.Namespace) -> Graph:
-    simulation = {"seed": options.seed, "episodes": options.episodes, "frozen": options.frozen}
-    policy = {"enabled": not options.zero_actions}
+    simulation: dict[str, Any] = {"seed": options.seed, "episodes": options.episodes, "frozen": options.frozen}
+    policy: dict[str, Any] = {"enabled": not options.zero_actions}
+    if options.policy != "policy":
+        policy["model"] = options.policy
+        simulation["action_message"] = _message_of(options.policy)
+    if options.delay_ms is not None:
+        policy["added_delay_ms"] = options.delay_ms
     return read_graph(
         options.config or default_config(),
         sim=True,
@@ -147,6 +156,27 @@ def _graph(options: argparse.Namespace) -> Graph:
         overrides={"sim_robot_node": simulation, "policy_node": policy},
         assignments=options.assignments,
     )
+
+
+def _message_of(policy: str) -> str:
+    """Return which message the robot is to be driven by: what the policy's contract says, else velocities."""
+    from perf_inference.model_build.plan import metadata_of  # nothing of ROS before its transport is chosen
+    from perf_inference.tasks.policy.contract.parse import contract_of_metadata
+
+    contract = contract_of_metadata(metadata_of(policy), policy)
+    trajectories = contract is not None and contract.main[0].message == "JointTrajectory"
+    return "joint_trajectory" if trajectories else "multi_array"
+
+
+def _delay(text: str) -> list[float]:
+    least, dots, most = text.partition("..")
+    try:
+        delays = [float(least), float(most)] if dots else [float(least)]
+    except ValueError:
+        delays = [-1.0]
+    if not 0 <= delays[0] <= delays[-1]:
+        raise argparse.ArgumentTypeError(f"must be milliseconds like 150 or 50..500, got '{text}'")
+    return delays
 
 
 def _choose_domain() -> None:

@@ -1,4 +1,4 @@
-"""perf-inference predict: what a model finds in images, a video or a recording."""
+"""perf-inference predict: what a model finds in images, a video or a recording, and what a policy does at its ticks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an embedded model's name, a file, or a remote model's address")
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="images, folders or patterns of them, videos, or recordings"
+    )
+    parser.add_argument(
+        "--contract",
+        type=Path,
+        metavar="FILE",
+        help="of a policy (default: what the model carries); INPUT is a recording",
     )
     parser.add_argument("--json", metavar="FILE", help="write what was found there, - : to the standard output")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the images there, with what was found drawn")
@@ -60,8 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Predict; return the status."""
-    from perf_inference.commands.predict import prediction  # OpenCV and the runtimes load only when they are used
+    from perf_inference.commands.predict import policy, prediction  # OpenCV and the runtimes load when they are used
 
+    if (contract := policy.contract_for(options)) is not None:
+        return policy.run(options, contract)
     return prediction.run(options)
 
 

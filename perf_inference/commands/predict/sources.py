@@ -152,14 +152,14 @@ def _messages(bag: Bag, path: Path, topic: str) -> Iterator[Item]:
         try:
             read = read_recorded_image(message.data, message.type)
             extra = (("topic", topic), ("stamp_ns", read.stamp_ns))
-            image = _pixels(read, message.type)
+            image = pixels_of(read, message.type)
         except PerfInferenceError as error:
             yield Item(str(path), None, f"{path}, {topic} at {message.t_ns}: {error}", extra=extra)
         else:
             yield Item(str(path), image, "", time.monotonic_ns() - start, extra)
 
 
-def _pixels(read: RecordedImage, type_name: str) -> NDArray[np.uint8]:
+def pixels_of(read: RecordedImage, type_name: str) -> NDArray[np.uint8]:
     """Return BGR [H, W, 3], in memory of its own."""
     if type_name == COMPRESSED:
         return np.asarray(decode_image(read.data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION), np.uint8)

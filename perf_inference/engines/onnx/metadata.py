@@ -65,3 +65,54 @@ def _varint(file: BinaryIO) -> int:
         if byte[0] < 0x80:
             return value
     raise ValueError("a number has more than ten bytes")
+
+
+def with_metadata(model: bytes, key: str, value: str) -> bytes:
+    """Return a model's bytes with one entry of its metadata replaced, or added; all else stays as it is.
+
+    Raises:
+        ConfigError: the bytes are no protobuf message.
+    """
+    kept = []
+    try:
+        at = 0
+        for number, part, end in _spans(memoryview(model)):
+            entry = dict(fields(part)) if number == _METADATA_PROPS and part is not None else {}
+            if bytes(entry.get(_KEY, b"")) != key.encode():
+                kept.append(model[at:end])
+            at = end
+    except ValueError as error:
+        raise ConfigError(f"this is no ONNX model: {error}; export it again") from error
+    inner = b"".join(_field(number, text.encode()) for number, text in ((_KEY, key), (_VALUE, value)))
+    return b"".join([*kept, _field(_METADATA_PROPS, inner)])
+
+
+def _spans(message: memoryview) -> Iterator[tuple[int, memoryview | None, int]]:
+    """Yield each field's number, its bytes (None: it is a number), and where it ends."""
+    file = io.BytesIO(message)
+    while (at := file.tell()) < len(message):
+        tag = _varint(file)
+        number, wire = tag >> 3, tag & 7
+        if wire == _VARINT:
+            _varint(file)
+            yield number, None, file.tell()
+            continue
+        length = {_FIXED64: 8, _FIXED32: 4}.get(wire) or (_varint(file) if wire == _BYTES else -1)
+        start = file.tell()
+        if length < 0 or start + length > len(message):
+            raise ValueError(f"field {number} at byte {at} does not end in the file")
+        file.seek(length, io.SEEK_CUR)
+        yield number, message[start : start + length] if wire == _BYTES else None, file.tell()
+
+
+def _field(number: int, data: bytes) -> bytes:
+    """Return a field of bytes."""
+    return _encoded(number << 3 | _BYTES) + _encoded(len(data)) + data
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])

@@ -49,6 +49,7 @@ class Inference:
         state: Callable[[], tuple[bytes, str]] = lambda: (OK, "running"),
         rate_hz: float | None = None,
         skipped: Callable[[Exception], None] = lambda error: None,
+        wrap: Callable[[Engine], Engine] = lambda engine: engine,
     ) -> None:
         """Load the engine, warm it up and start the worker.
 
@@ -57,6 +58,7 @@ class Inference:
             blank: a frame of nothing for this task, to warm its engine up with.
             state: level and message of the node itself, for the heartbeat.
             skipped: told of each message that ended in an error, after it was counted (worker thread).
+            wrap: what an engine is run as, from its warm-up on.
             rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
 
         Raises:
@@ -64,7 +66,7 @@ class Inference:
         """
 
         def load(made: model_build.Plan) -> Model:
-            return _warmed_up(model_build.load(made), task_of, blank)
+            return _warmed_up(wrap(model_build.load(made)), task_of, blank)
 
         allowed = model_build.AllowedModels.of(parameters.model, parameters.allowed_models)
         made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())

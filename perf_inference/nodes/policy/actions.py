@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -19,7 +20,10 @@ from perf_inference.safety.commands.knots import Trajectory
 
 ACTION_MESSAGES = ("auto", "multi_array", "joint_trajectory", "joint_state")
 ACTION_QOS = QoSProfile(depth=1)
-_TYPES = {"multi_array": Float64MultiArray, "joint_trajectory": JointTrajectory, "joint_state": JointState}
+_TYPES = {
+    "multi_array": Float64MultiArray, "joint_trajectory": JointTrajectory, "joint_state": JointState,
+    "twist": Twist, "twist_stamped": TwistStamped,
+}  # fmt: skip
 
 
 def message_of(kind: str, message: str) -> str:
@@ -35,8 +39,11 @@ class ActionPublisher:
         settings = setup.settings
         self._node, self._joints = node, list(setup.limits.names)
         self._kind = settings.kind
-        self._make: Callable[[Any], Any] = {"multi_array": self._multi_array, "joint_trajectory": self._trajectory,
-                      "joint_state": self._joint_state}[setup.message]  # fmt: skip
+        makers: dict[str, Callable[[Any], Any]] = {
+            "multi_array": self._multi_array, "joint_trajectory": self._trajectory, "joint_state": self._joint_state,
+            "twist": self._twist, "twist_stamped": self._twist_stamped,
+        }  # fmt: skip
+        self._make = makers[setup.message]
         given = setup.action_qos
         self._publisher = node.create_publisher(
             _TYPES[setup.message], setup.topics.action, ACTION_QOS if given is None else qos_of(given),
@@ -69,3 +76,20 @@ class ActionPublisher:
         setattr(message, self._kind, array("d", values))
         message.header.stamp = self._node.get_clock().now().to_msg()
         return message
+
+    def _twist(self, values: Sequence[float]) -> Any:
+        return twist_of(self._joints, values)
+
+    def _twist_stamped(self, values: Sequence[float]) -> Any:
+        message = TwistStamped(twist=twist_of(self._joints, values))
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        return message
+
+
+def twist_of(names: Sequence[str], values: Sequence[float]) -> Twist:
+    """Return a Twist of components like `linear.x`."""
+    message = Twist()
+    for name, value in zip(names, values, strict=True):
+        part, _, axis = name.partition(".")
+        setattr(getattr(message, part), axis, float(value))
+    return message

@@ -14,7 +14,7 @@ from perf_inference.safety import GateSettings, JointLimits
 from perf_inference.safety.settings import SAFE_ACTIONS
 
 _PI = 3.141592653589793
-_LIMITS = ("limits.lower", "limits.upper", "limits.velocity")
+LIMITS = ("limits.lower", "limits.upper", "limits.velocity")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,22 @@ class PolicyParameters(ImageParameters):
     """Parameters of policy_node."""
 
     model: str = model_parameter("policy")
+    contract: str = parameter(
+        "", "YAML file that says what the model's arrays mean (docs/policies.md); empty: what the model carries in its "
+        "metadata, if anything"
+    )  # fmt: skip
+    guards: tuple[str, ...] = parameter(
+        (),
+        "with a contract: plug-ins of the group perf_inference.guards that each command goes through before the gate",
+    )
+    max_disorder_s: float = parameter(
+        0.1, "a sample that is older than the newest of its source by no more is put in order [s]",
+        at_least=0, at_most=10,
+    )  # fmt: skip
+    added_delay_ms: tuple[float, ...] = parameter(
+        (0.0,),
+        "to try a policy out: added to each inference, one number or the least and most of it [ms]",
+    )
     rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
     enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")
     enabled_after_restart: bool = parameter(
@@ -83,7 +99,7 @@ def robot_limits(node: Node, p: PolicyParameters) -> JointLimits:
     Raises:
         ConfigError: other joints without limits, or limits that do not fit them.
     """
-    missing = [name for name in _LIMITS if not is_given(node, name)]
+    missing = [name for name in LIMITS if not is_given(node, name)]
     if missing and p.joint_names != PolicyParameters().joint_names:
         raise ConfigError(
             f"{', '.join(missing)} must be given for the joints {', '.join(p.joint_names)}: the limits of a robot are "

@@ -145,7 +145,13 @@ class Input:
             received_ns, waited_ns = system_ns, 0
         lost = self._lost(info["publication_sequence_number"], info.get("publisher_gid"))
         self.ledger.lost(lost)
-        self._hand_on(message, monotonic_ns, monotonic_ns - waited_ns, received_ns, lost)
+        gid = info.get("publisher_gid")
+        origin = (
+            info["publication_sequence_number"],
+            info["source_timestamp"] or None,
+            bytes(gid["data"]) if gid else b"",
+        )
+        self._hand_on(message, monotonic_ns, monotonic_ns - waited_ns, received_ns, lost, origin)
 
     def _lost(self, sequence: int | None, gid: Any) -> int | None:
         """Return how many of this publisher's messages are missing before this one; None: it cannot be told."""
@@ -175,7 +181,10 @@ class Input:
         monotonic_ns, system_ns = CLOCKS.pair()
         self._hand_on(message, monotonic_ns, monotonic_ns, system_ns, None)
 
-    def _hand_on(self, message: Any, now_ns: int, arrived_ns: int, received_ns: int, lost: int | None) -> None:
+    def _hand_on(
+        self, message: Any, now_ns: int, arrived_ns: int, received_ns: int, lost: int | None,
+        origin: tuple[int | None, int | None, bytes] = (None, None, b""),
+    ) -> None:  # fmt: skip
         self.last_ns = now_ns
         if self._read is not None:
             try:
@@ -190,7 +199,7 @@ class Input:
         stamp = stamp_ns(header.stamp) if header is not None else None
         self._newest.append((now_ns, stamp))
         due_ns = None if self._grid is None else self._grid.due(received_ns, lost)
-        self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns))
+        self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns, *origin))
 
 
 def _type_name(message_type: Any) -> str:

@@ -19,61 +19,6 @@ UNITS = {"velocity": "rad/s", "position": "rad"}
 LIMITS = ("lower", "upper", "velocity")
 
 
-class Window:
-    """The newest samples of one topic with their stamps; read back on a regular grid of time."""
-
-    def __init__(self, width: int, capacity: int = 1024) -> None:
-        """Make room for `capacity` samples of `width` values."""
-        self._stamps = np.zeros(capacity, np.int64)
-        self._values = np.zeros((capacity, width), np.float32)
-        self._count = 0
-
-    @property
-    def newest_ns(self) -> int | None:
-        """Stamp of the newest sample [ns]; None: none yet."""
-        return int(self._stamps[(self._count - 1) % len(self._stamps)]) if self._count else None
-
-    def add(self, stamp_ns: int, values: Sequence[float] | NDArray[Any], disorder_ns: int = 0) -> None:
-        """Add a sample; after a step back in time (a restarted or replayed source) the older ones go.
-
-        Args:
-            disorder_ns: a stamp that is older than the newest by no more is no such step, and counts as the newest:
-                parts of a robot that are sent one by one come in any order.
-
-        Raises:
-            InputError: wrong number of values, or one that is not finite.
-        """
-        array = np.asarray(values, np.float32)
-        if array.shape != self._values.shape[1:]:
-            raise InputError(f"a sample must have {self._values.shape[1]} values, got {array.size}")
-        if not np.isfinite(array).all():
-            raise InputError(f"a sample must be finite, got {array.tolist()}")
-        newest = self.newest_ns
-        if newest is not None and stamp_ns < newest <= stamp_ns + disorder_ns:
-            stamp_ns = newest
-        elif newest is not None and stamp_ns < newest:
-            self._count = 0
-        slot = self._count % len(self._stamps)
-        self._stamps[slot], self._values[slot] = stamp_ns, array
-        self._count += 1
-
-    def sample(self, end_ns: int, period_ns: int, length: int) -> tuple[NDArray[np.float32], int]:
-        """Return ([length, width] oldest first, slots filled): the grid ends at `end_ns`, each slot holds the newest
-        sample not younger than it. A slot counts as filled when that sample is at most two periods older; before the
-        first sample, and with none at all, slots repeat it or are zero.
-        """
-        if not self._count:
-            return np.zeros((length, self._values.shape[1]), np.float32), 0
-        used = min(self._count, len(self._stamps))
-        order = np.arange(self._count - used, self._count) % len(self._stamps)
-        stamps = self._stamps[order]
-        grid = end_ns - period_ns * np.arange(length - 1, -1, -1, dtype=np.int64)
-        index = np.searchsorted(stamps, grid, side="right") - 1
-        clipped = np.maximum(index, 0)
-        filled = (index >= 0) & (grid - stamps[clipped] <= 2 * period_ns)
-        return self._values[order[clipped]], int(filled.sum())
-
-
 @dataclass(frozen=True)
 class Observation:
     """What the policy sees at one tick."""

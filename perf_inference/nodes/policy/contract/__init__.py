@@ -1,0 +1,1 @@
+"""policy_node with a contract: its inputs, the clock of its steps, and what it publishes."""

@@ -1,0 +1,1 @@
+"""Chunks of actions, played on a steady grid through the delays of inference."""
