@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.recording.cdr.declared import DefinitionError
-from perf_inference.recording.cdr.definition import builtin_definition
 from perf_inference.recording.cdr.fields import Array, Kind, Message, Number, Sequence, Text
 from perf_inference.recording.cdr.message_tree import message_tree
+from perf_inference.recording.cdr.versions import builtin_definition
 
 _STEP = re.compile(r"(\w+)(?:\[(-?\d*)(:?)(-?\d*)\])?")
 _LEFT_OUT = ("header", "layout", "stamp", "name", "joint_names", "covariance")

@@ -11,7 +11,7 @@ from typing import Any
 from perf_inference.commands.predict.sources import pixels_of
 from perf_inference.errors import ConfigError, InputError, RecordingError
 from perf_inference.recording.cdr.codec import Codec
-from perf_inference.recording.cdr.definition import builtin_definition
+from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.image_message import read_recorded_image
 from perf_inference.recording.message import BagMessage, Topic
 from perf_inference.recording.open import Bag, open_source
