@@ -15,8 +15,8 @@ import zstandard
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, IndexType, Writer
+from support.command_line import run_command
 
-from perf_inference.cli import main
 from perf_inference.errors import RecordingError
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.message import BagMessage
@@ -33,7 +33,7 @@ def bags(shared_data: Path) -> Path:
 
 def convert(source: Path, target: Path) -> int:
     """Return the exit status of the command."""
-    return main(["convert", str(source), str(target)])
+    return run_command("convert", str(source), str(target))
 
 
 def decoded(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -363,7 +363,7 @@ def test_of_a_run_that_was_recovered_beside_itself_each_segment_is_read_once(tmp
     assert convert(tmp_path / "a.mcap", run / "topics_1.jsonl") == 0
     lines = (run / "topics_1.jsonl").read_bytes().splitlines(keepends=True)
     (run / "topics_1.jsonl").write_bytes(b"".join(lines)[:-300])
-    assert main(["recover", str(run / "topics_1.jsonl")]) == 3
+    assert run_command("recover", str(run / "topics_1.jsonl")) == 3
     assert (run / "topics_1_recovered.jsonl").is_file()
     for source in (run, run / "topics_*.jsonl"):
         target = tmp_path / f"{source.name[:3]}.mcap"

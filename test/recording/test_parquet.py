@@ -18,9 +18,9 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from support.command_line import run_command
 from support.runs import T0
 
-from perf_inference.cli import main
 from perf_inference.errors import ConfigError
 from perf_inference.recording.bags.bag_writer import open_writer
 from perf_inference.recording.bags.metadata import Contents, Metadata
@@ -81,7 +81,7 @@ def test_every_kind_of_field_keeps_its_type_and_value(tmp_path: Path) -> None:
     topic = Topic("/left/all", EVERYTHING.type, definition=EVERYTHING, type_hash="RIHS01_ab")
     data = Codec(EVERYTHING).encode({name: as_json(value) for name, value in VALUES.items()})
     source = recording(tmp_path / "a.mcap", [topic], [BagMessage(T0 + 1, topic.name, topic.type, data, T0, 7)])
-    assert main(["convert", "--to", "parquet", str(source), str(tmp_path / "out")]) == 0
+    assert run_command("convert", "--to", "parquet", str(source), str(tmp_path / "out")) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["left__all.parquet"]
     table = pq.read_table(tmp_path / "out" / "left__all.parquet")
     (row,) = table.to_pylist()
@@ -153,7 +153,7 @@ def test_the_timings_of_a_run_are_one_table(tmp_path: Path) -> None:
     (run / "performance_timings_20260101_000000.jsonl").write_bytes(b"\n".join(lines) + b"\n")
     more = [timing(1, tokens=8, warm=True), timing(2, camera="front", infer_ms=2)]
     (run / "performance_timings_20260101_000001.jsonl").write_bytes(b"\n".join(map(orjson.dumps, more)))
-    assert main(["convert", "--to", "parquet", str(run), str(tmp_path / "out")]) == 0
+    assert run_command("convert", "--to", "parquet", str(run), str(tmp_path / "out")) == 0
     table = pq.read_table(tmp_path / "out" / "performance_timings.parquet")
     rows = table.to_pylist()
     assert len(rows) == 25_003
@@ -181,9 +181,9 @@ def test_timings_that_were_recovered_beside_themselves_are_read_once(tmp_path: P
     run.mkdir()
     path = run / "performance_timings_20260101_000000.jsonl"
     path.write_bytes(b"".join(orjson.dumps(timing(seq)) + b"\n" for seq in range(10))[:-20])
-    assert main(["recover", str(path)]) == 3
+    assert run_command("recover", str(path)) == 3
     assert len(list(run.iterdir())) == 2
-    assert main(["convert", "--to", "parquet", str(run), str(tmp_path / "out")]) == 0
+    assert run_command("convert", "--to", "parquet", str(run), str(tmp_path / "out")) == 0
     assert pq.read_table(tmp_path / "out" / "performance_timings.parquet").num_rows == 9
 
 
@@ -201,13 +201,13 @@ def test_a_target_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_two_definitions_are_two_files(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "faults" / "bags" / "one_type_two_definitions" / "twodefs.mcap"
-    assert main(["convert", "--to", "parquet", str(source), str(tmp_path / "out")]) == 0
+    assert run_command("convert", "--to", "parquet", str(source), str(tmp_path / "out")) == 0
     tables = [pq.read_table(path).to_pylist() for path in sorted((tmp_path / "out").iterdir())]
     assert [[row["message"] for row in rows] for rows in tables] == [[{"x": 1.0, "y": 2.0}] * 3] * 2
 
 
 def test_what_parquet_cannot_hold_is_named(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "faults" / "bags" / "mixed_mcap" / "mixed.mcap"
-    assert main(["convert", "--to", "parquet", str(source), str(tmp_path / "out")]) == 3
+    assert run_command("convert", "--to", "parquet", str(source), str(tmp_path / "out")) == 3
     (table,) = (pq.read_table(path) for path in (tmp_path / "out").iterdir() if path.name == "nos.parquet")
     assert json.loads(table.schema.metadata[b"metadata"]) == {"k": "v"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import orjson
 import pytest
+from support.command_line import run_command
 
-from perf_inference.cli import main
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.definition import Definition
 from perf_inference.recording.cdr.versions import builtin_definition
@@ -184,13 +184,13 @@ def test_parquet_where_a_topic_and_a_column_come_late(late: Path, late_timings: 
     import pandas as pd
     import pyarrow.parquet
 
-    assert main(["convert", "--to", "parquet", str(late), str(tmp_path / "topics")]) == 0
+    assert run_command("convert", "--to", "parquet", str(late), str(tmp_path / "topics")) == 0
     path = tmp_path / "topics" / "t.parquet"
     assert duckdb.sql(f"SELECT t, stamp, publish_t, message.temperature FROM '{path}'").fetchall() == EXPECTED
     frame = pd.read_parquet(path, dtype_backend="pyarrow")
     assert list(zip(frame.t, frame.stamp, frame.publish_t, strict=True)) == [row[:3] for row in EXPECTED]
     table = pyarrow.parquet.read_table(path).flatten()
     assert table.column("message.variance").to_pylist() == [math.inf] * 3
-    assert main(["convert", "--to", "parquet", str(late_timings), str(tmp_path / "timings")]) == 0
+    assert run_command("convert", "--to", "parquet", str(late_timings), str(tmp_path / "timings")) == 0
     path = tmp_path / "timings" / "performance_timings.parquet"
     assert duckdb.sql(f"SELECT stamp_ns, tokens FROM '{path}' WHERE tokens IS NOT NULL").fetchall() == [(T0 + 1, 7)]
