@@ -93,17 +93,15 @@ def test_limits_change_while_the_node_runs(ros: Ros, camera: Image, start_node: 
 
     def set_(**values: object) -> tuple[bool, str]:
         wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
-        (result,) = ros.call(
-            SetParameters, "yolo_node/set_parameters", SetParameters.Request(parameters=wanted)
-        ).results
-        return result.successful, result.reason
+        answer = ros.call(SetParameters, "yolo_node/set_parameters", SetParameters.Request(parameters=wanted))
+        return all(one.successful for one in answer.results), "".join(one.reason for one in answer.results)
 
     assert ros.spin_until(lambda: names() == ("blue square", "red circle"), 30), node.output()
     assert set_(classes=["red circle"]) == (True, "")
     assert ros.spin_until(lambda: names() == ("red circle",), 30)
     assert set_(classes=["no such thing"])[0] is False
     assert set_(roi=[0, 0, 0, 5])[1].startswith("roi must be [x, y, width, height]")
-    assert set_(classes=["blue square", "red circle"], roi=[320, 120, 320, 240]) == (True, "")
+    assert set_(classes=["blue square", "red circle"], roi=[320, 0, 320, 480]) == (True, "")
     assert ros.spin_until(lambda: names() == ("blue square",), 30)
     (one,) = json.loads(messages[-1].data)["instances"]
     assert one["xyxy"] == pytest.approx(SCENE.items[1].box(), abs=10)  # in px of the whole image
@@ -130,3 +128,16 @@ def test_a_pose_model_publishes_keypoints(
     # 640x480 in 64x64: a tenth, 8 px of bars above
     assert values[0].tolist() == [pytest.approx([200, 220, 0, 0.8]), pytest.approx([240, 280, 0, 0.7])]
     assert clouds[-1].header.frame_id == "camera"
+
+
+def test_a_tracker_gives_numbers(ros: Ros, camera: Image, start_node: Callable[..., Process]) -> None:
+    messages = ros.collect(String, "detections_json")
+    node = start_node("yolo_node", "-p", "class_agnostic:=true", "-p", "tracker:=bytetrack")
+    assert ros.spin_until(lambda: len(messages) > 5, 30), node.output()
+    said = [json.loads(message.data) for message in messages[2:6]]
+    numbers = [{one["class_name"]: one["track_id"] for one in entry["instances"]} for entry in said]
+    assert all(entry == numbers[0] for entry in numbers)
+    assert sorted(numbers[0].values()) == [1, 2]
+    assert {one["id"] for one in said[0]["detections"]} == {"1", "2"}
+    assert (said[0]["tracks_lost"], said[0]["tracks_found"]) == (0, 0)
+    assert min(one["score"] for one in said[0]["instances"]) > 0.4
