@@ -42,8 +42,10 @@ class _Outputs:
 
     def __init__(self, kind: str, outputs: Mapping[str, NDArray[Any]]) -> None:
         side = 224 if kind == "classify" else _SIDE
-        self.inputs = (ArraySpec("images", (1, 3, side, side), np.dtype(np.float32)),)
-        self.outputs = tuple(ArraySpec(name, array.shape, array.dtype) for name, array in outputs.items())
+        self.inputs: tuple[ArraySpec, ...] = (ArraySpec("images", (1, 3, side, side), np.dtype(np.float32)),)
+        self.outputs: tuple[ArraySpec, ...] = tuple(
+            ArraySpec(name, array.shape, array.dtype) for name, array in outputs.items()
+        )
         self.info = EngineInfo(kind, "none", "fp32", "cpu", {**_METADATA, "task": kind})
         self.parts_ns: Mapping[str, int] = {}
 

@@ -21,6 +21,7 @@ from perf_inference.pipeline import Frame
 from perf_inference.printable import shown
 from perf_inference.tasks.vision.found import Found
 from perf_inference.tasks.vision.task import YoloTask
+from perf_inference.tasks.vision.tracking import ByteTracker
 
 
 class YoloNode(runner.RunnableNode):
@@ -37,6 +38,7 @@ class YoloNode(runner.RunnableNode):
                 self.get_logger().warning(task.note)
             return task
 
+        self._tracker = ByteTracker(p.confidence, p.track_lost_s) if p.tracker == "bytetrack" else None
         self._converter = Converter(p.image_bits, self.get_logger().warning)
         self.results = Results(self, by_index=p.class_id == "index")
         self._inference = Inference(
@@ -82,13 +84,19 @@ class YoloNode(runner.RunnableNode):
             except ConfigError as error:
                 return SetParametersResult(successful=False, reason=shown(error, 1000))
             self._live = live
+            if self._tracker is not None:
+                self._tracker.confidence = live["confidence"]
         return SetParametersResult(successful=True)
 
     def _decode(self, arrival: Arrival, task: YoloTask) -> Frame:
         return Frame(self._converter.bgr(arrival.message), arrival.stamp_ns)
 
     def _publish(self, result: Found, frame: Frame, arrival: Arrival) -> None:
-        self.results.publish(arrival.message.header, frame.data, result)
+        more = {}
+        if self._tracker is not None and result.kind != "classify":
+            result = self._tracker.update(result, frame.stamp_ns or arrival.received_ns)
+            more = {"tracks_lost": self._tracker.lost, "tracks_found": self._tracker.found}
+        self.results.publish(arrival.message.header, frame.data, result, more)
         if result.not_finite:
             self.get_logger().warning(
                 f"{result.not_finite} anchors of the model's output are not finite and were left out",

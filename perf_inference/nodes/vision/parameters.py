@@ -45,6 +45,11 @@ class YoloParameters(ImageEngineParameters):
     top: int = parameter(5, "classes of a classifier that are told", at_least=1, at_most=1000)
     class_id: str = parameter("name", "what messages carry as class_id: the class's name or its number",
                               choices=("name", "index"))  # fmt: skip
+    tracker: str = parameter("none", "gives objects numbers that stay from image to image",
+                             choices=("none", "bytetrack"))  # fmt: skip
+    track_low: float = parameter(0.1, "scores above it continue a track; those above confidence alone are told",
+                                 at_least=0, at_most=1)  # fmt: skip
+    track_lost_s: float = parameter(1.0, "so long a track that is not seen is kept [s]", at_least=0)
     keypoint_shape: tuple[int, ...] = parameter((), "of a pose model that does not say it, [17, 3]")
     input_size: int = parameter(640, "side of the model's input [px] where the model leaves it free",
                                 at_least=32, at_most=4096)  # fmt: skip
@@ -115,7 +120,7 @@ def limits_of(task: YoloTask, p: YoloParameters, live: Mapping[str, Any]) -> Lim
         ConfigError: a class that the model does not have, or a region that is none.
     """
     return Limits(
-        confidence=live["confidence"],
+        confidence=live["confidence"] if p.tracker == "none" else min(p.track_low, live["confidence"]),
         iou=p.iou,
         max_detections=live["max_detections"],
         class_agnostic=p.class_agnostic,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -23,6 +25,7 @@ from perf_inference.nodes.vision.pixels import keypoints_message, mask_messages
 from perf_inference.tasks.vision.annotate import annotate
 from perf_inference.tasks.vision.found import Found
 
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _RESULT_QOS = QoSProfile(depth=10)
 _KEPT_QOS = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -47,10 +50,10 @@ class Results:
             self._classification = self._publisher(Classification, "classification", _RESULT_QOS)
             self._labels = self._publisher(LabelInfo, "label_info", _KEPT_QOS)
 
-    def publish(self, header: Any, image: Any, found: Found) -> None:
-        """Publish what was found in an image, with its header as it came."""
+    def publish(self, header: Any, image: Any, found: Found, more: Mapping[str, Any] = _NOTHING) -> None:
+        """Publish what was found in an image, with its header as it came; `more` goes into `detections_json`."""
         if _heard(self._json):
-            said = orjson.dumps(detections_dict(header, found, self._by_index)).decode()
+            said = orjson.dumps({**detections_dict(header, found, self._by_index), **more}).decode()
             self._json.publish(String(data=said))
         if found.kind == "classify":
             if self._classification is not None and _heard(self._classification):

@@ -38,7 +38,11 @@ class Placement:
             size: height and width of the model's image [px].
         """
         scale = min(size[1] / self.width_px, size[0] / self.height_px)
-        return replace(self, scale_x=scale, scale_y=scale)
+        left, top = self.offset_x_px, self.offset_y_px
+        if left or top:  # bars on both sides, by the same arithmetic
+            left = round((size[1] - self.width_px * scale) / 2 - 0.1)
+            top = round((size[0] - self.height_px * scale) / 2 - 0.1)
+        return replace(self, scale_x=scale, scale_y=scale, offset_x_px=left, offset_y_px=top)
 
     def to_camera(self, boxes_xyxy: Floats) -> Floats:
         """Return boxes [N, 4] in px of the camera's image, cut at its edges."""

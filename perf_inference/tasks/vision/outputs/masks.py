@@ -14,13 +14,15 @@ from perf_inference.tasks.vision.placement import Placement
 
 Floats = NDArray[np.float32]
 NO_CLASS = 255
+NOT_FINITE = Mask(-1, -1, np.zeros((0, 0), np.bool_))
 _MARGIN = 2  # cells round a box that take part in its interpolation
 
 
 def masks_of(
     coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement, size: tuple[int, int]
 ) -> tuple[Mask | None, ...]:
-    """Return the mask of each object, within its box; None where no pixel of the model's image is of it.
+    """Return the mask of each object, within its box; None where no pixel of the model's image is of it, NOT_FINITE
+    where a number of it is infinite or none.
 
     A pixel of the model's image is of the object where the weighted sum of the prototypes, interpolated between the
     middles of their cells, is above 0 (a probability of one half); one of the camera's where most of what lies under it
@@ -55,7 +57,10 @@ def _mask(
     x_cells, y_cells = wide / size[1], high / size[0]  # of a px of the model's image
     left, top = max(int(x0 * x_cells) - _MARGIN, 0), max(int(y0 * y_cells) - _MARGIN, 0)
     right, bottom = min(int(x1 * x_cells) + _MARGIN + 1, wide), min(int(y1 * y_cells) + _MARGIN + 1, high)
-    part = np.tensordot(weights, prototypes[:, top:bottom, left:right], 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        part = np.tensordot(weights, prototypes[:, top:bottom, left:right], 1)
+    if not np.isfinite(part).all():
+        return NOT_FINITE
     seen = _warped(part, (x_cells, (x0 + 0.5) * x_cells - left), (y_cells, (y0 + 0.5) * y_cells - top),
                    (x1 - x0, y1 - y0), cv2.BORDER_REPLICATE) > 0  # fmt: skip
     if not seen.any():
@@ -81,7 +86,7 @@ def _mask(
 def _warped(
     pixels: NDArray[Any], x: tuple[float, float], y: tuple[float, float], size: tuple[int, int], border: int
 ) -> NDArray[Any]:
-    """Return (width, height) px of an image, interpolated: px i lies at x[0] * i + x[1], whose middles are at 0.5, ..."""
+    """Return (width, height) px of an image, interpolated: px i lies at x[0] * i + x[1]; middles are at 0.5, 1.5 ..."""
     to_old = np.array([[x[0], 0, x[1] - 0.5], [0, y[0], y[1] - 0.5]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(pixels, to_old, size, flags=flags, borderMode=border))

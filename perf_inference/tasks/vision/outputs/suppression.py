@@ -28,10 +28,9 @@ def suppress(
     if not agnostic:
         apart = max(_APART_PX, float(np.abs(boxes).max()) + 1)
         boxes = boxes + (classes[order] * apart).astype(np.float32)[:, None]
-    boxes = boxes.astype(np.float64)
     solid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     stays = np.ones(len(order), np.bool_)
-    stays[solid] = _stays(boxes[solid], scores[order[solid]], iou)
+    stays[solid] = _stays(boxes[solid].astype(np.float64), scores[order[solid]], iou)
     return order[stays]
 
 
