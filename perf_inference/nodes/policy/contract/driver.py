@@ -143,8 +143,7 @@ class ContractDriver:
     def _take(self, source: Source, arrival: Arrival) -> str:
         """Take a message for its terms and for the gate."""
         node, gate, message = self._node, self._gate, arrival.message
-        if gate is None:
-            return "ignored"
+        assert gate is not None  # the subscriptions are served when all is made
         now = judged_at(node, arrival)
         if source.name == self._joints_source:
             if self._is_twist:  # it has no joints: what is fresh is this topic
@@ -293,10 +292,9 @@ class ContractDriver:
     def _on_step(self, due_ns: int) -> None:
         """Send the next step (the thread of the steps)."""
         with self._lock:
-            if self._playing is None or self._gate is None:
-                return
+            playing, gate = self._both()
             self._begin_anew()
             try:
-                self._playing.send(self._gate, None)
+                playing.send(gate, None)
             except InputError as error:
                 self._node.get_logger().warning(f"a step was not sent: {error}", throttle_duration_sec=2.0)
