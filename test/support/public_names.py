@@ -84,6 +84,11 @@ def of_node(ros: Any, name: str) -> dict[str, Any]:
         values = ros.call(GetParameters, f"{name}/get_parameters", GetParameters.Request(names=[key])).values
         plain = parameter_value_to_python(values[0]) if values else None
         defaults[key] = list(plain) if hasattr(plain, "__len__") and not isinstance(plain, str) else plain
+    return {**graph_of(ros, name), "parameters": defaults}
+
+
+def graph_of(ros: Any, name: str) -> dict[str, Any]:
+    """Return the topics and services of a running node."""
     graph = ros.node
     assert ros.spin_until(lambda: name in graph.get_node_names()), f"{name} was not discovered"
 
@@ -96,7 +101,6 @@ def of_node(ros: Any, name: str) -> dict[str, Any]:
         "publishes": named("publisher"),
         "subscribes": named("subscriber"),
         "serves": named("service"),
-        "parameters": defaults,
     }
 
 
@@ -110,6 +114,8 @@ def nodes(ros: Any, start_node: Callable[..., Any], folder: Path) -> dict[str, A
     for name in NODES:
         node = start_node(name, *needed.get(name, ()))
         found[name] = of_node(ros, name)
+        if name == "policy_node":  # its gate is a node of its own, without parameters
+            found["policy_node_gate"] = graph_of(ros, "policy_node_gate")
         node.stop()
     return json.loads(json.dumps(found).replace(str(folder), "FOLDER"))
 
