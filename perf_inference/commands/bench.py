@@ -16,6 +16,7 @@ BENCHES = {
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",
     "torch": "PyTorch's engines on a ResNet-50-size network, beside plain PyTorch (on a GPU where there is one)",
+    "vision": "pre- and post-processing of vision models, by kind and number of objects",
     "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
 

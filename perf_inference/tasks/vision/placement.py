@@ -11,6 +11,7 @@ from perf_inference.engines.image_preprocessing import ImageFit
 from perf_inference.tasks.vision.image_block import ImageBlock
 
 Floats = NDArray[np.float32]
+_ROUNDING = 0.01  # of the scales of two axes
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ class Placement:
             size: height and width of the model's image [px].
         """
         scale = min(size[1] / self.width_px, size[0] / self.height_px)
-        return replace(self, scale_x=scale, scale_y=scale)
+        left, top = self.offset_x_px, self.offset_y_px
+        if left or top:  # bars on both sides, by the same arithmetic
+            left = round((size[1] - self.width_px * scale) / 2 - 0.1)
+            top = round((size[0] - self.height_px * scale) / 2 - 0.1)
+        return replace(self, scale_x=scale, scale_y=scale, offset_x_px=left, offset_y_px=top)
 
     def to_camera(self, boxes_xyxy: Floats) -> Floats:
         """Return boxes [N, 4] in px of the camera's image, cut at its edges."""
@@ -57,14 +62,14 @@ class Placement:
     def rotated_to_camera(self, boxes_xywhr: Floats) -> Floats:
         """Return oriented boxes [N, 5] (centre, size, angle [rad]) in px of the camera's image; not cut.
 
-        Where the two axes have one scale: with two, a turned rectangle is none any more, and the box has the length of
-        its sides' middle lines and the angle of the longer one.
+        Where the two axes have one scale, but for the rounding to whole px: with two, a turned rectangle is none any
+        more, and the box has the length of its sides' middle lines and the angle of the first.
         """
         moved: Floats = boxes_xywhr.copy()
         moved[:, 0] = (moved[:, 0] - self.offset_x_px) / self.scale_x
         moved[:, 1] = (moved[:, 1] - self.offset_y_px) / self.scale_y
-        if self.scale_x == self.scale_y:
-            moved[:, 2:4] /= self.scale_x
+        if abs(self.scale_x / self.scale_y - 1) < _ROUNDING:
+            moved[:, 2:4] /= np.array([self.scale_x, self.scale_y], np.float32)
             return moved
         cos, sin = np.cos(moved[:, 4]), np.sin(moved[:, 4])
         along = np.stack([cos / self.scale_x, sin / self.scale_y])

@@ -18,7 +18,7 @@ from perf_inference.tasks.vision.image import Image, ImageInput, front_of_block
 from perf_inference.tasks.vision.origin import block_of, image_spec
 from perf_inference.tasks.vision.outputs.candidates import Candidates, candidates, class_scores
 from perf_inference.tasks.vision.outputs.head import AUTO, LAYOUTS, Asked, is_ultralytics_before
-from perf_inference.tasks.vision.outputs.masks import masks_of
+from perf_inference.tasks.vision.outputs.masks import NOT_FINITE, masks_of
 from perf_inference.tasks.vision.outputs.reader import head_of
 from perf_inference.tasks.vision.outputs.suppression import suppress, suppress_rotated
 from perf_inference.tasks.vision.placement import Placement, least_rectangle
@@ -213,10 +213,12 @@ class YoloTask:
             keypoints = self._keypoints(some.extra, placement)
             keypoints[..., :2] += shift
         elif self.kind == "segment":
-            masks = masks_of(some.extra, arrays[1], boxes, placement, view.size)
-            full = [i for i, mask in enumerate(masks) if mask.pixels.any()]
-            if len(full) < len(masks):
-                some, boxes, masks = some.only(np.array(full, np.intp)), boxes[full], tuple(masks[i] for i in full)
+            drawn = masks_of(some.extra, arrays[1], some.boxes, placement, view.size)
+            masks = tuple(mask for mask in drawn if mask is not None and mask is not NOT_FINITE)
+            if len(masks) < len(drawn):
+                full = np.array([mask is not None and mask is not NOT_FINITE for mask in drawn], np.bool_)
+                lost = sum(mask is NOT_FINITE for mask in drawn)
+                some, boxes = some.only(full)._replace(not_finite=some.not_finite + lost), boxes[full]
             if shift.any():
                 masks = tuple(mask._replace(x_px=mask.x_px + view.x_px, y_px=mask.y_px + view.y_px) for mask in masks)
         boxes[:, :2] += shift

@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import no_cuda_torchvision  # noqa: F401
 import numpy as np
+import onnxruntime
 from ultralytics import YOLO
 
 TASKS = {"cls": "classify", "seg": "segment", "pose": "pose", "obb": "obb"}
@@ -74,15 +75,19 @@ def main() -> None:
     for path in map(Path, sys.argv[4:]):
         kwargs = {"task": task_of(path.stem)}
         model = YOLO(str(path), **kwargs)
+        sides = onnxruntime.InferenceSession(str(path)).get_inputs()[0].shape[2:]
+        size = {"imgsz": sides} if all(isinstance(side, int) for side in sides) else {}  # older ones do not read it
         for confidence in confidences:
             rows = []
             try:
                 for file in files:
                     image = cv2.imread(str(file))
-                    result = model.predict(image, conf=confidence, iou=0.7, verbose=False)[0]
+                    result = model.predict(image, conf=confidence, iou=0.7, verbose=False, **size)[0]
                     native = None
                     if result.masks is not None:
-                        native = model.predict(image, conf=confidence, iou=0.7, verbose=False, retina_masks=True)[0]
+                        native = model.predict(
+                            image, conf=confidence, iou=0.7, verbose=False, retina_masks=True, **size
+                        )[0]
                         model.predictor.args.retina_masks = False
                     rows.append({"image": file.name, "instances": instances(result, native)})
             except Exception as error:  # the others are compared all the same

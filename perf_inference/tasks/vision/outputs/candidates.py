@@ -23,7 +23,6 @@ from perf_inference.tasks.vision.outputs.scores import (
     corners,
     grid,
     to_px,
-    worst,
 )
 
 Floats = NDArray[np.float32]
@@ -71,7 +70,7 @@ def candidates(head: Head, outputs: Sequence[Raw], confidence: float, size: tupl
 def class_scores(head: Head, outputs: Sequence[Raw]) -> Floats:
     """Return a classifier's probabilities [C].
 
-    Logits become probabilities, unless Ultralytics' exporter, which takes the softmax into the graph, wrote the model.
+    Logits become probabilities: older releases of Ultralytics leave the softmax out of the graph.
 
     Raises:
         EngineError: they are not finite, or none.
@@ -79,10 +78,9 @@ def class_scores(head: Head, outputs: Sequence[Raw]) -> Floats:
     scores = np.asarray(outputs[0], np.float32).reshape(-1)
     if not scores.size or not np.isfinite(scores).all():
         raise EngineError(f"the model gave {scores.size} class scores, of which not all are finite")
-    if scores.min() >= -SCORE_ERROR and scores.max() <= 1 + SCORE_ERROR:
+    is_share = scores.min() >= -SCORE_ERROR and scores.max() <= 1 + SCORE_ERROR
+    if is_share and (not head.is_ultralytics or abs(float(scores.sum()) - 1) < SCORE_ERROR):
         return scores
-    if head.is_ultralytics:
-        raise EngineError(f"the model gave a probability of {worst(scores):.3g}: export it again, with its softmax")
     powers = np.exp(scores - scores.max())
     probabilities: Floats = powers / powers.sum()
     return probabilities

@@ -14,49 +14,82 @@ from perf_inference.tasks.vision.placement import Placement
 
 Floats = NDArray[np.float32]
 NO_CLASS = 255
+NOT_FINITE = Mask(-1, -1, np.zeros((0, 0), np.bool_))
 _MARGIN = 2  # cells round a box that take part in its interpolation
 
 
 def masks_of(
     coefficients: Floats, prototypes: Floats, boxes: Floats, placement: Placement, size: tuple[int, int]
-) -> tuple[Mask, ...]:
-    """Return the mask of each object, within its box.
+) -> tuple[Mask | None, ...]:
+    """Return the mask of each object, within its box; None where no pixel of the model's image is of it, NOT_FINITE
+    where a number of it is infinite or none.
 
-    A pixel is of the object where the weighted sum of the prototypes, interpolated between the middles of their cells,
-    is above 0 (a probability of one half).
+    A pixel of the model's image is of the object where the weighted sum of the prototypes, interpolated between the
+    middles of their cells, is above 0 (a probability of one half); one of the camera's where most of what lies under it
+    is.
 
     Args:
         coefficients: [N, M].
         prototypes: [M, h, w], over the model's image.
-        boxes: [N, 4] xyxy in px of the camera's image, cut at its edges.
+        boxes: [N, 4] xyxy in px of the model's image.
         size: height and width of the model's image [px].
     """
-    _, high, wide = prototypes.shape
-    cell_x, cell_y = wide / size[1], high / size[0]  # cells per px of the model's
-    x_scale, y_scale = placement.scale_x * cell_x, placement.scale_y * cell_y
-    x_offset, y_offset = placement.offset_x_px * cell_x, placement.offset_y_px * cell_y
-    first = np.ceil(boxes[:, :2] - 0.5).astype(int)  # pixels whose middle is inside
-    last = np.ceil(boxes[:, 2:] - 0.5).astype(int)
     prototypes = np.asarray(prototypes, np.float32)
-    masks = []
-    for weights, (x0, y0), (x1, y1) in zip(coefficients, first.tolist(), last.tolist(), strict=True):
-        if x1 <= x0 or y1 <= y0:
-            masks.append(Mask(x0, y0, np.zeros((0, 0), np.bool_)))
-            continue
-        left = min(max(int(x0 * x_scale + x_offset) - _MARGIN, 0), wide - 1)
-        top = min(max(int(y0 * y_scale + y_offset) - _MARGIN, 0), high - 1)
-        right = min(max(int(x1 * x_scale + x_offset) + _MARGIN + 1, left + 1), wide)
-        bottom = min(max(int(y1 * y_scale + y_offset) + _MARGIN + 1, top + 1), high)
+    first = np.clip(np.ceil(boxes[:, :2]), 0, size[::-1]).astype(int).tolist()
+    last = np.clip(np.ceil(boxes[:, 2:]), 0, size[::-1]).astype(int).tolist()
+    return tuple(
+        _mask(weights, prototypes, (*low, *high), placement, size)
+        for weights, low, high in zip(coefficients, first, last, strict=True)
+    )
+
+
+def _mask(
+    weights: Floats,
+    prototypes: Floats,
+    box: tuple[int, int, int, int],
+    placement: Placement,
+    size: tuple[int, int],
+) -> Mask | None:
+    x0, y0, x1, y1 = box
+    if x1 <= x0 or y1 <= y0:
+        return None
+    _, high, wide = prototypes.shape
+    x_cells, y_cells = wide / size[1], high / size[0]  # of a px of the model's image
+    left, top = max(int(x0 * x_cells) - _MARGIN, 0), max(int(y0 * y_cells) - _MARGIN, 0)
+    right, bottom = min(int(x1 * x_cells) + _MARGIN + 1, wide), min(int(y1 * y_cells) + _MARGIN + 1, high)
+    with np.errstate(over="ignore", invalid="ignore"):
         part = np.tensordot(weights, prototypes[:, top:bottom, left:right], 1)
-        # the middle of camera pixel x lies at (x + 0.5) * x_scale + x_offset cells, whose middles are at 0.5, 1.5 ...
-        to_cells = np.array([
-            [x_scale, 0, (x0 + 0.5) * x_scale + x_offset - 0.5 - left],
-            [0, y_scale, (y0 + 0.5) * y_scale + y_offset - 0.5 - top],
-        ])  # fmt: skip
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        levels = cv2.warpAffine(part, to_cells, (x1 - x0, y1 - y0), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        masks.append(Mask(x0, y0, np.asarray(levels) > 0))
-    return tuple(masks)
+    if not np.isfinite(part).all():
+        return NOT_FINITE
+    seen = _warped(part, (x_cells, (x0 + 0.5) * x_cells - left), (y_cells, (y0 + 0.5) * y_cells - top),
+                   (x1 - x0, y1 - y0), cv2.BORDER_REPLICATE) > 0  # fmt: skip
+    if not seen.any():
+        return None
+    x_scale, y_scale, x_off, y_off = (
+        placement.scale_x, placement.scale_y, placement.offset_x_px, placement.offset_y_px
+    )  # fmt: skip
+    begin_x, begin_y = max(int((x0 - x_off) / x_scale) - 1, 0), max(int((y0 - y_off) / y_scale) - 1, 0)
+    end_x = min(int((x1 - x_off) / x_scale) + 2, placement.width_px)
+    end_y = min(int((y1 - y_off) / y_scale) + 2, placement.height_px)
+    if end_x <= begin_x or end_y <= begin_y:
+        return Mask(min(begin_x, placement.width_px), min(begin_y, placement.height_px), np.zeros((0, 0), np.bool_))
+    levels = _warped(
+        seen.view(np.uint8) * np.uint8(255),
+        (x_scale, (begin_x + 0.5) * x_scale + x_off - x0),
+        (y_scale, (begin_y + 0.5) * y_scale + y_off - y0),
+        (end_x - begin_x, end_y - begin_y),
+        cv2.BORDER_CONSTANT,
+    )
+    return Mask(begin_x, begin_y, levels > 127)
+
+
+def _warped(
+    pixels: NDArray[Any], x: tuple[float, float], y: tuple[float, float], size: tuple[int, int], border: int
+) -> NDArray[Any]:
+    """Return (width, height) px of an image, interpolated: px i lies at x[0] * i + x[1]; middles are at 0.5, 1.5 ..."""
+    to_old = np.array([[x[0], 0, x[1] - 0.5], [0, y[0], y[1] - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(pixels, to_old, size, flags=flags, borderMode=border))
 
 
 def run_lengths(mask: Mask, width_px: int, height_px: int) -> dict[str, Any]:

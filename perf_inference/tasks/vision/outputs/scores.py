@@ -16,7 +16,7 @@ SCORE_ERROR = 0.01  # of scores that were quantised
 NONE_FINITE = "the model gave no score that is finite"
 
 
-def above(best: Floats, confidence: float, allowed_none: bool = False) -> tuple[NDArray[np.intp], int]:
+def above(best: Raw, confidence: float, allowed_none: bool = False) -> tuple[NDArray[np.intp], int]:
     """Return where scores are above the confidence, and how many are not finite.
 
     Raises:
@@ -40,7 +40,7 @@ def above(best: Floats, confidence: float, allowed_none: bool = False) -> tuple[
             f"the model gave a score of {worst(best):.3g}, and scores are from 0 to 1: its output is of another layout "
             "or kind; set layout, kind and class_names, or export it with its sigmoid"
         )
-    index: NDArray[np.intp] = np.nonzero(best > confidence)[0]
+    index: NDArray[np.intp] = np.flatnonzero(np.asarray(best) > confidence)
     return index, not_finite
 
 
@@ -64,7 +64,8 @@ def class_numbers(values: Raw) -> NDArray[np.int64]:
     whole = np.nan_to_num(classes, nan=-1.0, posinf=-1.0, neginf=-1.0)
     if (whole < 0).any() or (whole > 1e6).any() or (np.abs(whole - np.round(whole)) > 1e-3).any():
         raise EngineError(f"the model gave classes that are no numbers of classes: {classes[:5].tolist()}")
-    return np.round(whole).astype(np.int64)
+    numbers: NDArray[np.int64] = np.round(whole).astype(np.int64)
+    return numbers
 
 
 def corners(boxes: Floats) -> Floats:

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 _APART_PX = 7680.0  # between boxes of two classes: beyond the largest image in use, and small enough for float32
 _MOST = 30_000  # candidates that are compared, best first
-_MOST_PAIRS = 2_000_000  # of oriented boxes that are compared at once
+_MOST_PAIRS = 1_000_000  # of boxes that are compared at once
+_FEW = 300  # boxes that OpenCV compares sooner
 
 
 def suppress(
@@ -26,19 +28,52 @@ def suppress(
     if not agnostic:
         apart = max(_APART_PX, float(np.abs(boxes).max()) + 1)
         boxes = boxes + (classes[order] * apart).astype(np.float32)[:, None]
-    rectangles = boxes.astype(np.float64)
-    rectangles[:, 2:] -= rectangles[:, :2]
-    solid = (rectangles[:, 2:] > 0).all(axis=1)
-    if solid.all():
-        kept = cv2.dnn.NMSBoxes(rectangles.tolist(), scores[order].tolist(), 0.0, iou)
-        return order[np.sort(np.asarray(kept, np.intp).reshape(-1))]
+    solid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
     stays = np.ones(len(order), np.bool_)
-    index = np.flatnonzero(solid)
-    if len(index) > 1:
-        kept = cv2.dnn.NMSBoxes(rectangles[index].tolist(), scores[order][index].tolist(), 0.0, iou)
-        stays[index] = False
-        stays[index[np.asarray(kept, np.intp).reshape(-1)]] = True
+    stays[solid] = _stays(boxes[solid].astype(np.float64), scores[order[solid]], iou)
     return order[stays]
+
+
+def _stays(boxes: Doubles, scores: Floats, iou: float) -> NDArray[np.bool_]:
+    """Return which of these boxes [N, 4], best first, stay; the boxes of two classes lie apart.
+
+    Few boxes, and those that lie nearly all in one place, go to OpenCV, which compares each with each that stays. Of
+    many that lie apart only pairs that overlap in x are looked at, all at once.
+    """
+    if len(boxes) > _FEW:
+        by_x = np.argsort(boxes[:, 0])
+        x0, y0, x1, y1 = np.ascontiguousarray(boxes[by_x].T)
+        last = np.searchsorted(x0, x1, side="left")
+        counts = last - np.arange(len(by_x)) - 1
+        if int(counts.sum()) <= _MOST_PAIRS:
+            i, j = _pairs(np.arange(len(by_x)), last)
+            high = np.minimum(np.repeat(y1, counts), y1[j]) - np.maximum(np.repeat(y0, counts), y0[j])
+            near = np.flatnonzero(high > 0)
+            i, j, high = i[near], j[near], high[near]
+            areas = (x1 - x0) * (y1 - y0)
+            common = high * (np.minimum(x1[i], x1[j]) - x0[j])  # x0 rises
+            over = common > iou * (areas[i] + areas[j] - common)
+            i, j = by_x[i[over]], by_x[j[over]]
+            return _greedy(len(boxes), np.minimum(i, j), np.maximum(i, j))
+    stays = np.zeros(len(boxes), np.bool_)
+    if len(boxes):
+        rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        stays[np.asarray(cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, iou), np.intp).reshape(-1)] = True
+    return stays
+
+
+def _greedy(count: int, better: NDArray[np.intp], worse: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return which stay when a box goes that a better one which stays overlaps.
+
+    What is true of the best boxes is true for good after as many rounds as there are boxes in the longest chain.
+    """
+    stays = np.ones(count, np.bool_)
+    while True:
+        now = np.ones(count, np.bool_)
+        now[worse[stays[better]]] = False
+        if np.array_equal(now, stays):
+            return stays
+        stays = now
 
 
 def suppress_rotated(
@@ -56,24 +91,24 @@ def suppress_rotated(
         return order[:1] if iou <= 0 else order
     boxes = boxes_xywhr[order].astype(np.float64)
     groups = np.zeros(len(order), np.int64) if agnostic else classes[order]
+    apart_px = (groups * _APART_PX)[:, None]  # as far as those put classes apart who compare all in float32: it rounds
+    boxes[:, :2] = (boxes[:, :2] + apart_px).astype(np.float32) - apart_px
     gone = np.zeros(len(order), np.bool_)
     largest_distance = -np.log(max(1 - (1 - iou) ** 2, 1e-12)) + 1e-3
     variance = (boxes[:, 2:4] ** 2).max(axis=1) / 12
     shape = _covariance(boxes)
-    for group in np.unique(groups):
-        member = np.flatnonzero(groups == group)
-        member = member[np.argsort(boxes[member, 0], kind="stable")]
-        x = boxes[member, 0]
-        reach = np.sqrt(4 * largest_distance * (variance[member] + variance[member].max()))
-        last = np.searchsorted(x, x + reach, side="right")
-        for first in _pieces(last - np.arange(len(member)) - 1):
-            i, j = _pairs(first, last)
-            i, j = member[i], member[j]
-            apart = ((boxes[i, :2] - boxes[j, :2]) ** 2).sum(axis=1)
-            near = apart <= 4 * largest_distance * (variance[i] + variance[j])
-            i, j = i[near], j[near]
-            overlap = _probabilistic_iou(boxes, shape, i, j) >= iou
-            gone[np.maximum(i[overlap], j[overlap])] = True  # the later one has the lower score
+    reach = np.sqrt(4 * largest_distance * (variance + variance.max()))
+    x = boxes[:, 0] + groups * (np.ptp(boxes[:, 0]) + reach.max() + 1)  # classes apart, so that they are no pairs
+    by_x = np.argsort(x, kind="stable")
+    last = np.searchsorted(x[by_x], x[by_x] + reach[by_x], side="right")
+    for first in _pieces(last - np.arange(len(by_x)) - 1):
+        i, j = _pairs(first, last)
+        i, j = by_x[i], by_x[j]
+        apart = ((boxes[i, :2] - boxes[j, :2]) ** 2).sum(axis=1)
+        near = apart <= 4 * largest_distance * (variance[i] + variance[j])
+        i, j = i[near], j[near]
+        overlap = _probabilistic_iou(boxes, shape, i, j) >= iou
+        gone[np.maximum(i[overlap], j[overlap])] = True  # the later one has the lower score
     return order[~gone]
 
 

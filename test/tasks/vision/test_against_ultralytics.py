@@ -1,0 +1,145 @@
+"""The same as Ultralytics' own predictions: `make prove PROVE=ultralytics`, which makes an environment for it.
+
+The models are of its descriptions with weights at random. It is a tool of this comparison, and nothing else uses it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from support.paths import SUPPORT
+
+from perf_inference import model_build
+from perf_inference.engines import Options
+from perf_inference.tasks.vision.as_json import found_dict
+from perf_inference.tasks.vision.outputs.masks import pixels_of
+from perf_inference.tasks.vision.task import Limits, YoloTask
+
+HERE = SUPPORT / "ultralytics"
+ENVIRONMENTS = Path(os.environ.get("PERF_INFERENCE_ULTRALYTICS", Path.home() / ".cache/perf_inference/ultralytics"))
+CONFIDENCES = (0.05, 0.25)
+KINDS = ("", "-seg", "-pose", "-obb")
+MODELS = {
+    "8.4.190": [
+        *(f"yolo11n{kind}:imgsz=320{more}" for kind in KINDS for more in ("", ",nms", ",dynamic", ",nc=1,batch=2")),
+        *(f"yolo11n{kind}:imgsz=256x384,half" for kind in KINDS),
+        *(f"yolo26n{kind}:imgsz=320{more}" for kind in KINDS for more in ("", ",nms=False")),
+        "yolo11n-cls:imgsz=224", "yolo26n-cls:imgsz=224,half", "yolov8n-cls:imgsz=128x224", "yolov5n:imgsz=320",
+        "yolov10n:imgsz=320", "yolov8n-p6:imgsz=320", "yolov8n-p2:imgsz=320",
+    ],
+    "8.3.40": [
+        "yolo11n:imgsz=320", "yolov8n-seg:imgsz=320", "yolo11n-pose:imgsz=256x384", "yolo11n-obb:imgsz=320",
+        "yolo11n-cls:imgsz=224", "yolo11n:imgsz=320,dynamic",
+    ],
+}  # fmt: skip
+PACKAGES = [
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pyyaml",
+    "requests",
+    "scipy",
+    "matplotlib",
+    "psutil",
+    "py-cpuinfo",
+    "pandas",
+    "tqdm",
+    "seaborn",
+    "onnx",
+    "onnxruntime",
+    "onnxslim",
+    "onnxscript",
+    "lap",
+    "ultralytics-thop",
+    "polars",
+    "filelock",
+    "typing-extensions",
+    "sympy",
+    "networkx",
+    "jinja2",
+    "fsspec",
+    "setuptools",
+    "contourpy",
+    "cycler",
+    "fonttools",
+    "kiwisolver",
+    "packaging",
+    "pyparsing",
+    "python-dateutil",
+    "six",
+    "pytz",
+    "charset-normalizer",
+    "idna",
+    "urllib3",
+    "certifi",
+    "protobuf",
+    "flatbuffers",
+    "ml_dtypes",
+    "onnx_ir",
+    "polars-runtime-32",
+    "mpmath",
+    "markupsafe",
+]
+
+
+def environment(version: str) -> Path:
+    """Return the Python of an environment with this Ultralytics, which is made once."""
+    folder = ENVIRONMENTS / version
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "-q", "--no-deps"]
+        for packages in (["torch==2.13.0"], ["torchvision==0.28.0"], PACKAGES, [f"ultralytics=={version}"]):
+            subprocess.run([*install, *packages], check=True)
+        (folder / ".ready").touch()
+    return python
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("version", MODELS)
+def test_ultralytics_finds_the_same(version: str, tmp_path: Path) -> None:
+    python = environment(version)
+    shared = {**os.environ, "PYTHONPATH": str(HERE), "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false",
+              "YOLO_OFFLINE": "true"}  # fmt: skip
+    for name in ("models", "images", "reference"):
+        (tmp_path / name).mkdir()
+
+    def run(script: str, *arguments: str) -> None:
+        command = [str(python), str(HERE / script), *arguments]
+        subprocess.run(command, check=True, cwd=tmp_path, env=shared)
+
+    run("build.py", "models", *MODELS[version])
+    run("images.py", "images")
+    files = sorted((tmp_path / "models").glob("*.onnx"))
+    assert len(files) >= len(MODELS[version]) - 1
+    run("reference.py", "reference", "images", ",".join(map(str, CONFIDENCES)), *map(str, files))
+    wrong = [line for file in files for line in _compared(file, tmp_path)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _compared(file: Path, folder: Path) -> list[str]:
+    from support.ultralytics import compare
+
+    engine = model_build.load(str(file), options=Options(threads=1))
+    lines = []
+    for confidence in CONFIDENCES:
+        wanted = json.loads((folder / "reference" / f"{file.stem}@{confidence:g}.json").read_text())
+        task = YoloTask(engine, limits=Limits(confidence=confidence))
+        found = []
+        for entry in wanted:
+            inputs, view = task.preprocess(cv2.imread(str(folder / "images" / entry["image"])))
+            found.append({"image": entry["image"], **found_dict(task.postprocess(engine.infer(inputs), view))})
+        how = compare.HALF if "half" in file.stem else compare.EXACT
+        off = compare.compare(found, wanted, confidence, how, pixels_of)
+        print(f"{file.stem} at {confidence:g}: theirs {off.theirs}, ours {off.ours}, missing {off.missing}, extra "
+              f"{off.extra}, masks {off.bad_masks}; box IoU {off.worst_iou:.5f}, score {off.worst_score:.6f}, keypoint "
+              f"{off.worst_keypoint_px:.3f} px, angle {off.worst_angle_rad:.5f} rad")  # fmt: skip
+        if off.wrong > how.free * max(1, off.theirs):
+            lines.append(f"{file.stem} at {confidence:g}: {off.wrong} of {off.theirs}: {'; '.join(off.notes[:3])}")
+    return lines
