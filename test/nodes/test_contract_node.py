@@ -166,6 +166,30 @@ def test_a_mobile_base_is_driven_by_camera_odometry_and_scan(ros: Ros, start: Ca
     assert ros.spin_until(lambda: robot.actions[-1].linear.x == 0)
 
 
+def test_samples_out_of_order_are_put_in_order_and_are_no_error(ros: Ros, start: Callable[..., Process]) -> None:
+    robot, late = Watcher(ros), [0]
+
+    def joints() -> JointState:
+        late[0] += 1
+        return JointState(name=["left", "right"], position=robot.position)
+
+    robot.messages["joint_states"] = joints
+    publisher = ros.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+
+    def publish_late() -> None:
+        message, ns = joints(), ros.node.get_clock().now().nanoseconds - 30_000_000
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(ns, 1_000_000_000)
+        publisher.publish(message)
+
+    ros.node.create_timer(0.02, publish_late)
+    text = MLP.replace(
+        "names: [left, right]}\nactions", "names: [left, right],\n   window: {length: 20, rate_hz: 50}}\nactions"
+    )
+    start(text, {"joints": (1, 20, 2)}, {"velocity": (1, 2)}, *ENABLED)
+    assert ros.spin_until(lambda: any(record["fill.joint_states"] == 20 for record in robot.records()))
+    assert robot.values()["ledger.joint_states.rejected"] == 0
+
+
 def test_another_task_begins_anew(ros: Ros, start: Callable[..., Process]) -> None:
     robot = Watcher(ros)
     text = MLP.replace("actions:", "- {input: text, source: text}\ntask: a\nactions:")
