@@ -75,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
     off = deviations_ns(received, round(1e9 / RATE_HZ))
     figures = Distribution.of(np.abs(off).astype(int).tolist()).summary_ms()
     expected = round((max(received) - min(received)) / 1e9 * RATE_HZ) + 1
-    print(f"{len(received)} of {expected} commands at {RATE_HZ} Hz, gate {options.gate}, load {os.getloadavg()[0]:.1f}; "
+    load = os.getloadavg()[0]
+    print(f"{len(received)} of {expected} commands at {RATE_HZ} Hz, gate {options.gate}, load {load:.1f}; "
           f"off the grid: p50 {figures['p50']} ms, p99 {figures['p99']} ms, max {figures['max']} ms")  # fmt: skip
     if options.json is not None:
         options.json.write_text(json.dumps({"off_ns": off.tolist(), "figures_ms": figures, "gate": options.gate}))

@@ -25,6 +25,7 @@ from perf_inference.nodes.policy.contract.given import contract_of, warn_of_repl
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
+from perf_inference.nodes.policy.late import Late
 from perf_inference.nodes.policy.observations import Observations
 from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits, settings_of, warning_of
 from perf_inference.nodes.reports.messages import OK, WARN
@@ -57,6 +58,7 @@ class PolicyNode(runner.RunnableNode):
         self._kind = ""  # of the actions; the first model's for good
         self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
         self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
+        self._late = Late(p.max_disorder_s)
         self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_disorder_s)
         self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image, p.image_bits)
         self._image_broken = False  # the newest one that was decoded
@@ -196,7 +198,8 @@ class PolicyNode(runner.RunnableNode):
     def _force_sample(self, arrival: Arrival) -> str:
         f, t = arrival.message.wrench.force, arrival.message.wrench.torque
         sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
-        self._gate.accept("force", judged_at(self, arrival), arrival.stamp_ns)
+        if not self._late.is_late(("force",), arrival.stamp_ns):
+            self._gate.accept("force", judged_at(self, arrival), arrival.stamp_ns)
         self._observations.add_force(self._stamp(arrival), sample)
         return "processed"
 

@@ -130,8 +130,8 @@ def test_chunks_are_played_while_the_next_is_computed(ros: Ros, start: Callable[
     start(CHUNKS, {"joints": (1, 2)}, {"plan": (1, 16, 2)}, *ENABLED, "-p", "added_delay_ms:=[150]", gain=1.0)
     assert ros.spin_until(lambda: len(robot.records()) > 4)
     later = robot.records()[1:]
-    assert {record["chunk_dropped"] for record in later} <= {None, "None", ""}
-    assert all(3 <= record["delay_steps"] <= 6 for record in later)
+    assert {record["chunk_dropped"] for record in later} <= {None, "None", "", "late"}
+    assert max(record["delay_steps"] for record in later) >= 3  # the old plan was played meanwhile
     assert all(record["infer_ms"] >= 150 for record in later)
     assert robot.records()[0]["delay_steps"] == 0  # from standstill nothing is skipped
     seen = len(robot.actions)
@@ -164,6 +164,30 @@ def test_a_mobile_base_is_driven_by_camera_odometry_and_scan(ros: Ros, start: Ca
     assert max(speeds) <= 0.5 + 1e-9
     del robot.messages["scan"]  # it falls silent: the base stops
     assert ros.spin_until(lambda: robot.actions[-1].linear.x == 0)
+
+
+def test_samples_out_of_order_are_put_in_order_and_are_no_error(ros: Ros, start: Callable[..., Process]) -> None:
+    robot, late = Watcher(ros), [0]
+
+    def joints() -> JointState:
+        late[0] += 1
+        return JointState(name=["left", "right"], position=robot.position)
+
+    robot.messages["joint_states"] = joints
+    publisher = ros.node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
+
+    def publish_late() -> None:
+        message, ns = joints(), ros.node.get_clock().now().nanoseconds - 30_000_000
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(ns, 1_000_000_000)
+        publisher.publish(message)
+
+    ros.node.create_timer(0.02, publish_late)
+    text = MLP.replace(
+        "names: [left, right]}\nactions", "names: [left, right],\n   window: {length: 20, rate_hz: 50}}\nactions"
+    )
+    start(text, {"joints": (1, 20, 2)}, {"velocity": (1, 2)}, *ENABLED)
+    assert ros.spin_until(lambda: any(record["fill.joint_states"] == 20 for record in robot.records()))
+    assert robot.values()["ledger.joint_states.rejected"] == 0
 
 
 def test_another_task_begins_anew(ros: Ros, start: Callable[..., Process]) -> None:

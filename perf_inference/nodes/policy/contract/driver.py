@@ -28,6 +28,7 @@ from perf_inference.nodes.policy.contract.stepper import Stepper
 from perf_inference.nodes.policy.contract.words import TaskText, introduction
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
+from perf_inference.nodes.policy.late import Late
 from perf_inference.nodes.policy.parameters import PolicyParameters
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import OK, WARN
@@ -63,6 +64,7 @@ class ContractDriver:
         self._gate: Gate | Front | None = None
         self._lock = threading.RLock()  # of the plan
         self._seeing = threading.Lock()  # of the observer: making an image of a message holds up no step
+        self._late = Late(p.max_disorder_s)
         self._offered = False  # a tick waits for the worker
         self._ended = False  # the driving has: the plan begins anew
         self._delay = Delay.of(p.added_delay_ms)
@@ -135,18 +137,16 @@ class ContractDriver:
             )
         return task
 
-    # ROS thread ------------------------------------------------------------------------------------------------------
-
     def _prepared(self, name: str) -> Callable[[Any], NDArray[Any]]:
         return lambda pixels: self._inference.task.binding.prepare[name](pixels)
 
     def _take(self, source: Source, arrival: Arrival) -> str:
         """Take a message for its terms and for the gate."""
-        node, gate, message = self._node, self._gate, arrival.message
-        if gate is None:
-            return "ignored"
+        node, (_, gate), message = self._node, self._both(), arrival.message
         now = judged_at(node, arrival)
-        if source.name == self._joints_source:
+        is_joints = source.name == self._joints_source and not self._is_twist
+        late = self._late.is_late(message.name if is_joints else (source.name,), arrival.stamp_ns)
+        if source.name == self._joints_source and not late:
             if self._is_twist:  # it has no joints: what is fresh is this topic
                 zeros = [0.0] * len(self._limits.names)
                 gate.joint_states(now, arrival.stamp_ns, self._limits.names, zeros, zeros)
@@ -159,7 +159,7 @@ class ContractDriver:
             for place, term in zip(source.places, source.terms, strict=True):
                 content = self._decoder(source, term, arrival) if term.is_image else message
                 ours = self._observer.add(place, stamp_ns, content, tag) or ours
-        if ours and source.name in self._gate_inputs and source.name not in self._broken:
+        if ours and not late and source.name in self._gate_inputs and source.name not in self._broken:
             gate.accept(source.name, now, arrival.stamp_ns)
         return "processed" if ours else "ignored"
 
@@ -261,8 +261,7 @@ class ContractDriver:
         return Frame(tick, min(stamps) if stamps else None)
 
     def _both(self) -> tuple[Playing, Gate | Front]:
-        assert self._playing is not None
-        assert self._gate is not None
+        assert self._playing is not None and self._gate is not None
         return self._playing, self._gate
 
     def _skipped(self, error: Exception) -> None:
@@ -293,10 +292,9 @@ class ContractDriver:
     def _on_step(self, due_ns: int) -> None:
         """Send the next step (the thread of the steps)."""
         with self._lock:
-            if self._playing is None or self._gate is None:
-                return
+            playing, gate = self._both()
             self._begin_anew()
             try:
-                self._playing.send(self._gate, None)
+                playing.send(gate, None)
             except InputError as error:
                 self._node.get_logger().warning(f"a step was not sent: {error}", throttle_duration_sec=2.0)

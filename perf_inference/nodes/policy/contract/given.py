@@ -73,6 +73,7 @@ def limits_of(node: Node, p: PolicyParameters, contract: Contract) -> JointLimit
         missing = [name for name in LIMITS if name not in given]
         raise ConfigError(f"{', '.join(missing)} must be given where {', '.join(given)} is; the contract has them all, "
                           "or none is taken of it")  # fmt: skip
+    said_by = contract.where
     bounds: dict[str, list[float]] = {"lower": [], "upper": [], "velocity": [], "acceleration": []}
     for action in contract.main:
         for key, values in bounds.items():
@@ -80,14 +81,14 @@ def limits_of(node: Node, p: PolicyParameters, contract: Contract) -> JointLimit
             if not said and (key == "acceleration" or (action.kind == "twist" and key in ("lower", "upper"))):
                 said = [-math.inf if key == "lower" else math.inf] * len(action.names)
             if not said and names == PolicyParameters().joint_names:
-                said = list(getattr(p, key))
+                said, said_by = list(getattr(p, key)), "the demo's arm, whose joints it names"
             if not said:
                 raise ConfigError(
                     f"limits.{key} of {', '.join(action.names)} must be given, by {node.get_name()} or by "
                     f"{contract.where}: the limits of a robot are not guessed"
                 )
             values += said
-    node.get_logger().info(f"the robot's limits are those of {contract.where}, since {node.get_name()} is given none")
+    node.get_logger().info(f"the robot's limits are those of {said_by}, since {node.get_name()} is given none")
     return JointLimits.of(names, *bounds.values())
 
 
