@@ -122,6 +122,7 @@ MOVED = {
     "search_path": "bringup.search_path",
     "shared_memory": "bringup.shared_memory",
     "supervisor": "bringup.supervisor",
+    "tasks.caption": "tasks.language.caption",
     "tasks.picture": "tasks.image",
 }
 """Old path and new path, both within the package."""

@@ -21,6 +21,8 @@ def files_of(path: Path) -> tuple[Path, ...]:
     beside: Iterable[Path] = ()
     if path.suffix == ".xml":
         beside = (path.with_suffix(".bin"),)
+    elif path.suffix in (".pt", ".pth", ".safetensors"):  # a captioner's words
+        beside = (path.parent / "words.json",)
     elif path.suffix == ".onnx":
         beside = sorted(other for other in path.parent.glob(f"{_escaped(path.name)}[._]*") if "data" in other.suffix)
     return (path, *(other for other in beside if other.is_file()))

@@ -134,6 +134,8 @@ def _content(target: Path, folder: Path) -> tuple[list[str], bool]:
     if target.suffix == ".xml":
         beside = [BESIDE] if (folder / BESIDE).is_file() else []
         return [target.with_suffix(".bin").name, *beside], False
+    if target.suffix in (".pt", ".pth", ".safetensors"):
+        return ["words.json"] if (folder / "words.json").is_file() else [], False
     card = f"{target.name}.json"
     return [card] if target.suffix in _PLANS and (folder / card).is_file() else [], False
 

@@ -20,7 +20,7 @@ from perf_inference.nodes.ros.pacer import Pacer
 from perf_inference.nodes.ros.parameters import ImageParameters, declare, model_parameter, parameter
 from perf_inference.nodes.ros.request_bounds import TOO_MANY, Waiting
 from perf_inference.pipeline import Frame
-from perf_inference.tasks.caption import Caption, CaptionTask
+from perf_inference.tasks.language.caption import Caption, CaptionTask
 
 
 @dataclass(frozen=True)

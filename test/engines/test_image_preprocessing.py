@@ -22,9 +22,9 @@ from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, ImageF
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters.image_input import area_means, fuse
 from perf_inference.model_build.converters.openvino import write
-from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
 from perf_inference.tasks.image import ImageInput, Placement
+from perf_inference.tasks.language.caption import CaptionTask
 from perf_inference.tasks.policy import Observation, PolicyTask
 from perf_inference.tasks.yolo import YoloTask
 
