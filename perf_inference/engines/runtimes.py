@@ -146,6 +146,15 @@ _ROWS = (
         versions=("openvino", "onnx", "onnxruntime"),
     ),
     Runtime(
+        name="transformers",
+        module=f"{_ENGINES}.huggingface.engine",
+        suffixes=(),  # a folder
+        library="transformers",
+        install=_extra("torch,transformers"),
+        precisions={"fp32": AS_STORED, "fp16": AT_LOADING, "bf16": AT_LOADING, "int8": AT_LOADING},
+        shared_objects=_TORCH,
+    ),
+    Runtime(
         name="remote",
         module=f"{_ENGINES}.remote.engine",
         suffixes=(),
@@ -212,6 +221,8 @@ def runtime_of(model: str | Path, wanted: str = AUTO) -> Runtime:
     if is_remote(str(model)):
         return RUNTIMES["remote"]
     path = Path(model)
+    if path.is_dir():
+        return RUNTIMES["transformers"]
     if path.suffix in (".pt", ".pth") and _is_torchscript(path):
         return RUNTIMES["torchscript"]
     for names in (tuple(RUNTIMES), registered()):

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from perf_inference.engines.huggingface import folder
 from perf_inference.files.private import is_own_file, is_trusted, own_folder, replace_file
 
 SMALL_BYTES = 1 << 26  # hashed again each time: 64 MB take about 0.1 s
@@ -18,6 +19,8 @@ _CHUNK_BYTES = 1 << 20
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """Return the model's file and those beside it that hold its weights (an .xml's .bin, an .onnx's external data)."""
+    if path.is_dir():
+        return folder.files_of(path)
     beside: Iterable[Path] = ()
     if path.suffix == ".xml":
         beside = (path.with_suffix(".bin"),)

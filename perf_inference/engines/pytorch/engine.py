@@ -85,6 +85,8 @@ class TorchEngine:
         self._call: CpuCall | StagedCall | None = call
         self._splits = all(spec.shape[:1] == (None,) for spec in self.inputs + self.outputs)
         notes = {**call.note, **({"compile": "yes"} if options.compile else {})}
+        if hasattr(network.module, "int8_library"):
+            notes["int8_library"] = network.module.int8_library
         self.info = EngineInfo(
             network.name, network.runtime, network.precision, network.device, {**network.metadata, **notes}
         )

@@ -69,6 +69,13 @@ def random_inputs(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDAr
     rng = np.random.default_rng(seed)
     made: dict[str, NDArray[Any]] = {}
     for spec in specs:
+        if spec.name == "prompt":  # of a captioner: nothing is asked
+            made[spec.name] = np.zeros(0, spec.dtype)
+            continue
+        if len(spec.shape) == 3 and spec.shape[2] == 3 and spec.dtype == np.uint8:  # an image of any size
+            sides = [length or _FREE_SIDE_PX for length in spec.shape]
+            made[spec.name] = rng.integers(0, 256, sides).astype(np.uint8)
+            continue
         free = _FREE_SIDE_PX if len(spec.shape) == 4 and 3 in (spec.shape[1], spec.shape[3]) else _FREE_AXIS
         shape = [(free if axis else _FREE_AXIS) if length is None else length for axis, length in enumerate(spec.shape)]
         if spec.dtype.kind == "f":

@@ -171,9 +171,7 @@ class CaptionTask:
 def check_prompt(prompt: str) -> None:
     """Raise ConfigError where a prompt is too long or holds what no text does."""
     if len(prompt) > LONGEST_PROMPT or any(letter not in "\n\t" and not letter.isprintable() for letter in prompt):
-        raise ConfigError(
-            f"prompt must be a printable text of at most {LONGEST_PROMPT} characters, got {len(prompt)}, {prompt[:40]!r}"
-        )
+        raise ConfigError(f"prompt must be a printable text of at most {LONGEST_PROMPT} characters, got {len(prompt)}")
 
 
 def as_bytes(text: str) -> NDArray[np.uint8]:
