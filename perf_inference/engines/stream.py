@@ -23,6 +23,7 @@ class TokenStream:
         """Take who is told of each token: its number (-1: not known), and its text where the engine knows it."""
         self._said, self._now_ns = said, now_ns
         self._cancelled = False
+        self.interrupt: Callable[[], None] | None = None  # set by an engine while it waits for what may never come
         self._begin_ns = now_ns()
         self._prefilled_ns: int | None = None
         self._tokens_ns: list[int] = []
@@ -35,6 +36,8 @@ class TokenStream:
     def cancel(self) -> None:
         """End the sentence that is being made."""
         self._cancelled = True
+        if (interrupt := self.interrupt) is not None:
+            interrupt()
 
     def begin(self) -> None:
         """Begin a sentence: `infer` was called."""

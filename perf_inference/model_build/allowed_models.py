@@ -180,7 +180,7 @@ def _real(place: str, parent: bool = False) -> Path:
 
 def _server(entry: str) -> tuple[Address, bool]:
     """Return the address of an entry, and whether it names a model."""
-    named = bool(re.fullmatch(r"\w+://[^/]*/+[^/].*", entry))
+    named = bool(re.fullmatch(r"[\w+]+://[^/]*/+[^/].*", entry))
     return Address.of(entry if named else f"{entry.rstrip('/')}/MODEL"), named
 
 

@@ -162,6 +162,11 @@ def _text_only(folder: Path) -> None:
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
 
 
+def _checked(folder: Path) -> None:
+    model_build.check(str(folder))
+    _caption(folder)
+
+
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -182,6 +187,5 @@ def test_a_spoilt_folder_is_refused_in_a_sentence(
     folder = _copy(folders["llava"], tmp_path / "model")
     spoil(folder)
     with pytest.raises(ConfigError, match=words) as raised:
-        model_build.check(str(folder))
-        _caption(folder)
+        _checked(folder)
     assert "\n" not in str(raised.value)

@@ -62,6 +62,7 @@ WITHIN = {
     },
     "engines": {  # a room a runtime; `engines.load` imports it by its name
         "": set(),
+        "chat": {"", "remote"},
         "huggingface": {"", "pytorch"},
         "onnx": {""},
         "openvino": {"", "onnx"},

@@ -101,8 +101,8 @@ def llava(folder: Path, seed: int = 0) -> Path:
 
     words = tokenizer(more=("<image>",))
     image = words.convert_tokens_to_ids("<image>")
-    seen = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=32,
-                            patch_size=16)  # fmt: skip
+    seen = CLIPVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+                            image_size=32, patch_size=16)  # fmt: skip
     said = LlamaConfig(vocab_size=len(words), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                        num_attention_heads=2, max_position_embeddings=256, bos_token_id=0, eos_token_id=1,
                        pad_token_id=2)  # fmt: skip

@@ -42,7 +42,7 @@ class Pieces:
             self._stream.last_text(text[len(self._sent) :])
 
 
-class Prefilled(LogitsProcessor):  # type: ignore[misc]
+class Prefilled(LogitsProcessor):
     """Notes when the first logits are there; it changes none."""
 
     def __init__(self, stream: TokenStream) -> None:
@@ -57,7 +57,7 @@ class Prefilled(LogitsProcessor):  # type: ignore[misc]
         return scores
 
 
-class Cancelled(StoppingCriteria):  # type: ignore[misc]
+class Cancelled(StoppingCriteria):
     """Ends a sentence that nobody wants any more."""
 
     def __init__(self, stream: TokenStream) -> None:

@@ -140,7 +140,8 @@ class CaptionTask:
             raise EngineError(f"'{self._name}' must give its text as UTF-8: {error}") from error
         tokens = tuple(outputs["tokens"].reshape(-1).tolist())
         scores = tuple(outputs["scores"].reshape(-1).tolist())
-        return Caption(text, min(scores, default=None), len(tokens), tokens, scores)
+        count = int(outputs["count"]) if "count" in outputs else len(tokens)  # a chat server tells no tokens
+        return Caption(text, min(scores, default=None), count, tokens, scores)
 
     def _of_tokens(self, outputs: Mapping[str, NDArray[Any]]) -> Caption:
         tokens = outputs["tokens"].reshape(-1)
