@@ -24,6 +24,7 @@ class TokenStream:
         self._said, self._now_ns = said, now_ns
         self._cancelled = False
         self.interrupt: Callable[[], None] | None = None  # set by an engine while it waits for what may never come
+        self.sentences = 0  # that were begun
         self._begin_ns = now_ns()
         self._prefilled_ns: int | None = None
         self._tokens_ns: list[int] = []
@@ -42,6 +43,7 @@ class TokenStream:
     def begin(self) -> None:
         """Begin a sentence: `infer` was called."""
         self._cancelled = False
+        self.sentences += 1
         self._prefilled_ns, self._tokens_ns, self._begin_ns = None, [], self._now_ns()
 
     def prefilled(self) -> None:

@@ -10,7 +10,7 @@ import torch
 
 _TEXTS = [
     "a red cup left of the green box", "what is on the table?", "two blue balls and a small cube", "describe this image",
-    "the robot holds a yellow cup", "user assistant image", "a photo of", "un café, s'il vous plaît", "0123456789",
+    "the robot holds a yellow cup", "user assistant image", "a photo of", "un café, s'il vous plaît",
 ]  # fmt: skip
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 _TEMPLATE = (

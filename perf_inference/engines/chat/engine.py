@@ -1,7 +1,7 @@
 """A vision-language model on an OpenAI-compatible server: vLLM, llama.cpp, Ollama and others.
 
-`chat+http://host:8000/MODEL` posts image and prompt to `/v1/chat/completions` and takes the answer as it comes. The key,
-if the server wants one, is that of the environment variable PERF_INFERENCE_CHAT_KEY, and stands nowhere else.
+`chat+http://host:8000/MODEL` posts image and prompt to `/v1/chat/completions` and takes the answer as it comes. The
+key, if the server wants one, is that of the environment variable PERF_INFERENCE_CHAT_KEY, and stands nowhere else.
 """
 
 from __future__ import annotations

@@ -72,6 +72,9 @@ class FolderEngine:
         self._kind = str(config["model_type"])
         self._processor, self._tokenizer, self._images = _processors(folder)
         self._model: Any = _model(folder, precision, device)
+        self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
+        if precision == "int8":
+            self._model = in_precision(self._model, precision)
         self._device = torch.device(device)
         self._dtype = _DTYPES.get(precision, torch.float32)
         self._threads = options.threads or torch.get_num_threads()
@@ -246,8 +249,7 @@ def _model(folder: Path, precision: str, device: str) -> Any:
         raise ConfigError(f"'{folder}' is no model that reads images and writes text ({in_one_line(error)})") from error
     if lost := sorted(loading.get("missing_keys", ())):
         raise ConfigError(f"'{folder}' lacks the weights '{lost[0]}' and {len(lost) - 1} more; copy it again")
-    model = model.eval().requires_grad_(False).to(torch.device(device))
-    return in_precision(model, precision) if precision == "int8" else model
+    return model.eval().requires_grad_(False).to(torch.device(device))
 
 
 def _check_tokenizer(folder: Path, model: Any, tokenizer: Any) -> None:

@@ -48,6 +48,7 @@ class Network:
     inputs: tuple[ArraySpec, ...]
     outputs: tuple[str, ...] = ()  # names; empty: they are numbered
     metadata: Mapping[str, str] = field(default_factory=dict)
+    parameters: int | None = None  # that it has learned; None: not counted
 
     @classmethod
     def of(cls, card: ModelCard, runtime: str, device: str, module: Any) -> Network:
@@ -67,6 +68,7 @@ class TorchEngine:
         """
         self.inputs = network.inputs
         self.parts_ns: Mapping[str, int] = NO_PARTS
+        self.parameters = network.parameters
         self._most: int | None = None  # of a batch, once a larger one had no room
         function = flat(network.module, network.outputs)
         with refusals(network.name, network.precision, network.device):

@@ -56,7 +56,7 @@ class Connection:
             raise
 
     def stream(self, path: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> HTTPResponse:
-        """Post on a new connection; return the answer with its body unread. Whoever has read it closes the connection."""
+        """Post on a new connection; return the answer with its body unread. Who has read it closes."""
         try:
             self._connect(deadline)
             assert self._http is not None

@@ -62,7 +62,7 @@ class HotSwap:
         """
         self._node, self._allowed, self._load, self._pipeline = node, allowed, load, pipeline
         self._configured = parameters
-        self._names = {item.name for item in fields(parameters) if item.metadata.get("while_running")}
+        self._names = {item.name for item in fields(EngineParameters) if item.metadata.get("while_running")}
         self._turn = threading.Condition()
         self._running = self._wanted = parameters
         self._asked_ns: int | None = None  # monotonic, of the newest wish; None: nothing is wanted

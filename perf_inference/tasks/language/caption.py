@@ -70,7 +70,7 @@ class CaptionTask:
         self._name, self._takes_prompt = name, any(spec.name == "prompt" for spec in engine.inputs)
         self.prompt, self.min_score = "", min_score
         self.ask(prompt)
-        self._sent = 0
+        self._sent = (0, 0)  # of which sentence, how many pieces
         self.on_text: Callable[[str], None] = lambda text: None
         self.stream: TokenStream | None = None
         if getattr(engine, "streams", hasattr(engine, "stream")):
@@ -99,7 +99,6 @@ class CaptionTask:
 
     def preprocess(self, frame: Image) -> tuple[Mapping[str, NDArray[Any]], Placement]:
         """Return the engine's inputs of a BGR image [H, W, 3]."""
-        self._sent = 0
         if self._says_text:
             height, width = frame.shape[:2]
             inputs = {"image": frame, "prompt": as_bytes(self.prompt)}
@@ -160,12 +159,15 @@ class CaptionTask:
         )
 
     def _token(self, number: int, text: str | None) -> None:
+        assert self.stream is not None
+        sentence = self.stream.sentences
+        sent = self._sent[1] if self._sent[0] == sentence else 0
         if text is None:
             if not 0 <= number < len(self._words) or number in self._unsaid:
                 return
-            text = f"{' ' if self._sent else ''}{self._words[number]}"
+            text = f"{' ' if sent else ''}{self._words[number]}"
         if text:
-            self._sent += 1
+            self._sent = (sentence, sent + 1)
             self.on_text(text)
 
 
