@@ -123,6 +123,7 @@ MOVED = {
     "search_path": "bringup.search_path",
     "shared_memory": "bringup.shared_memory",
     "supervisor": "bringup.supervisor",
+    "tasks.caption": "tasks.language.caption",
     "tasks.image": "tasks.vision.image",
     "tasks.picture": "tasks.vision.image",
     "tasks.yolo": "tasks.vision.task",

@@ -19,7 +19,7 @@ from perf_inference.demo.scenes import CLASS_NAMES, COLORS, SHAPES, Image, rende
 from perf_inference.demo.training import test_scenes, train_scenes
 from perf_inference.demo.world import World
 from perf_inference.engines import Engine
-from perf_inference.tasks.caption import CaptionTask
+from perf_inference.tasks.language.caption import CaptionTask
 from perf_inference.tasks.vision.task import YoloTask
 
 DETECT, CAPTION, POLICY = "detect", "caption", "policy"

@@ -19,7 +19,7 @@ from perf_inference import engines
 from perf_inference.demo.scenes import CLASS_NAMES, Scene, render, sentence
 from perf_inference.demo.training import test_scenes
 from perf_inference.engines import MODELS, Engine, Options
-from perf_inference.tasks.caption import Caption, CaptionTask
+from perf_inference.tasks.language.caption import Caption, CaptionTask
 from perf_inference.tasks.vision.task import YoloTask
 
 MATCH_IOU = 0.5

@@ -11,8 +11,9 @@ The function reads every size from the weights, so that a pruned checkpoint load
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple
 
@@ -48,11 +49,15 @@ class Architecture:
     inputs: tuple[ArraySpec, ...]  # in the order of forward's arguments
     outputs: tuple[str, ...]  # names, in the order of what forward returns
     groups: tuple[Group, ...] = ()  # what structured pruning may take out
+    metadata: Mapping[str, str] = field(default_factory=dict)  # what its task must know beside the checkpoint's
+    own_names: bool = True  # False: the builder has renamed the weights, and seen to it that none is left over
 
 
 # (weights: state dict of tensors, metadata: what the checkpoint says of itself) -> Architecture
 Builder = Callable[[Mapping[str, Any], Mapping[str, str]], Architecture]
 _registered: dict[str, Builder] = {}
+_SIGNS = {"attention_lstm": re.compile(r"(^|\.)attention\.(encoder_att|U)\.weight$")}
+"""Weights' names by which a network is known whose checkpoints do not name it."""
 
 
 def register(name: str, builder: Builder) -> None:
@@ -68,6 +73,17 @@ def names() -> list[str]:
 def _points() -> list[EntryPoint]:
     own = (line.split(" = ") for line in _OWN.read_text().splitlines())
     return [*entry_points(group=GROUP), *(EntryPoint(name, value, GROUP) for name, value in own)]
+
+
+def recognised(weights: Iterable[str]) -> str:
+    """Return which network weights of these names are of, where they say it; empty: they do not."""
+    weights = tuple(weights)
+    return next((name for name, sign in _SIGNS.items() if any(map(sign.search, weights))), "")
+
+
+def has_vocabulary(name: str) -> bool:
+    """Return whether the network of this name says words, which may stand in a file beside its weights."""
+    return name in _SIGNS
 
 
 def builder_of(name: str) -> Builder:
@@ -108,6 +124,8 @@ def build(name: str, weights: Mapping[str, Any], metadata: Mapping[str, str]) ->
     except Exception as error:  # whatever a builder does with weights that are not its own
         why = f"it has no {in_one_line(error)}" if isinstance(error, KeyError) else in_one_line(error)
         raise ConfigError(f"the checkpoint does not fit architecture '{name}': {why}") from error
+    if not built.own_names:
+        return built
     have = built.module.state_dict()
     for text, keys in (
         ("it has no", have.keys() - weights.keys()),

@@ -64,8 +64,15 @@ class Options:
     compile: bool = False  # torch: torch.compile
     cuda_graph: bool = True  # torch, tensorrt: on a GPU, for fixed shapes
     blocking_wait: bool = False  # on a GPU: who waits for it sleeps instead of spinning, in all of this process
+    beams: int = 0  # captioners: of the search; 0: as the model says
+    max_tokens: int = 0  # captioners: of a sentence; 0: as the model says
     deadline_ms: float = 1000.0  # remote: of one request
     certificates: str = ""  # remote: PEM file of who is trusted to sign the server's
+
+    def generation(self) -> Mapping[str, str]:
+        """Return what is said of how sentences are made, as the metadata of a captioner say it."""
+        said = {"beams": self.beams, "max_tokens": self.max_tokens}
+        return {key: str(number) for key, number in said.items() if number}
 
 
 AS_IT_IS = Options()

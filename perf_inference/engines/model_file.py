@@ -7,6 +7,8 @@ from pathlib import Path
 from perf_inference.engines.runtimes import AUTO, RUNTIMES, is_remote
 from perf_inference.errors import ConfigError
 
+FOLDER_SIGN = "config.json"
+"""The file that a Hugging Face folder has."""
 MODELS = Path(__file__).parent.parent / "models"
 
 
@@ -26,8 +28,10 @@ def find_model(model: str, runtime: str = AUTO) -> str:
         if (embedded := MODELS / f"{model}{suffix}").is_file() and "/" not in model:
             return str(embedded)
     path = Path(model).expanduser()
-    if path.is_file():
+    if path.is_file() or (path / FOLDER_SIGN).is_file():
         return str(path)
+    if path.is_dir():
+        raise ConfigError(f"'{path}' is a folder without '{FOLDER_SIGN}': no model that save_pretrained wrote")
     raise ConfigError(
         f"model '{model}' is neither a file nor an embedded model (embedded: {', '.join(embedded_models()) or 'none'})"
     )

@@ -146,6 +146,15 @@ _ROWS = (
         versions=("openvino", "onnx", "onnxruntime"),
     ),
     Runtime(
+        name="transformers",
+        module=f"{_ENGINES}.huggingface.engine",
+        suffixes=(),  # a folder
+        library="transformers",
+        install=_extra("torch,transformers"),
+        precisions={"fp32": AS_STORED, "fp16": AT_LOADING, "bf16": AT_LOADING, "int8": AT_LOADING},
+        shared_objects=_TORCH,
+    ),
+    Runtime(
         name="remote",
         module=f"{_ENGINES}.remote.engine",
         suffixes=(),
@@ -155,10 +164,21 @@ _ROWS = (
         devices=("cpu", _CUDA, _GPU, "npu"),  # its server has its own
         instead={"": "a remote model has the precision that its server gives it; set precision: auto"},
     ),
+    Runtime(
+        name="chat",
+        module=f"{_ENGINES}.chat.engine",
+        suffixes=(),
+        library="http",  # the standard library's
+        install="",
+        precisions={},
+        devices=("cpu", _CUDA, _GPU, "npu"),  # its server has its own
+        instead={"": "a remote model has the precision that its server gives it; set precision: auto"},
+    ),
 )
 RUNTIMES = {row.name: row for row in _ROWS}
 _broken: dict[str, str] = {}  # those of other packages that cannot be imported, and why
-SCHEMES = ("grpc://", "grpcs://", "http://", "https://")  # of a remote model: grpc://host:8081/MODEL
+CHAT = ("chat+http://", "chat+https://")  # of an OpenAI-compatible server: chat+http://host:8000/MODEL
+SCHEMES = ("grpc://", "grpcs://", "http://", "https://", *CHAT)  # of a remote model: grpc://host:8081/MODEL
 
 
 def register(runtime: Runtime) -> None:
@@ -210,8 +230,10 @@ def runtime_of(model: str | Path, wanted: str = AUTO) -> Runtime:
             raise ConfigError(f"runtime must be one of {', '.join((AUTO, *RUNTIMES))}, got '{wanted}'{broken}")
         return RUNTIMES[wanted]
     if is_remote(str(model)):
-        return RUNTIMES["remote"]
+        return RUNTIMES["chat" if str(model).startswith(CHAT) else "remote"]
     path = Path(model)
+    if path.is_dir():
+        return RUNTIMES["transformers"]
     if path.suffix in (".pt", ".pth") and _is_torchscript(path):
         return RUNTIMES["torchscript"]
     for names in (tuple(RUNTIMES), registered()):

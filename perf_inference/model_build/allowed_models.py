@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perf_inference.engines.huggingface import folder
 from perf_inference.engines.model_file import MODELS, embedded_models, find_model
 from perf_inference.engines.remote.transport import Address
 from perf_inference.engines.runtimes import RUNTIMES, SCHEMES, is_remote
@@ -112,6 +113,8 @@ class AllowedModels:
         in_place = self._is_in_place(real)
         if not in_place and not self.hashes:
             raise ConfigError(self._refusal(model, str(real.parent)))
+        if real.is_dir():
+            return self._folder(model, real, in_place)
         suffixes = [suffix for runtime in RUNTIMES.values() for suffix in runtime.suffixes]
         if given.suffix not in suffixes:  # nothing else is read
             raise ConfigError(f"model '{shown(model)}' must end in one of {', '.join(dict.fromkeys(suffixes))}")
@@ -129,6 +132,16 @@ class AllowedModels:
             )
         beside = _real(model, parent=True)
         return Permit(model, real, beside if beside in self._places() else real.parent, in_place, why)
+
+    def _folder(self, model: str, real: Path, in_place: bool) -> Permit:
+        """Return the condition of a Hugging Face folder: it must be in its place, and nobody else may change it."""
+        if not in_place:
+            raise ConfigError(self._refusal(model, str(real.parent)))
+        find_model(str(real))
+        for file in (real, *folder.files_of(real)):
+            if why := who_can_change(Path(os.path.realpath(file))):
+                raise ConfigError(f"'{shown(real)}' may not be loaded at run time, for {why}; make it yours alone")
+        return Permit(model, real, real)
 
     def _is_in_place(self, real: Path) -> bool:
         places = self._places()
@@ -167,7 +180,7 @@ def _real(place: str, parent: bool = False) -> Path:
 
 def _server(entry: str) -> tuple[Address, bool]:
     """Return the address of an entry, and whether it names a model."""
-    named = bool(re.fullmatch(r"\w+://[^/]*/+[^/].*", entry))
+    named = bool(re.fullmatch(r"[\w+]+://[^/]*/+[^/].*", entry))
     return Address.of(entry if named else f"{entry.rstrip('/')}/MODEL"), named
 
 

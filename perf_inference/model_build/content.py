@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from perf_inference.engines.huggingface import folder
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import is_own_file, is_trusted, own_folder, replace_file
@@ -20,9 +21,13 @@ _CHUNK_BYTES = 1 << 20
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """Return the model's file and those beside it that hold its weights (an .xml's .bin, an .onnx's external data)."""
+    if path.is_dir():
+        return folder.files_of(path)
     beside: Iterable[Path] = ()
     if path.suffix == ".xml":
         beside = (path.with_suffix(".bin"),)
+    elif path.suffix in (".pt", ".pth", ".safetensors"):  # a captioner's words
+        beside = (path.parent / "words.json",)
     elif path.suffix == ".onnx":
         beside = (path.parent / name for name in _external(path))
     return (path, *(other for other in beside if other.is_file()))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from perf_inference.engines.huggingface import folder
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.errors import ConfigError
 
@@ -17,6 +18,11 @@ _PICKLE = b"\x80\x02"  # torch.save before 1.6
 
 def check_format(path: Path) -> None:
     """Raise ConfigError where the file is empty, damaged at its ends, or of another format than its suffix says."""
+    if path.is_dir():
+        folder.check(path)
+        for weights in path.glob("*.safetensors"):
+            check_format(weights)
+        return
     try:
         with path.open("rb") as file:
             head = file.read(64)

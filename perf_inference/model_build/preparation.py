@@ -104,6 +104,7 @@ def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
     libraries = ("perf_inference", *made.runtime.versions)
     if made.kind == "torch":
         libraries = (*libraries, "torch", f"architecture {options.architecture}")
+        libraries = (*libraries, *(f"{key} {number}" for key, number in options.generation().items()))
     return cache.Key(
         name=made.source.stem,
         source_sha256=content.content_hash(content.files_of(made.source), cache.hashes()),

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from perf_inference.engines.huggingface import folder
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.openvino.metadata import BESIDE
 from perf_inference.engines.runtimes import RUNTIMES
@@ -46,20 +47,20 @@ def private_copy(
     if permit.real is None:
         yield model, False
         return
-    folder = _make_folder()
+    own = _make_folder()
     given = Path(model).expanduser()
     copies: list[Path] = []
     try:
-        with (folder / _LOCK).open("wb") as lock:
+        with (own / _LOCK).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            listed = _copy_all(permit, folder / "model" / given.name, allowed, copies, cancelled)
-            yield str(folder / "model" / given.name), listed
+            listed = _copy_all(permit, own / "model" / given.name, allowed, copies, cancelled)
+            yield str(own / "model" / given.name), listed
     except PerfInferenceError as error:  # in the words of who asked
-        raise type(error)(str(error).replace(str(folder / "model"), str(given.parent))) from error
+        raise type(error)(str(error).replace(str(own / "model"), str(given.parent))) from error
     finally:
         for copy in copies:
             content.forget(copy, cache.hashes())
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def remove_left_over() -> None:
@@ -78,17 +79,17 @@ def _make_folder() -> Path:
     """Return a new folder that only this user can enter."""
     try:
         _root().mkdir(mode=0o700, parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=_root()))
-        (folder / "model").mkdir(mode=0o700)
-        problem = who_can_change(folder.resolve())
+        made = Path(tempfile.mkdtemp(dir=_root()))
+        (made / "model").mkdir(mode=0o700)
+        problem = who_can_change(made.resolve())
     except OSError as error:
         raise ConfigError(
             f"the cache {_root()} cannot be written ({error}); set PERF_INFERENCE_CACHE to a folder that can"
         ) from error
     if problem:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
         raise ConfigError(f"the cache must be a folder of your own, but {problem}; set PERF_INFERENCE_CACHE to one")
-    return folder
+    return made
 
 
 def _copy_all(
@@ -96,6 +97,15 @@ def _copy_all(
 ) -> bool:
     """Copy the model with the files that belong to it; return whether the model's own content is listed."""
     assert permit.real is not None
+    if permit.real.is_dir():
+        target.mkdir(mode=0o700)
+        for file in folder.files_of(permit.real):
+            real = Path(os.path.realpath(file))
+            copies.append(target / file.name)
+            copy_hashed(real, copies[-1], cancelled)
+            if why := who_can_change(real):
+                raise ConfigError(f"'{shown(real)}' may not be loaded at run time, for {why}; make it yours alone")
+        return False
     folders = (permit.folder, permit.real.parent)
 
     def take(real: Path, copy: Path, why: str) -> str:
@@ -126,16 +136,18 @@ def _copy_all(
     return sha256 in allowed.hashes
 
 
-def _content(target: Path, folder: Path) -> tuple[list[str], bool]:
+def _content(target: Path, place: Path) -> tuple[list[str], bool]:
     """Return the names of the files that the model takes data from, and whether it is or names a built engine."""
     if target.suffix == ".onnx":
         file = read_onnx_file(target, follow=False)
         return sorted(file.external), file.holds_engine
     if target.suffix == ".xml":
-        beside = [BESIDE] if (folder / BESIDE).is_file() else []
+        beside = [BESIDE] if (place / BESIDE).is_file() else []
         return [target.with_suffix(".bin").name, *beside], False
+    if target.suffix in (".pt", ".pth", ".safetensors"):
+        return ["words.json"] if (place / "words.json").is_file() else [], False
     card = f"{target.name}.json"
-    return [card] if target.suffix in _PLANS and (folder / card).is_file() else [], False
+    return [card] if target.suffix in _PLANS and (place / card).is_file() else [], False
 
 
 def _is_plain(name: str, target: Path) -> bool:

@@ -1,26 +1,34 @@
-"""Describe camera images in a sentence, at a rate or when asked."""
+"""Describe camera images in a sentence or answer a question about them, at a rate or when asked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from perf_inference.errors import InputError
+from perf_inference.engines import Engine, Options
+from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.pacer import Pacer
-from perf_inference.nodes.ros.parameters import ImageParameters, declare, model_parameter, parameter
+from perf_inference.nodes.ros.parameters import ImageParameters, declare, is_given, model_parameter, parameter
 from perf_inference.nodes.ros.request_bounds import TOO_MANY, Waiting
 from perf_inference.pipeline import Frame
-from perf_inference.tasks.caption import Caption, CaptionTask
+from perf_inference.printable import shown
+from perf_inference.tasks.language.caption import Caption, CaptionTask
+
+_SENTENCE = 1000  # characters of a refusal
+_AUTO, _WAIT, _REFUSE, _REPLACE = "auto", "wait", "refuse", "replace"
 
 
 @dataclass(frozen=True)
@@ -29,6 +37,23 @@ class CaptionParameters(ImageParameters):
 
     model: str = model_parameter("captioner")
     rate: float = parameter(1.0, "captions per second [Hz]; 0: only when the service asks", at_least=0, at_most=1000)
+    prompt: str = parameter("", "what is asked of each image; empty: to describe it", while_running=True)
+    beams: int = parameter(0, "sentences that the search keeps; 0: as the model says, as a rule 1, the likeliest word "
+                           "each time", at_least=0, at_most=64)  # fmt: skip
+    max_tokens: int = parameter(0, "tokens of a sentence at most; 0: as the model says", at_least=0, at_most=100_000)
+    min_score: float = parameter(0.0, "sentences whose least likely token is less likely are left out",
+                                 at_least=0, at_most=1)  # fmt: skip
+    partial: bool = parameter(True, "publish words on caption_partial as they come, where the model tells them")
+    when_busy: str = parameter(
+        _AUTO,
+        "a trigger during a caption: wait for the next, refuse, or replace the one under way; auto: wait, and replace "
+        "a chat server's",
+        choices=(_AUTO, _WAIT, _REFUSE, _REPLACE),
+    )
+
+    def options(self) -> Options:
+        """Return what `engines.load` takes."""
+        return replace(super().options(), beams=self.beams, max_tokens=self.max_tokens)
 
 
 class CaptionNode(runner.RunnableNode):
@@ -36,17 +61,21 @@ class CaptionNode(runner.RunnableNode):
 
     def __init__(self, name: str = "caption_node") -> None:
         super().__init__(name)
-        p = declare(self, CaptionParameters)
-        self._caption = self.create_publisher(
-            String, "caption", QoSProfile(depth=10), qos_overriding_options=QoSOverridingOptions.with_default_policies()
-        )
+        p = self._p = declare(self, CaptionParameters)
+        if p.beams > 1 and p.partial and is_given(self, "partial"):
+            raise ConfigError("partial words and beams do not go together: no word of a search is sure before its end; "
+                              f"set partial: false, or beams: 1, got beams: {p.beams}")  # fmt: skip
+        self._prompt = p.prompt
+        self._caption = self._publisher("caption")
+        self._partial = self._publisher("caption_partial")
         self._asked = Waiting()  # answered by the next inference that begins
         self._serving = Waiting()
+        self._busy = False  # a caption is being made
         self._image = LatestImage(self, p.image_transport, self._unreadable, bits=p.image_bits)
         self._inference = Inference(
             self,
             p,
-            CaptionTask,
+            self._task_of,
             self._decode,
             self._publish,
             blank=CaptionTask.blank,
@@ -54,6 +83,7 @@ class CaptionNode(runner.RunnableNode):
             skipped=self._refuse,
         )
         self._inference.watch("image", self._image.input)
+        self.add_on_set_parameters_callback(self._on_set)
         self._pacer = Pacer(self, p.rate, self._tick) if p.rate > 0 else None
         # Who waits for a caption holds up nothing else.
         self.create_service(Trigger, "~/caption", self._on_caption, callback_group=ReentrantCallbackGroup())
@@ -67,42 +97,93 @@ class CaptionNode(runner.RunnableNode):
     def stop(self) -> None:
         if self._pacer is not None:
             self._pacer.cancel()
+        self._cancel()
 
     def finish(self) -> None:
         self._inference.finish()
+
+    def _publisher(self, topic: str) -> Any:
+        overridable = QoSOverridingOptions.with_default_policies()
+        return self.create_publisher(String, topic, QoSProfile(depth=10), qos_overriding_options=overridable)
+
+    def _task_of(self, engine: Engine) -> CaptionTask:
+        return CaptionTask(engine, self._prompt, self._p.beams, self._p.max_tokens, self._p.min_score)
 
     def _tick(self, arrival: Arrival) -> None:
         if self._image.input.last_ns is not None:  # before the first image there is nothing to describe
             self._inference.pipeline.offer(arrival)
 
     async def _on_caption(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._busy and self._when_busy() == _REFUSE:
+            response.success, response.message = False, "a caption is being made; ask again when it is there"
+            return response
         future = self._asked.add(self.executor)
         if future is None:
             response.success, response.message = False, TOO_MANY
             return response
+        if self._busy and self._when_busy() == _REPLACE:
+            self._cancel()
         monotonic_ns, system_ns = CLOCKS.pair()
         self._inference.pipeline.offer(Arrival(None, monotonic_ns, system_ns))
         response.success, response.message = await future
         return response
 
+    def _when_busy(self) -> str:
+        if self._p.when_busy == _AUTO:
+            return _REPLACE if self._inference.engine.info.runtime == "chat" else _WAIT
+        return self._p.when_busy
+
+    def _cancel(self) -> None:
+        """End the caption under way as soon as its engine can."""
+        stream = self._inference.task.stream
+        if stream is not None:
+            stream.cancel()
+
+    def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
+        for one in parameters:
+            if one.name == "prompt":
+                try:
+                    self._inference.task.ask(one.value)
+                except ConfigError as error:
+                    return SetParametersResult(successful=False, reason=shown(error, _SENTENCE))
+                self._prompt = one.value
+        return SetParametersResult(successful=True)
+
     def _unreadable(self, error: InputError) -> None:
         self._inference.unreadable(error)
 
     def _decode(self, arrival: Arrival, task: CaptionTask) -> Frame:
+        self._busy = True
         self._serving = self._asked.take()
+        if self._p.partial:
+            task.on_text = self._say
         image = self._image.look()
         return Frame(image.bgr, image.arrival.stamp_ns)
+
+    def _say(self, text: str) -> None:
+        self._partial.publish(String(data=text))
 
     def _publish(self, result: Caption, frame: Frame, arrival: Arrival) -> None:
         if not result.text:
             raise InputError("the captioner gave no words")
         self._caption.publish(String(data=result.text))
+        self._warn_if_late(arrival)
         self._answer(True, result.text)
+
+    def _warn_if_late(self, arrival: Arrival) -> None:
+        took_s = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e9
+        if self._p.rate > 0 and took_s > 1 / self._p.rate:
+            self.get_logger().warning(
+                f"a caption took {took_s:.2f} s, longer than its period of {1 / self._p.rate:.2f} s; lower rate or "
+                "max_tokens, or take a smaller model",
+                throttle_duration_sec=10.0,
+            )
 
     def _refuse(self, error: Exception) -> None:
         self._answer(False, str(error))
 
     def _answer(self, success: bool, text: str) -> None:
+        self._busy = False
         self._serving.answer((success, text))
 
 

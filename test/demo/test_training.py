@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from perf_inference import engines
-from perf_inference.tasks.caption import CaptionTask
+from perf_inference.tasks.language.caption import CaptionTask
 from perf_inference.tasks.policy.policy_task import PolicyTask
 from perf_inference.tasks.vision.task import YoloTask
 

@@ -22,8 +22,8 @@ from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, fit_in
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.model_build.converters.image_input import area_means, fuse
 from perf_inference.model_build.converters.openvino import write
-from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.front import front_of
+from perf_inference.tasks.language.caption import CaptionTask
 from perf_inference.tasks.policy.policy_task import Observation, PolicyTask
 from perf_inference.tasks.vision.image import ImageInput, front_of_block
 from perf_inference.tasks.vision.image_block import ImageBlock

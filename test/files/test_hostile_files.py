@@ -33,7 +33,7 @@ from perf_inference.recording.jsonl.text_file import CutError, stretches
 from perf_inference.recording.open import open_damaged
 from perf_inference.recording.qos import parse_qos
 from perf_inference.recording.recovery import recovery
-from perf_inference.tasks.caption import CaptionTask
+from perf_inference.tasks.language.caption import CaptionTask
 
 KEY = "rosbag2_bagfile_information"
 

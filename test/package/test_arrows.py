@@ -62,6 +62,8 @@ WITHIN = {
     },
     "engines": {  # a room a runtime; `engines.load` imports it by its name
         "": set(),
+        "chat": {"", "remote"},
+        "huggingface": {"", "pytorch"},
         "onnx": {""},
         "openvino": {"", "onnx"},
         "pytorch": {""},

@@ -19,8 +19,8 @@ from perf_inference.engines import Engine, Options
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.printable import printable
-from perf_inference.tasks.caption import CaptionTask
 from perf_inference.tasks.class_names_file import names_in
+from perf_inference.tasks.language.caption import CaptionTask
 from perf_inference.tasks.vision.annotate import annotate
 from perf_inference.tasks.vision.as_json import found_dict
 from perf_inference.tasks.vision.found import Found

@@ -4,20 +4,24 @@ A .safetensors file keeps the name as `architecture` among its metadata. A .pt o
 
     {"architecture": NAME, "state_dict": {...}, "metadata": {word: word}}
 
-Those of others hold the weights under `state_dict`, `model_state_dict` or `model` among what training left, or nothing
-but the weights; the user names their architecture. Nothing in a file is run unless pickle is allowed.
+Those of others hold the weights under `state_dict`, `model_state_dict` or `model` among what training left, those of an
+encoder and a decoder apart, or nothing but the weights; the user names their architecture, unless their names tell it.
+Weights that `torch.nn.utils.prune` left as `*_orig` and `*_mask` are multiplied. Nothing in a
+file is run unless pickle is allowed.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from perf_inference.engines import architectures
+from perf_inference.engines.pytorch import checkpoint_parts
 from perf_inference.engines.pytorch.archive import is_archive, read_archive
 from perf_inference.errors import ConfigError, in_one_line
 from perf_inference.files.whole import not_written, whole_file
@@ -60,6 +64,7 @@ def load_checkpoint(path: Path, allow_pickle: bool = False) -> Checkpoint:
         checkpoint = _read_safetensors(path)
     else:
         checkpoint = _of_content(_read_pt(path, allow_pickle), path)
+    checkpoint = _completed(checkpoint, path)
     for name, tensor in checkpoint.weights.items():
         _check_weight(name, tensor, path)
     return checkpoint
@@ -121,11 +126,12 @@ def _read_pt(path: Path, allow_pickle: bool) -> Any:
 
 
 def _of_content(content: Any, path: Path) -> Checkpoint:
-    architecture, words = "", {}
+    architecture, words, whole = "", {}, content
     if isinstance(content, Mapping):
         architecture, words = content.get("architecture", ""), content.get("metadata", {})
         content = next((content[key] for key in _WEIGHTS if isinstance(content.get(key), (Mapping, torch.nn.Module))),
                        content)  # fmt: skip
+        content = checkpoint_parts.joined(content, torch.nn.Module)
     if isinstance(content, torch.nn.Module):
         content = content.state_dict()
     if not (isinstance(content, Mapping) and content):
@@ -135,7 +141,23 @@ def _of_content(content: Any, path: Path) -> Checkpoint:
         isinstance(words, Mapping) and all(isinstance(word, str) for pair in words.items() for word in pair)
     ):
         raise ConfigError(f"'metadata' in '{path}' must map words to words")
-    return Checkpoint(_unwrapped(content), architecture if named else "", dict(words) if named else {})
+    said = dict(words) if named else {}
+    vocabulary = checkpoint_parts.vocabulary_in(whole) if "vocabulary" not in said else ""
+    return Checkpoint(
+        checkpoint_parts.without_vocabulary(_unwrapped(content)),
+        architecture if named else "",
+        {**said, **({"vocabulary": vocabulary} if vocabulary else {})},
+    )
+
+
+def _completed(checkpoint: Checkpoint, path: Path) -> Checkpoint:
+    """Return the checkpoint with pruning's masks applied, its network recognised and the vocabulary beside it."""
+    weights = checkpoint_parts.unmasked(checkpoint.weights, path)
+    architecture = checkpoint.architecture or architectures.recognised(str(name) for name in weights)
+    words = checkpoint.metadata
+    if "vocabulary" not in words and architectures.has_vocabulary(architecture):
+        words = {**words, **checkpoint_parts.vocabulary_beside(path)}
+    return replace(checkpoint, weights=weights, architecture=architecture, metadata=words)
 
 
 def _unwrapped(weights: Mapping[Any, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from perf_inference.engines.model_card import ModelCard
 from perf_inference.engines.pytorch.call import CpuCall, Function, StagedCall
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
 from perf_inference.engines.pytorch.precision import WORKS, exact_fp32
+from perf_inference.engines.stream import TokenStream
 from perf_inference.errors import (
     BrokenDeviceError,
     ConfigError,
@@ -47,6 +48,7 @@ class Network:
     inputs: tuple[ArraySpec, ...]
     outputs: tuple[str, ...] = ()  # names; empty: they are numbered
     metadata: Mapping[str, str] = field(default_factory=dict)
+    parameters: int | None = None  # that it has learned; None: not counted
 
     @classmethod
     def of(cls, card: ModelCard, runtime: str, device: str, module: Any) -> Network:
@@ -66,6 +68,7 @@ class TorchEngine:
         """
         self.inputs = network.inputs
         self.parts_ns: Mapping[str, int] = NO_PARTS
+        self.parameters = network.parameters
         self._most: int | None = None  # of a batch, once a larger one had no room
         function = flat(network.module, network.outputs)
         with refusals(network.name, network.precision, network.device):
@@ -79,9 +82,13 @@ class TorchEngine:
                     call = _call(function, network, options, options.cuda_graph)
                     for inputs in trial.inputs:
                         call.run(inputs)
+        parts = network.module.modules() if isinstance(network.module, torch.nn.Module) else ()
+        self._talker: Any = next((part for part in parts if hasattr(type(part), "stream")), None)
         self._call: CpuCall | StagedCall | None = call
         self._splits = all(spec.shape[:1] == (None,) for spec in self.inputs + self.outputs)
         notes = {**call.note, **({"compile": "yes"} if options.compile else {})}
+        if hasattr(network.module, "int8_library"):
+            notes["int8_library"] = network.module.int8_library
         self.info = EngineInfo(
             network.name, network.runtime, network.precision, network.device, {**network.metadata, **notes}
         )
@@ -99,6 +106,21 @@ class TorchEngine:
         except Exception as error:
             raise _failure(self.info.device, f"PyTorch failed on '{self.info.name}': {in_one_line(error)}") from error
         return {spec.name: array for spec, array in zip(self.outputs, outputs, strict=True)}
+
+    @property
+    def stream(self) -> TokenStream | None:
+        """Who is told of each token of a captioner that tells them; None: nobody."""
+        return self._talker.stream if self._talker is not None else None
+
+    @stream.setter
+    def stream(self, stream: TokenStream | None) -> None:
+        if self._talker is not None:
+            self._talker.stream = stream
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network tells of each token as it is known."""
+        return self._talker is not None
 
     def close(self) -> None:
         call, self._call = self._call, None

@@ -78,15 +78,16 @@ def _quantised(module: torch.nn.Module) -> torch.nn.Module:
             "PyTorch's int8 takes Linear and LSTM layers, and this network has none; set precision: fp32 or bf16, or "
             "build it for runtime onnx"
         )
-    with _quantising(), warnings.catch_warnings():
+    with _quantising() as library, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.ao's, whose heir does not know LSTM
         warnings.simplefilter("ignore", UserWarning)  # TypedStorage's
-        quantised: torch.nn.Module = torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8)
+        quantised: Any = torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8)
+        quantised.int8_library = library  # x86, fbgemm or qnnpack
     return quantised
 
 
 @contextmanager
-def _quantising() -> Iterator[None]:
+def _quantising() -> Iterator[str]:
     """Pack weights for this processor's library; what is packed keeps to it, so the process' choice is put back."""
     wanted = ("qnnpack",) if platform.machine() in ("aarch64", "arm64", "armv7l") else ("fbgemm", "x86", "qnnpack")
     settings = torch.backends.quantized
@@ -96,6 +97,6 @@ def _quantising() -> Iterator[None]:
     before = settings.engine
     settings.engine = library
     try:
-        yield
+        yield library
     finally:
         settings.engine = before

@@ -32,7 +32,8 @@ def open_engine(model: str, options: Options) -> TorchEngine:
     if precision not in PRECISIONS:
         raise ConfigError(f"precision must be auto or one of {', '.join(PRECISIONS)}, got '{precision}'")
     device = find_device(options.device, precision)
-    built = architectures.build(name, checkpoint.weights, checkpoint.metadata)
+    built = architectures.build(name, checkpoint.weights, {**checkpoint.metadata, **options.generation()})
+    count = sum(parameter.numel() for parameter in built.module.parameters())
     with refusals(path.stem, precision, device):
         module = in_precision(built.module.eval().requires_grad_(False), precision).to(torch.device(device))
     return TorchEngine(
@@ -44,7 +45,8 @@ def open_engine(model: str, options: Options) -> TorchEngine:
             module=module,
             inputs=built.inputs,
             outputs=built.outputs,
-            metadata={**checkpoint.metadata, "architecture": name},
+            metadata={**checkpoint.metadata, **built.metadata, "architecture": name},
+            parameters=count,
         ),
         options,
     )

@@ -55,6 +55,29 @@ class Connection:
             self.close()
             raise
 
+    def stream(self, path: str, headers: Mapping[str, str], body: bytes, deadline: Deadline) -> HTTPResponse:
+        """Post on a new connection; return the answer with its body unread. Who has read it closes."""
+        try:
+            self._connect(deadline)
+            assert self._http is not None
+            self._http.request("POST", path, body, dict(headers))
+            return self._http.getresponse()
+        except RemoteDisconnected as error:
+            self.close()
+            raise ConnectionError("the server closed the connection without an answer") from error
+        except HTTPException as error:
+            self.close()
+            raise ValueError(f"an answer must be HTTP, got {str(error)[:80]!r}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def hang_up(self) -> None:
+        """Let what is being read on this connection end; the next request makes another (any thread)."""
+        wire = self._socket
+        if wire is not None:
+            wire.shutdown()
+
     def _connect(self, deadline: Deadline) -> None:
         self.close()
         if self._given_up:

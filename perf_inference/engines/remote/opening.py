@@ -27,19 +27,19 @@ def transport_of(address: Address, certificates: str) -> Transport:
     Raises:
         ConfigError: `certificates` is no PEM file.
     """
-    trusted = _trusted(certificates) if address.secure else None
+    trust = trusted(certificates) if address.secure else None
     if address.scheme.startswith("http"):
-        return HttpTransport(address, trusted)
+        return HttpTransport(address, trust)
     from perf_inference.engines.remote.grpc import GrpcTransport  # gRPC starts threads when it is imported
 
     pem = None
-    if trusted is not None and certificates:
+    if trust is not None and certificates:
         with open(certificates, "rb") as file:
             pem = file.read()
     return GrpcTransport(address, pem)
 
 
-def _trusted(certificates: str) -> ssl.SSLContext:
+def trusted(certificates: str) -> ssl.SSLContext:
     """Return a context that verifies a server, by the machine's own authorities if no file is given."""
     try:
         return ssl.create_default_context(cafile=certificates or None)

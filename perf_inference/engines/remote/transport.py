@@ -11,7 +11,7 @@ from perf_inference.engines.remote.tensors import Tensor
 from perf_inference.errors import ConfigError
 
 _EXAMPLE = "grpc://host:8081/MODEL, or with a version grpc://host:8081/MODEL/versions/2"
-_PORTS = {"grpc": 8081, "grpcs": 8081, "http": 8080, "https": 443}
+_PORTS = {"grpc": 8081, "grpcs": 8081, "http": 8080, "https": 443, "chat+http": 8000, "chat+https": 443}
 
 
 class Address(NamedTuple):
@@ -37,6 +37,8 @@ class Address(NamedTuple):
     def of(cls, url: str) -> Address:
         """Take SCHEME://HOST[:PORT][/BASE/v2/models]/MODEL[/versions/VERSION] apart; MODEL@VERSION does as well.
 
+        A chat server's is chat+http://HOST[:PORT][/BASE/v1]/MODEL, and its model may have slashes.
+
         Raises:
             ConfigError: it is no such address.
         """
@@ -48,6 +50,12 @@ class Address(NamedTuple):
             raise ConfigError(f"{wrong}: {error}") from error
         if parts.scheme not in _PORTS or not host or parts.query or parts.fragment or "@" in parts.netloc:
             raise ConfigError(wrong)
+        if parts.scheme.startswith("chat+"):
+            base, found, path = parts.path.rpartition("/v1/")
+            name = unquote(path if found else parts.path).strip("/")  # with slashes where it has some
+            if not name or name == "v1":
+                raise ConfigError(wrong)
+            return cls(url, parts.scheme, host, port or _PORTS[parts.scheme], base, name, "")
         base, found, path = parts.path.rpartition("/v2/models/")
         steps = (path if found else parts.path).strip("/").split("/")
         name, at, version = steps[0].partition("@")

@@ -45,9 +45,10 @@ def write(source: Path, target: Path, options: Options, shapes: Shapes) -> None:
             f"'{source}' does not say which network its weights are for; give --architecture, one of "
             + ", ".join(architectures.names())
         )
-    network = _fixed(architectures.build(name, checkpoint.weights, checkpoint.metadata), shapes)
+    wanted = {**checkpoint.metadata, **options.generation()}
+    network = _fixed(architectures.build(name, checkpoint.weights, wanted), shapes)
     precision = "fp32" if options.precision == "auto" or target.suffix == ".onnx" else options.precision
-    metadata = {**checkpoint.metadata, "architecture": name}
+    metadata = {**checkpoint.metadata, **network.metadata, "architecture": name}
     try:
         with _quiet(), torch.no_grad():
             module = in_precision(network.module.eval().requires_grad_(False), precision)

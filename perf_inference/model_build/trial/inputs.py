@@ -27,6 +27,9 @@ def random_inputs(
     rng = np.random.default_rng(seed)
     made: dict[str, NDArray[Any]] = {}
     for spec in specs:
+        if spec.name == "prompt":  # of a captioner: nothing is asked
+            made[spec.name] = np.zeros(0, spec.dtype)
+            continue
         shape = _shape(spec, length, side_px)
         dtype = np.dtype(spec.dtype)
         if dtype.kind == "f":
@@ -60,7 +63,9 @@ def inputs_that_run(engine: Engine) -> dict[str, NDArray[Any]]:
 def _shape(spec: ArraySpec, length: int, side_px: tuple[int, int]) -> list[int]:
     shape, last = list(spec.shape), len(spec.shape) - 1
     sides: dict[int, int] = {}
-    if len(shape) == 4 and 3 in (shape[1], shape[3]):
+    if len(shape) == 3 and shape[2] == 3 and spec.dtype == np.uint8:  # an image as the camera has it
+        sides = {0: side_px[0], 1: side_px[1]}
+    elif len(shape) == 4 and 3 in (shape[1], shape[3]):
         rows = 2 if shape[1] == 3 else 1
         sides = {rows: side_px[0], rows + 1: side_px[1]}
     return [

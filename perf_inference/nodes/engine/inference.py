@@ -20,6 +20,7 @@ from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
+from perf_inference.nodes.engine.model_sizes import ModelSizes
 from perf_inference.nodes.reports.messages import OK
 from perf_inference.nodes.reports.reporter import Report, Reporter
 from perf_inference.nodes.ros.parameters import EngineParameters
@@ -66,7 +67,9 @@ class Inference:
         """
 
         def load(made: model_build.Plan) -> Model:
-            return _warmed_up(wrap(model_build.load(made)), task_of, blank)
+            model = _warmed_up(wrap(model_build.load(made)), task_of, blank)
+            self._sizes.add(model.engine, made)
+            return model
 
         allowed = model_build.AllowedModels.of(parameters.model, parameters.allowed_models)
         made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())
@@ -76,6 +79,7 @@ class Inference:
         self._rate_hz = rate_hz or None
         self._period_ns = None if self._rate_hz is None else round(1e9 / self._rate_hz)
         self._driver = TICK
+        self._sizes = ModelSizes()
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
         self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
@@ -165,7 +169,7 @@ class Inference:
             total_max_ms=total["max"],
             samples=len(recent),
             inputs={**ticks, **{name: source.state() for name, source in self.inputs.items()}},
-            others=self._swap.figures(),
+            others={**self._swap.figures(), **self._sizes.figures(self.engine)},
         )
 
     def _trouble(self) -> str:
@@ -246,12 +250,12 @@ def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callabl
     try:
         task = task_of(engine)
         inputs, _ = task.preprocess(blank(task))
-        for _ in range(runs):
+        for _ in range(runs if getattr(engine, "needs_warm_up", True) else 0):
             engine.infer(inputs)
     except (EngineError, InputError) as error:
         engine.close()
         # A server that has gone just now may come back, and a new process has a CUDA that is not broken.
-        if engine.info.runtime == "remote" or isinstance(error, BrokenDeviceError):
+        if engine.info.runtime in ("remote", "chat") or isinstance(error, BrokenDeviceError):
             raise
         raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
     except PerfInferenceError:

@@ -1,0 +1,58 @@
+"""What the heartbeat says of the size of a node's model and of the memory of its process."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from perf_inference import model_build
+from perf_inference.devices.process_memory import resident_bytes
+from perf_inference.engines import Engine
+from perf_inference.measure.stamps import Scalar
+from perf_inference.model_build import content
+
+_KEPT = 4  # engines, of which one is in use and another may be on its way
+_SCORES = ("score", "accuracy", "bleu", "map50_95")  # what a model's metadata may call how good it is
+
+
+class ModelSizes:
+    """The file sizes of the engines that were loaded last."""
+
+    def __init__(self) -> None:
+        self._bytes: OrderedDict[int, int | None] = OrderedDict()
+
+    def add(self, engine: Engine, made: model_build.Plan) -> None:
+        """Take down the size of the file that an engine was loaded from; a server's model has none."""
+        self._bytes[id(engine)] = None if made.source is None else content.size_bytes(made.source)
+        while len(self._bytes) > _KEPT:
+            self._bytes.popitem(last=False)
+
+    def figures(self, engine: Engine) -> Mapping[str, Scalar]:
+        """Return size [MB], parameters, score and memory [MB]; null where they are not known."""
+        size = self._bytes.get(id(engine))
+        return {
+            "model_mb": None if size is None else size / 1e6,
+            "model_parameters": getattr(engine, "parameters", None),
+            "model_score": _score(engine.info.metadata),
+            "process_memory_mb": resident_bytes() / 1e6,
+            "gpu_memory_mb": _gpu_mb(engine.info.device),
+        }
+
+
+def _score(metadata: Mapping[str, str]) -> float | None:
+    for key in _SCORES:
+        try:
+            return float(metadata[key])
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _gpu_mb(device: str) -> float | None:
+    """Return what PyTorch holds on the GPU [MB]; other runtimes do not say what is theirs."""
+    torch: Any = sys.modules.get("torch")
+    if torch is None or not device.startswith("cuda"):
+        return None
+    return float(torch.cuda.memory_reserved(torch.device(device))) / 1e6
