@@ -21,6 +21,7 @@ COMMANDS = {
     "analyze": "the figures of a recorded run, also while it is written, and a report as one HTML file",
     "bench": "what this machine can do",
     "build": "a model for another runtime or precision, into the cache or a file, and how the precisions compare",
+    "compare": "whether a change made something slower: two commands in pairs, or two result files",
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "doctor": "what is slow or broken on this machine and in its running graph, why, and how to fix it",
