@@ -9,6 +9,7 @@ from typing import Any
 NEEDS_ROS = False
 BENCHES = {
     "engines": "what the engine layer adds to a call of the runtime itself",
+    "gap": "latency after idle pauses, and what keeping the device warm costs and gains",
     "images": "conversion of images, beside the steps that cv_bridge takes",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
