@@ -74,6 +74,10 @@ class Outputs:
         """Write samples of one block (a process, a round) of a series."""
         self._write("samples", series=series, block=block, unit=unit, values=list(values), **about)
 
+    def record(self, kind: str, **fields: Any) -> None:
+        """Write what is neither samples nor the result."""
+        self._write(kind, **fields)
+
     def result(self, **result: Any) -> None:
         """Write what it comes to."""
         self._write("result", **result)
