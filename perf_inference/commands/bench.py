@@ -9,6 +9,7 @@ from typing import Any
 NEEDS_ROS = False
 BENCHES = {
     "audit": "what result files of ros2_benchmark cannot say, and what in them does not fit together",
+    "contention": "several models at once: slow-down of each beside each other and all, throughput, fairness",
     "engines": "what the engine layer adds to a call of the runtime itself",
     "gap": "latency after idle pauses, and what keeping the device warm costs and gains",
     "images": "conversion of images, beside the steps that cv_bridge takes",
