@@ -13,6 +13,7 @@ BENCHES = {
     "engines": "what the engine layer adds to a call of the runtime itself",
     "gap": "latency after idle pauses, and what keeping the device warm costs and gains",
     "images": "conversion of images, beside the steps that cv_bridge takes",
+    "ladder": "which optimisation of a model is worth it here: runtimes, precisions, batches, side by side",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",

@@ -68,7 +68,8 @@ def report(
     parts: list[Part] = [
         Table("Slow-down: the row's engine beside the column's", ("", *names, "all"), matrix,
               "mean time together over that alone; alone on the diagonal [ms]"),
-        Table("All runs", ("run", "engine", *summary_header("ms"), "Hz", "slow-down", "on device ms", "fairness", "MHz"),
+        Table("All runs", ("run", "engine", *summary_header("ms"), "Hz", "slow-down", "on device ms", "fairness",
+               "MHz"),
               rows, f"fairness: Jain's index of the pace kept; MHz: mean; {track.clock_text()}"),
         Words("What follows", [*plan_words, *clock_words, *odd, *remarks]),
         Histograms("Distributions", {f"{label(c, names)}: {name}": share.latencies_ms
