@@ -93,7 +93,14 @@ setup(
     maintainer_email="perf-inference@users.noreply.github.com",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", *(f"models/*.{kind}" for kind in MODELS), "bench/gpu_check/*.md"]},
+    package_data={
+        NAME: [
+            "py.typed",
+            *(f"models/*.{kind}" for kind in MODELS),
+            "bench/gpu_check/*.md",
+            "bench/contention/networks/*.onnx",
+        ]
+    },
     data_files=DATA_FILES,
     python_requires=">=3.10",
     install_requires=REQUIRES,

@@ -8,10 +8,14 @@ from typing import Any
 
 NEEDS_ROS = False
 BENCHES = {
+    "audit": "what result files of ros2_benchmark cannot say, and what in them does not fit together",
+    "contention": "several models at once: slow-down of each beside each other and all, throughput, fairness",
     "engines": "what the engine layer adds to a call of the runtime itself",
+    "gap": "latency after idle pauses, and what keeping the device warm costs and gains",
     "gate": "the gate in a process of its own: what it adds to an action's way, and its memory",
     "images": "conversion of images, beside the steps that cv_bridge takes",
     "jitter": "how steadily a chunk policy's commands come at 50 Hz while it infers, seen from outside",
+    "ladder": "which optimisation of a model is worth it here: runtimes, precisions, batches, side by side",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
     "share": "a node's own share of the latency, beside a plain rclpy node's",

@@ -16,8 +16,11 @@ import math
 import platform
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import psutil
@@ -28,10 +31,17 @@ from perf_inference.devices.device import Device, open_device
 from perf_inference.devices.gpu import GpuFigures, GpuSpan
 from perf_inference.devices.process_memory import PROCESS_MEMORY, resident_bytes
 from perf_inference.errors import EngineError
+from perf_inference.measure.block_file import BlockFile
 from perf_inference.measure.clocks import CLOCKS, Clocks
 from perf_inference.measure.statistics import MIN_SAMPLES, Distribution
 
 _SCALE = 1e9  # of a value, whole billionths are kept: nanoseconds of a time
+_RTF_BANDS = (
+    (0.1, "excellent: leaves most of the device for other work"),
+    (0.5, "good: real time with room to spare"),
+    (1.0, "real time, with little room: a slower clock or a second model may take it away"),
+)
+_TOO_SLOW = "slower than real time: the audio piles up"
 _PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch", "tensorrt", "nvidia-ml-py")
 
 
@@ -57,20 +67,49 @@ class PerformanceMonitor:
         device: str = "auto",
         clocks: Clocks = CLOCKS,
         cpu_ns: Callable[[], int] = time.process_time_ns,
+        *,
+        output_dir: str | Path | None = None,
+        session_time: str = "",
+        auto_save_interval: int = 10,
     ) -> None:
-        """Choose the device that is waited for.
+        """Choose the device that is waited for, and where the blocks are kept.
 
         Args:
             device: `auto` (the first GPU if there is one, else the CPU), `cpu`, `cuda` or `cuda:N`.
+            output_dir: each block is appended to `performance_timings_<session_time>.jsonl` there, and `close` writes
+                `performance_summary_<session_time>.json`; None: no file.
+            session_time: YYYYmmdd_HHMMSS; empty: now.
+            auto_save_interval: blocks from one writing to the next.
 
         Raises:
-            ConfigError: that device is not here.
+            ConfigError: that device is not here, or the directory cannot be written.
         """
         self.device: Device = open_device(device)
         self._clocks, self._cpu_ns = clocks, cpu_ns
         self._lock = threading.Lock()
         self._series: dict[str, _Series] = {}
         self._measured = self._failed = 0
+        self._blocks: BlockFile | None = None
+        if output_dir is not None:
+            self._blocks = BlockFile(Path(output_dir), session_time, auto_save_interval, self.device.name)
+            weakref.finalize(self, self._blocks.close)  # what waits is written too where nobody closes
+
+    def close(self) -> None:
+        """Write the blocks that wait and the summary, where there is an `output_dir`; a second call does nothing.
+
+        Raises:
+            RecordingError: they cannot be written.
+        """
+        if self._blocks is not None:
+            self._blocks.close()
+
+    def __enter__(self) -> PerformanceMonitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @contextmanager
     def measure(self) -> Iterator[Metrics]:
@@ -80,24 +119,26 @@ class PerformanceMonitor:
 
         Raises:
             EngineError: the device failed at the block's work.
+            RecordingError: the block cannot be written.
         """
         metrics: Metrics = {}
+        begin_ns = self._clocks.monotonic_ns()
         block = _Block(self.device, self._clocks.monotonic_ns, self._cpu_ns)
         try:
             yield metrics
         except BaseException:
             with suppress(EngineError):  # the block's own error says more
                 metrics.update(block.end())
-            with self._lock:
-                self._failed += 1
+            self._fail()
             raise
         try:
             metrics.update(block.end())
         except EngineError:
-            with self._lock:
-                self._failed += 1
+            self._fail()
             raise
         self._add(metrics)
+        if self._blocks is not None:
+            self._blocks.add(metrics, begin_ns)
 
     def summary(self) -> dict[str, Any]:
         """Return {device, n, failed}, and per key of a measurement {mean, std, p50 to p99.9, max, n}.
@@ -123,6 +164,19 @@ class PerformanceMonitor:
         return inference_time / audio_duration
 
     @staticmethod
+    def rtf_text(rtf: float) -> str:
+        """Return a real-time factor in words, in four bands: below 0.1, below 0.5, below 1, and from 1 on.
+
+        Raises:
+            ValueError: it is not a number of at least 0.
+        """
+        if not (math.isfinite(rtf) and rtf >= 0):
+            raise ValueError(f"rtf must be a number of at least 0, got {rtf}")
+        words = next((words for limit, words in _RTF_BANDS if rtf < limit), _TOO_SLOW)
+        times = f"{1 / rtf:.3g} times as fast as the audio" if rtf else "no time at all"
+        return f"{words} (real-time factor {rtf:.3g}, {times})"
+
+    @staticmethod
     def get_system_info() -> dict[str, Any]:
         """Return what the figures were measured on: cores, memory [GB], GPU, versions; None for what is not here."""
         return {
@@ -136,6 +190,12 @@ class PerformanceMonitor:
             **{f"{name.replace('-', '_')}_version": installed(name) for name in _PACKAGES},
             **_cuda_versions(),
         }
+
+    def _fail(self) -> None:
+        with self._lock:
+            self._failed += 1
+            if self._blocks is not None:
+                self._blocks.failed = self._failed
 
     def _add(self, metrics: Metrics) -> None:
         with self._lock:

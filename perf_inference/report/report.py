@@ -1,45 +1,18 @@
-"""A run's report: one HTML file that needs nothing else, neither a network nor a script."""
+"""A run's report: its latencies, stages, figures, ledger and machine on one page."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-from perf_inference._version import VERSION
-from perf_inference.errors import RecordingError
-from perf_inference.files.whole import whole_file
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis, as_mapping
 from perf_inference.recording.analysis.text import clock_text, line_text, recorder_text, rule_text, sentence
 from perf_inference.recording.analysis.tracks import Tracks, read_tracks
 from perf_inference.report.charts import KINDS, histograms, latency_chart, shown, track_chart
+from perf_inference.report.page import page_of, section, write_page
 from perf_inference.report.scales import TimeAxis
-from perf_inference.report.style import STYLE
 from perf_inference.report.svg import text
 from perf_inference.report.tables import about, ledger, node_figures, overview, recorder
-
-_MARK = b"<!DOCTYPE html>\n<!-- perf_inference report -->"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-
-
-def check_report(path: Path) -> None:
-    """Check before the work that a report can be written there.
-
-    Raises:
-        RecordingError: it cannot, or it would take the place of something else.
-    """
-    if path.is_dir() or not path.parent.is_dir():
-        raise RecordingError(f"--html must name a file in a directory that is there, got {path}")
-    try:
-        if path.is_file() and path.stat().st_size:
-            with open(path, "rb") as file:
-                if file.read(len(_MARK)) != _MARK:
-                    raise RecordingError(f"{path} is there and is no report; choose another name for --html")
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise PermissionError(13, "permission denied")
-    except OSError as error:
-        raise RecordingError(f"--html {path} cannot be written: {error.strerror}") from error
 
 
 def write_report(path: Path, run: RunAnalysis) -> None:
@@ -48,12 +21,7 @@ def write_report(path: Path, run: RunAnalysis) -> None:
     Raises:
         RecordingError: the file cannot be written.
     """
-    page = report(run).encode("utf-8", "replace")
-    try:
-        with whole_file(path) as file:
-            file.write(page)
-    except OSError as error:
-        raise RecordingError(f"--html {path} cannot be written: {error.strerror}") from error
+    write_page(path, report(run))
 
 
 def report(run: RunAnalysis) -> str:
@@ -62,24 +30,19 @@ def report(run: RunAnalysis) -> str:
     axis = TimeAxis(min((begin for begin, _ in times), default=0), max((end for _, end in times), default=1))
     directory = run.source if run.source.is_dir() else run.source.parent
     name = run.source.resolve().name
-    return "\n".join(
+    return page_of(
+        name,
+        "perf-inference analyze",
         (
-            _MARK.decode(),
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f"<title>{text(name)}</title><style>{STYLE}</style></head><body>",
-            f"<h1>{text(name)}</h1>",
             _head(run),
-            _section("latency", "Latency over time", (_latency(node, axis) for node in run.nodes)),
-            _section("machine", "Clocks and temperature over time", [_machine(read_tracks(directory), axis)]),
-            _section("stages", "Where the time goes: a histogram per stage", map(_stages, run.nodes), _HISTOGRAM),
-            _section("figures", "Figures", map(node_figures, run.nodes), f"{_RULE} Without the marked warm-up."),
-            _section("ledger", "The ledger: what became of every message", [ledger(run)]),
-            _section("recorder", "What was recorded", [recorder(run)]),
-            _section("about", "Host, software, parameters", [about(run.session)]),
-            f'<p class="dim">perf-inference analyze {text(VERSION)}</p></body></html>\n',
-        )
+            section("latency", "Latency over time", (_latency(node, axis) for node in run.nodes)),
+            section("machine", "Clocks and temperature over time", [_machine(read_tracks(directory), axis)]),
+            section("stages", "Where the time goes: a histogram per stage", map(_stages, run.nodes), _HISTOGRAM),
+            section("figures", "Figures", map(node_figures, run.nodes), f"{_RULE} Without the marked warm-up."),
+            section("ledger", "The ledger: what became of every message", [ledger(run)]),
+            section("recorder", "What was recorded", [recorder(run)]),
+            section("about", "Host, software, parameters", [about(run.session)]),
+        ),
     )
 
 
@@ -89,11 +52,6 @@ _HISTOGRAM = (
     "inference at all is drawn at least 2 px high. "
     '<span class="key"><i class="p50">|</i> p50 <i class="top">¦</i> the highest percentile that n allows</span>'
 )
-
-
-def _section(name: str, title: str, parts: Iterable[str], lead: str = "") -> str:
-    opening = f'<p class="lead">{lead}</p>' if lead else ""
-    return f'<section id="{name}"><h2>{title}</h2>{opening}{"".join(parts)}</section>'
 
 
 def _head(run: RunAnalysis) -> str:

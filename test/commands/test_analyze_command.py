@@ -21,7 +21,7 @@ from support.runs import NAME, append, assert_agrees, timing, write, write_diagn
 
 from perf_inference import cli
 from perf_inference.errors import EX_CONFIG, RecordingError
-from perf_inference.report.report import check_report
+from perf_inference.report.page import check_page
 
 Start = Callable[..., Process]
 VOID = {"meta", "path", "br"}
@@ -375,6 +375,6 @@ def test_a_report_takes_the_place_of_a_report_only(tmp_path: Path) -> None:
     assert cli.main(["analyze", str(tmp_path), "--html", str(tmp_path / NAME)]) == 1
     assert (tmp_path / NAME).read_bytes() == before
     with pytest.raises(RecordingError, match="must name a file"):
-        check_report(tmp_path)
+        check_page(tmp_path)
     assert cli.main(["analyze", str(tmp_path), "--html", "/dev/full"]) == 1
     assert Path("/dev/full").is_char_device()

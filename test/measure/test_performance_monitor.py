@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import mmap
+import os
 import subprocess
 import sys
 import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.paths import ROOT
 
 from perf_inference import PerformanceMonitor
+from perf_inference.cli import main
 from perf_inference.devices.device import CpuDevice
 from perf_inference.devices.process_memory import HighWaterMark, resident_bytes
-from perf_inference.errors import ConfigError, EngineError
+from perf_inference.errors import ConfigError, EngineError, RecordingError
 from perf_inference.measure.clocks import Clocks
 from perf_inference.measure.performance_monitor import Metrics
 
@@ -374,3 +379,66 @@ def test_importing_the_package_stays_light() -> None:
         "else: raise SystemExit('no AttributeError')\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
+def _lines_of(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_blocks_are_appended_and_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    timings = tmp_path / "run" / "performance_timings_20240131_120000.jsonl"
+    summary = tmp_path / "run" / "performance_summary_20240131_120000.json"
+    monitor = PerformanceMonitor(
+        "cpu", output_dir=tmp_path / "run", session_time="20240131_120000", auto_save_interval=4
+    )
+    for number in range(10):
+        with monitor.measure():
+            pass
+        if number == 4:
+            assert len(_lines_of(timings)) == 4
+    with pytest.raises(KeyError), monitor.measure():
+        raise KeyError
+    assert not summary.exists()
+    monitor.close()
+    monitor.close()
+    records = _lines_of(timings)
+    assert [record["seq"] for record in records] == list(range(1, 11))
+    assert all(record["total_ms"] == pytest.approx(1e3 * float(str(record["inference_time"]))) for record in records)
+    figures = json.loads(summary.read_text())["nodes"]["performance_monitor"]
+    assert (figures["inferences"], figures["failed"], figures["device"]) == (10, 1, "cpu")
+    assert main(["analyze", str(tmp_path / "run")]) == 0
+    assert "performance_monitor" in capsys.readouterr().out
+    with pytest.raises(RecordingError, match="is closed"), monitor.measure():
+        pass
+
+
+def test_what_waits_is_written_at_the_end_of_the_process(tmp_path: Path) -> None:
+    program = (
+        "import sys; from perf_inference import PerformanceMonitor\n"
+        "monitor = PerformanceMonitor('cpu', output_dir=sys.argv[1], session_time='t', auto_save_interval=1000)\n"
+        "for _ in range(3):\n    with monitor.measure(): pass\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, env=environ)
+    assert len(_lines_of(tmp_path / "performance_timings_t.jsonl")) == 3
+    assert (tmp_path / "performance_summary_t.json").exists()
+
+
+def test_a_session_that_cannot_be_kept_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        ({"output_dir": tmp_path / "file" / "x"}, "cannot be written"),
+        ({"output_dir": tmp_path, "auto_save_interval": 0}, "auto_save_interval"),
+        ({"output_dir": tmp_path, "session_time": "../x"}, "session_time"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            PerformanceMonitor("cpu", **arguments)  # type: ignore[arg-type]
+
+
+def test_the_real_time_factor_in_words() -> None:
+    words = [PerformanceMonitor.rtf_text(rtf).split(":")[0].split(",")[0] for rtf in (0.0, 0.0999, 0.1, 0.5, 1.0, 3)]
+    assert words == ["excellent", "excellent", "good", "real time", "slower than real time", "slower than real time"]
+    assert "4 times as fast" in PerformanceMonitor.rtf_text(0.25)
+    for wrong in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="rtf must be"):
+            PerformanceMonitor.rtf_text(wrong)

@@ -28,7 +28,7 @@ ALLOWED = {
     "tasks": {"engines", "errors", "files", "measure"},
     "telemetry": {"bringup", "errors", "measure"},
     "recording": {"errors", "files", "measure", "printable", "telemetry"},
-    "report": {"errors", "files", "printable", "recording"},
+    "report": {"errors", "files", "measure", "printable", "recording"},
     "demo": {"engines", "errors", "measure", "tasks"},
     "pipeline": {"engines", "errors", "measure"},
     "testing": {"engines", "errors", "measure"},

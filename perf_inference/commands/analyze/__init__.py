@@ -21,7 +21,8 @@ from perf_inference.recording.analysis.analysis import RunAnalysis
 from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.analysis.run_reader import RunReader
 from perf_inference.recording.analysis.segment_reader import SegmentReader
-from perf_inference.report.report import check_report, write_report
+from perf_inference.report.page import check_page
+from perf_inference.report.report import write_report
 
 NEEDS_ROS = False
 _REFRESH_S, _POLL_S = 1.0, 0.05
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.html is not None:
         if isinstance(reader, SegmentReader):
             raise RecordingError(f"--html is made of a run's timings, but {options.source} is a segment of topics")
-        check_report(options.html)
+        check_page(options.html)
     try:
         return _analyse(reader, options, stop)
     except BrokenPipeError:  # whoever read it has seen enough

@@ -1,0 +1,1 @@
+"""`perf-inference compare`: did this change make it slower?"""

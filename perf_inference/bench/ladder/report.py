@@ -1,0 +1,136 @@
+"""The report of a ladder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from perf_inference.bench.ladder.judge import Difference, Row, difference, recommend
+from perf_inference.bench.ladder.loaded import Loaded
+from perf_inference.bench.ladder.measure import Results
+from perf_inference.bench.results.machine import MachineTrack
+from perf_inference.demo.model_score import score_of
+from perf_inference.report.document import (
+    Document,
+    Histograms,
+    Part,
+    Table,
+    TimeLines,
+    Words,
+    figure,
+    summary_header,
+    summary_row,
+)
+
+_SCENES = 50
+_BASELINE = "baseline"
+
+
+def report(
+    options: argparse.Namespace,
+    loaded: Sequence[Loaded],
+    results: Results,
+    left_out: Sequence[str],
+    track: MachineTrack,
+    idle_w: float | None,
+    stopped: str,
+) -> Document:
+    """Return the document: table, what drifts, what cannot run, what to take."""
+    rows = rows_of(results, options.tolerance)
+    scenarios = list(dict.fromkeys(row.scenario for row in rows))
+    base = {row.scenario: row for row in rows if row.variant == _BASELINE}
+    by_name = {one.variant.name: one for one in loaded}
+    table = [
+        (row.scenario, row.variant, *summary_row(row.values_ms), _speed_up(row, base.get(row.scenario)),
+         *_difference_text(row.difference, row.ranked))
+        for row in rows
+    ]  # fmt: skip
+    about = [
+        (one.variant.name, *(figure(mb) for mb in one.memory_mb), figure(one.memory_mb[1] - one.memory_mb[0]),
+         *_score(one, options.score))
+        for one in loaded if one.engine
+    ]  # fmt: skip
+    cannot = [f"{one.variant.name}: {one.why}" for one in loaded if not one.engine]
+    cannot += [f"{cell.name}: {taken.why}" for cell, taken in results.cells.items() if taken.why]
+    best = recommend(rows, scenarios) if scenarios else {}
+    taking = [
+        (use, row.variant, row.scenario, figure(row.p50_ms), _speed_up(row, base.get(row.scenario)),
+         str(len(row.values_ms))) for use, row in best.items()
+    ]  # fmt: skip
+    power = track.window().power_w
+    energy = (
+        "energy: no power figure on this machine (NVML, INA and tegrastats were looked for)"
+        if power is None else f"power: {power:.1f} W over the benchmark, {figure(idle_w)} W idle before"
+    )  # fmt: skip
+    parts: list[Part] = [
+        Table("All cells", ("scenario", "variant", *summary_header("ms"), "speed-up", "difference", "ranked"), table,
+              f"per scenario, not per item; speed-up: median of the baseline over this one's; difference: relative to "
+              f"the baseline's largest output, {options.tolerance:g} tolerated; {track.clock_text()}"),
+        Table("Variants", ("variant", "MB before", "MB after", "MB more", "score", "score's n"), about, energy),
+        Words("What cannot run here, and why", cannot),
+        Words("Left out for lack of time (--full measures all)", left_out),
+        Table("What to take on this machine", ("use", "variant", "scenario", "p50 ms", "speed-up", "n"), taking),
+        Words("As a node's parameters", snippet(options.model, best["short"], by_name) if "short" in best else []),
+        Histograms("Distributions", {f"{row.scenario}: {row.variant}": row.values_ms for row in rows}),
+        TimeLines("Runs over time", {cell.name: (taken.at_s, [ns / 1e6 for ns in taken.latencies_ns])
+                                     for cell, taken in results.cells.items() if cell.scenario == scenarios[0]}),
+        *track.parts(),
+    ]  # fmt: skip
+    return Document(f"ladder: {options.model}", _verdict(best, base, stopped), parts)
+
+
+def rows_of(results: Results, tolerance: float) -> list[Row]:
+    """Return the rows, in the order of the scenarios; each compared with the baseline of its scenario."""
+    outputs = {cell.scenario: taken.outputs for cell, taken in results.cells.items() if cell.variant == _BASELINE}
+    rows = []
+    for cell, taken in results.cells.items():
+        base = outputs.get(cell.scenario)
+        apart = difference(base, taken.outputs) if base and taken.outputs else None
+        ranked = apart is not None and apart.within(tolerance) and not taken.why
+        device = cell.loaded.engine.info.device if cell.loaded.engine else ""
+        values = [ns / 1e6 for ns in taken.latencies_ns]
+        rows.append(Row(cell.variant, cell.scenario, device, values, apart, ranked))
+    order = list(dict.fromkeys(cell.scenario for cell in results.cells))
+    return sorted(rows, key=lambda row: (order.index(row.scenario), row.variant != _BASELINE, row.variant))
+
+
+def snippet(model: str, row: Row, by_name: dict[str, Loaded]) -> list[str]:
+    """Return the recommendation as lines of a parameters file."""
+    variant = by_name[row.variant.removesuffix(", batched")].variant
+    how = variant.options
+    values = {"model": model, "runtime": variant.runtime, "precision": how.precision, "device": how.device}
+    lines = ["/**:", "  ros__parameters:", *(f"    {key}: {value}" for key, value in values.items())]
+    return [*lines, f"    threads: {how.threads}"] if how.threads else lines
+
+
+def _verdict(best: dict[str, Row], base: dict[str, Row], stopped: str) -> str:
+    if not best or not base:
+        words = "no variant was measured beside the baseline"
+    else:
+        row = best["short"]
+        long = best.get("long", row)
+        words = (
+            f"{row.variant} is {_speed_up(row, base.get(row.scenario))} times as fast as the baseline on "
+            f"'{row.scenario}' (n {len(row.values_ms)})"
+        )
+        if long.scenario != row.scenario:
+            words += f", {long.variant} {_speed_up(long, base.get(long.scenario))} times on '{long.scenario}'"
+    return f"stopped by {stopped}; {words}" if stopped else words
+
+
+def _speed_up(row: Row, base: Row | None) -> str:
+    return f"{base.p50_ms / row.p50_ms:.2f}" if base and base.values_ms and row.values_ms else "-"
+
+
+def _difference_text(apart: Difference | None, ranked: bool) -> tuple[str, str]:
+    if apart is None:
+        return "-", "no"
+    other = "" if apart.same_best else ", another best class"
+    return f"{apart.relative:.2g}{other}", "yes" if ranked else "NO: drifts"
+
+
+def _score(one: Loaded, wanted: bool) -> tuple[str, str]:
+    if not wanted or one.engine is None:
+        return "-", "-"
+    found = score_of(one.engine, _SCENES)
+    return ("no score of this task", "-") if found is None else (f"{found.name} {found.value:.3f}", str(found.samples))
