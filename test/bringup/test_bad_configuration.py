@@ -22,7 +22,11 @@ CASES = [
     ("yolo_node", "confidence:=1.5", "'confidence' of yolo_node must be a number from 0 to 1, got 1.5"),
     ("yolo_node", "confidence:=high", "'confidence' of yolo_node must be a number from 0 to 1, got 'high'"),
     ("yolo_node", "model:=/nowhere.onnx", "model '/nowhere.onnx' is neither a file nor an embedded model"),
-    ("yolo_node", "model:=captioner", "has no outputs of a classifier or detector that is known"),
+    (
+        "yolo_node",
+        "model:=captioner",
+        "'captioner' says that its task is 'caption'; a vision model's is classify, detect",
+    ),
     ("yolo_node", "model:={}/broken.onnx", "broken.onnx' is no ONNX model: "),
     ("yolo_node", "device:=cuda:0", "no execution provider for device 'cuda:0' among"),
     ("policy_node", "limits.lower:=[1.0]", "limits.lower must have 2 values, one for each of ['shoulder', 'elbow']"),
