@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     stop.at_once = True
     target = target_of(options.target, options.storage, options.to)
-    if not os.path.lexists(options.source):
+    if not os.path.lexists(options.source) and not glob.has_magic(str(options.source)):
         raise RecordingError(f"source must be a recording or a part of one; there is nothing at '{options.source}'")
     share_no_more_than(options.source)
     try:
