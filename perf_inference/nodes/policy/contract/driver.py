@@ -261,7 +261,7 @@ class ContractDriver:
         return Frame(tick, min(stamps) if stamps else None)
 
     def _both(self) -> tuple[Playing, Gate | Front]:
-        assert self._playing is not None and self._gate is not None
+        assert self._playing is not None and self._gate is not None  # noqa: PT018
         return self._playing, self._gate
 
     def _skipped(self, error: Exception) -> None:
