@@ -178,6 +178,8 @@ def test_every_status_is_there_and_in_one_group(
         "policy_node/image": "Inputs",
         "policy_node/joint_states": "Inputs",
         "policy_node/force": "Inputs",
+        "policy_node_gate/node": "Inference",
+        "policy_node_gate/joint_states": "Inputs",
         "recorder_node/recorder": "Recorder",
         "monitor_node/host": "Platform",
         "monitor_node/platform": "Platform",

@@ -196,7 +196,8 @@ class DeathRig(Rig):
         self.place(starts)
         assert wait_until(lambda: self._settled(starts), 10)
         self.enable(True)
-        assert wait_until(lambda: abs(self.state()[0].velocity) > 0.1, 10), self.policy.output()
+        # What a process that was killed has left in shared memory may hold up this one until it is forgotten (20 s).
+        assert wait_until(lambda: abs(self.state()[0].velocity) > 0.1, 40), self.policy.output()
         wait_until(lambda: False, self.chance.uniform(0.05, 0.9))
         began_s = time.monotonic()
         self.die(death)
