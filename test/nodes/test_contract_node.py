@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -210,11 +211,17 @@ def test_another_task_begins_anew(ros: Ros, start: Callable[..., Process]) -> No
         (MLP.replace("sensor_msgs/msg/JointState", "no_such_package/msg/Thing"), "no_such_package/msg/Thing is not"),
         (MLP.replace("topic: joint_states", "topic: arm/states"), "an observation must be of the topic joint_states"),
         (MLP.replace("output: velocity", "output: v"), "the model has no output 'v'"),
+        pytest.param(
+            MLP.replace("actions:", "- {input: pose, source: tf, frames: [base, tool]}\nactions:"),
+            "observations of source tf need tf2_ros",
+            marks=pytest.mark.skipif(find_spec("tf2_ros") is not None, reason="tf2_ros is installed"),
+        ),
         (MLP.replace("rate_hz: 20", "rate_hz: fast"), "rate_hz must be a number"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_ends_the_start(start: Callable[..., Process], text: str, said: str) -> None:
-    process = start(text, {"joints": (1, 2)}, {"velocity": (1, 2)})
+    inputs = {"joints": (1, 2), **({"pose": (1, 7)} if "source: tf" in text else {})}
+    process = start(text, inputs, {"velocity": (1, 2)})
     assert process.wait(60) == 78
     assert said in process.output()
 

@@ -25,6 +25,7 @@ from perf_inference.nodes.policy.contract.given import gate_setup_of, limits_of,
 from perf_inference.nodes.policy.contract.playing import Playing
 from perf_inference.nodes.policy.contract.sources import Source, decoder, origin_of, subscribe
 from perf_inference.nodes.policy.contract.stepper import Stepper
+from perf_inference.nodes.policy.contract.transforms import Transforms
 from perf_inference.nodes.policy.contract.words import TaskText, introduction
 from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant, judged_at
@@ -51,11 +52,7 @@ class ContractDriver:
     """What policy_node does with a contract."""
 
     def __init__(self, node: RunnableNode, p: PolicyParameters, contract: Contract, enabled: bool) -> None:
-        """Load the model, subscribe, and begin.
-
-        Raises:
-            ConfigError: contract, model, limits or an installed message type do not fit.
-        """
+        """Load the model, subscribe, and begin; ConfigError where contract, model, limits or a type do not fit."""
         self._node, self._contract = node, contract
         self._p = p = with_contract(p, contract)
         self._main, self._limits = contract.main, limits_of(node, p, contract)
@@ -89,6 +86,7 @@ class ContractDriver:
             contract, {name: self._prepared(name) for name in task.binding.prepare}, round(p.max_disorder_s * 1e9),
             round(p.max_observation_age_s * 1e9), task.binding.commands.width, task.binding.widths,
         )  # fmt: skip
+        self._transforms = Transforms(node, contract, self._observer, self._seeing, p.rate)
         self._sources = subscribe(node, contract, p.image_transport, self._take, self._unreadable)
         for source in self._sources:
             self._inference.watch(source.name, source.input)
@@ -261,7 +259,7 @@ class ContractDriver:
         return Frame(tick, min(stamps) if stamps else None)
 
     def _both(self) -> tuple[Playing, Gate | Front]:
-        assert self._playing is not None and self._gate is not None
+        assert self._playing is not None and self._gate is not None  # noqa: PT018
         return self._playing, self._gate
 
     def _skipped(self, error: Exception) -> None:
