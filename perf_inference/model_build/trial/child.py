@@ -72,6 +72,10 @@ def random_inputs(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDAr
         if spec.name == "prompt":  # of a captioner: nothing is asked
             made[spec.name] = np.zeros(0, spec.dtype)
             continue
+        if spec.name == "samples":  # of sound: a second
+            made[spec.name] = rng.standard_normal([length or (_FREE_AXIS, 16_000)[axis > 0] for axis, length in
+                                                   enumerate(spec.shape)]).astype(spec.dtype)  # fmt: skip
+            continue
         if len(spec.shape) == 3 and spec.shape[2] == 3 and spec.dtype == np.uint8:  # an image of any size
             sides = [length or _FREE_SIDE_PX for length in spec.shape]
             made[spec.name] = rng.integers(0, 256, sides).astype(np.uint8)
