@@ -52,6 +52,9 @@ EXTRAS = {
     ],
     "without-ros": ["opencv-python-headless>=4.12"],
     "torch": ["safetensors>=0.4", "torch>=2.10"],
+    # Captioners and networks of sound from Hugging Face folders, with `torch`; torchvision is not needed.
+    "transformers": ["pillow>=11.3", "safetensors>=0.4", "transformers>=5"],
+    "audio": ["scipy>=1.8", "soundfile>=0.12"],
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
     "parquet": ["pyarrow>=14.0.1"],

@@ -129,16 +129,16 @@ add_tests() {
 }
 
 add_torch() {
-    [[ ! -f .venv/.torch-$torch_version ]] || return 0
+    [[ ! -f .venv/.torch-$torch_version-transformers ]] || return 0
     say "installing torch $torch_version into .venv (once; some hundred MB) ..."
-    pip_install "torch==$torch_version" --editable ".[torch]"
-    touch ".venv/.torch-$torch_version"
+    pip_install "torch==$torch_version" --editable ".[torch,transformers,audio]"
+    touch ".venv/.torch-$torch_version-transformers"
     say "done."
 }
 
 wanted=${1:-}
 is_complete() {
-    [[ -z $wanted || -f .venv/.with-tests ]] && [[ $wanted != torch || -f .venv/.torch-$torch_version ]]
+    [[ -z $wanted || -f .venv/.with-tests ]] && [[ $wanted != torch || -f .venv/.torch-$torch_version-transformers ]]
 }
 
 if ! is_current || ! is_as_asked || ! is_complete; then

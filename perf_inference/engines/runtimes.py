@@ -65,7 +65,7 @@ def _extra(name: str) -> str:
 
 
 _ENGINES, _CONVERTERS = "perf_inference.engines", "perf_inference.model_build.converters"
-_ONNX_OR_TORCH = ("onnx", "torch")
+_ONNX_OR_TORCH = ("onnx", "torch", "transformers")
 _TORCH = ("libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch_python.so")
 _ROWS = (
     Runtime(
@@ -152,6 +152,7 @@ _ROWS = (
         library="transformers",
         install=_extra("torch,transformers"),
         precisions={"fp32": AS_STORED, "fp16": AT_LOADING, "bf16": AT_LOADING, "int8": AT_LOADING},
+        files="Hugging Face folder of a network of sound",
         shared_objects=_TORCH,
     ),
     Runtime(

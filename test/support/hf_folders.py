@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 _TEXTS = [
-    "a red cup left of the green box", "what is on the table?", "two blue balls and a small cube", "describe this image",
+    "a red cup left of the green box", "what is on the table?", "two blue balls and a cube", "describe this image",
     "the robot holds a yellow cup", "user assistant image", "a photo of", "un café, s'il vous plaît",
 ]  # fmt: skip
 _SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}

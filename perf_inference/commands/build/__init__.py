@@ -64,6 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="build it again")
     parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
+    parser.add_argument("--beams", type=int, default=0, help="of a captioner's search, kept in its graph (default: 1)")
+    parser.add_argument("--max-tokens", type=int, default=0, help="of a captioner's sentence (default: 20)")
     parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")
     parser.add_argument(
         "--compare", action="store_true", help="a table of all precisions: size, memory, latency, difference, score"

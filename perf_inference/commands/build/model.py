@@ -39,6 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         architecture=arguments.architecture,
         allow_pickle=arguments.allow_pickle,
+        beams=arguments.beams,
+        max_tokens=arguments.max_tokens,
     )
     recipe = Recipe(
         _calibration(arguments, options),

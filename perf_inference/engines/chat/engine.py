@@ -96,24 +96,11 @@ class ChatEngine:
             ConfigError, EngineError: see `open_engine`.
         """
         patience = Deadline(_PATIENCE * self._options.deadline_ms / 1e3)
-        while True:
-            try:
-                deadline = Deadline(self._options.deadline_ms / 1e3)
-                body, answer = self._connection.exchange("GET", self._path("models"), self._headers(), (), deadline)
-                break
-            except UntrustedError as error:
-                raise ConfigError(
-                    f"'{self._address.url}' is not to be trusted: {words(error)}; see certificates"
-                ) from error
-            except ValueError as error:
-                raise ConfigError(f"'{self._address.url}' is no chat server: {shown(error)}") from error
-            except OSError as error:
-                if not patience.left_s():
-                    raise EngineError(
-                        f"'{self._address.url}' was not ready within {patience.after_s:g} s: {words(error)}; start its "
-                        "server, or correct the address"
-                    ) from error
+        found = self._listed(patience)
+        while found is None:
             threading.Event().wait(min(_PAUSE_S, patience.left_s()))
+            found = self._listed(patience)
+        body, answer = found
         if answer.status in (401, 403):
             raise ConfigError(
                 f"'{self._address.url}' wants another key ({answer.status}); set {KEY} in the environment"
@@ -125,6 +112,25 @@ class ChatEngine:
             raise ConfigError(
                 f"'{self._address.url}' has no model '{self._address.model}', only {shown(', '.join(there), 300)}"
             )
+
+    def _listed(self, patience: Deadline) -> tuple[bytearray, HTTPResponse] | None:
+        """Return what the server says of its models; None: it is not there yet."""
+        deadline = Deadline(self._options.deadline_ms / 1e3)
+        try:
+            return self._connection.exchange("GET", self._path("models"), self._headers(), (), deadline)
+        except UntrustedError as error:
+            raise ConfigError(
+                f"'{self._address.url}' is not to be trusted: {words(error)}; see certificates"
+            ) from error
+        except ValueError as error:
+            raise ConfigError(f"'{self._address.url}' is no chat server: {shown(error)}") from error
+        except OSError as error:
+            if patience.left_s():
+                return None
+            raise EngineError(
+                f"'{self._address.url}' was not ready within {patience.after_s:g} s: {words(error)}; start its server, "
+                "or correct the address"
+            ) from error
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         check_inputs(self.inputs, inputs)

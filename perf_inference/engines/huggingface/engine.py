@@ -19,9 +19,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the library is importe
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
+from perf_inference.engines.huggingface import audio
 from perf_inference.engines.huggingface import folder as folders
+from perf_inference.engines.huggingface.audio import quiet
 from perf_inference.engines.huggingface.streaming import Cancelled, Pieces, Prefilled
-from perf_inference.engines.pytorch.engine import find_device, refusals
+from perf_inference.engines.pytorch.engine import TorchEngine, find_device, refusals
 from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.engines.stream import TokenStream
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError, in_one_line
@@ -34,7 +36,7 @@ _DESCRIBE = "Describe this image in one sentence."
 _TEXT = 200_000  # bytes of a prompt
 
 
-def open_engine(model: str, options: Options) -> FolderEngine:
+def open_engine(model: str, options: Options) -> FolderEngine | TorchEngine:
     """Return an engine for a folder that `save_pretrained` wrote.
 
     Raises:
@@ -42,6 +44,9 @@ def open_engine(model: str, options: Options) -> FolderEngine:
     """
     folder = Path(model)
     config = folders.check(folder)
+    quiet()
+    if audio.kind_of(config):
+        return audio.open_engine(folder, options)
     precision = _precision(config, options)
     device = find_device(options.device, precision)
     with warnings.catch_warnings(), refusals(folder.name, precision, device):

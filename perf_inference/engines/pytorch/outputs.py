@@ -17,7 +17,7 @@ from perf_inference.errors import ConfigError
 Arrays = list[NDArray[Any]]
 # Lengths in the two runs, until some fit: of the first axis where it is free, and of the free ones behind it.
 _BATCHES = ((1, 2), (2, 3))
-_OTHERS = ((1, 2), (64, 128), (224, 448))
+_OTHERS = ((1, 2), (64, 128), (224, 448), (16_000, 32_000))
 
 
 class Probe(NamedTuple):

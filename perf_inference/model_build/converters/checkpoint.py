@@ -38,6 +38,13 @@ def write(source: Path, target: Path, options: Options, shapes: Shapes) -> None:
     Raises:
         ConfigError: the file is no checkpoint, its network is not known, or it cannot be exported.
     """
+    if source.is_dir():
+        from perf_inference.engines.huggingface import audio  # transformers loads only when it is used
+
+        sound = audio.described(source)
+        network = _fixed(Architecture(sound.module, audio.INPUTS, audio.OUTPUTS), shapes)
+        _write(network, sound.metadata, source, target, options)
+        return
     checkpoint = load_checkpoint(source, options.allow_pickle)
     name = options.architecture or checkpoint.architecture
     if not name:
@@ -47,8 +54,11 @@ def write(source: Path, target: Path, options: Options, shapes: Shapes) -> None:
         )
     wanted = {**checkpoint.metadata, **options.generation()}
     network = _fixed(architectures.build(name, checkpoint.weights, wanted), shapes)
+    _write(network, {**checkpoint.metadata, **network.metadata, "architecture": name}, source, target, options)
+
+
+def _write(network: Architecture, metadata: Mapping[str, str], source: Path, target: Path, options: Options) -> None:
     precision = "fp32" if options.precision == "auto" or target.suffix == ".onnx" else options.precision
-    metadata = {**checkpoint.metadata, **network.metadata, "architecture": name}
     try:
         with _quiet(), torch.no_grad():
             module = in_precision(network.module.eval().requires_grad_(False), precision)

@@ -12,6 +12,7 @@ from perf_inference.errors import EngineError
 
 # What is tried for free axes, one after the other: (length of the last axis, height and width of an image). The first
 # fits most; others are for sequences and audio, classifiers, and readers of lines of text.
+_SECOND = 16_000  # samples
 _TRIES = ((1, (640, 640)), (512, (48, 320)), (64, (224, 224)), (16, (32, 320)))
 
 
@@ -63,7 +64,9 @@ def inputs_that_run(engine: Engine) -> dict[str, NDArray[Any]]:
 def _shape(spec: ArraySpec, length: int, side_px: tuple[int, int]) -> list[int]:
     shape, last = list(spec.shape), len(spec.shape) - 1
     sides: dict[int, int] = {}
-    if len(shape) == 3 and shape[2] == 3 and spec.dtype == np.uint8:  # an image as the camera has it
+    if spec.name == "samples":  # of sound: a second
+        sides = dict.fromkeys(range(1, len(shape)), _SECOND)
+    elif len(shape) == 3 and shape[2] == 3 and spec.dtype == np.uint8:  # an image as the camera has it
         sides = {0: side_px[0], 1: side_px[1]}
     elif len(shape) == 4 and 3 in (shape[1], shape[3]):
         rows = 2 if shape[1] == 3 else 1

@@ -42,12 +42,11 @@ class ModelSizes:
 
 
 def _score(metadata: Mapping[str, str]) -> float | None:
-    for key in _SCORES:
-        try:
-            return float(metadata[key])
-        except (KeyError, ValueError):
-            continue
-    return None
+    said = next((metadata[key] for key in _SCORES if key in metadata), "")
+    try:
+        return float(said)
+    except ValueError:
+        return None
 
 
 def _gpu_mb(device: str) -> float | None:

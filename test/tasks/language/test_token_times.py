@@ -1,0 +1,63 @@
+"""First-token time and tokens per second as the task tells them, against a loop that is timed by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from support import captioners  # noqa: E402
+
+from perf_inference.engines import Options, load  # noqa: E402
+from perf_inference.tasks.language.caption import CaptionTask  # noqa: E402
+
+pytestmark = [pytest.mark.torch, pytest.mark.timing]
+_ROUNDS, _TOKENS = 30, 12
+
+
+def _by_hand(module: Any, image: Any) -> tuple[float, float]:
+    """Return first-token time [ms] and tokens per second of the same network, run step by step."""
+    with torch.inference_mode():
+        begin = time.perf_counter_ns()
+        seen = module._see(torch.from_numpy(image))
+        keys = module.seen(seen)
+        hidden, cell = module.init_h(seen.mean(1)), module.init_c(seen.mean(1))
+        token, times = torch.tensor([module.start]), []
+        for _ in range(_TOKENS):
+            logs, hidden, cell = module._step(token, seen, keys, hidden, cell)
+            token = logs.argmax(1)
+            int(token)
+            times.append(time.perf_counter_ns())
+    return (times[0] - begin) / 1e6, (len(times) - 1) * 1e9 / (times[-1] - times[0])
+
+
+def test_times_are_those_of_a_hand_timed_loop(tmp_path: Path) -> None:
+    weights = captioners.weights(hidden=64, attention=32)
+    weights["decoder.fc.bias"][captioners.WORDS.index("<end>")] = -100.0  # it never ends by itself
+    words = {"vocabulary": json.dumps(captioners.WORDS)}
+    torch.save({"state_dict": weights, "metadata": words, "architecture": "attention_lstm"}, tmp_path / "a.pth")
+    engine = load(str(tmp_path / "a.pth"), options=Options(max_tokens=_TOKENS, threads=1))
+    task = CaptionTask(engine)
+    inputs, context = task.preprocess(np.random.default_rng(0).integers(0, 256, (256, 256, 3)).astype(np.uint8))
+    module = engine._talker  # type: ignore[attr-defined]
+    image = inputs["image"]
+    told, timed = [], []
+    for turn in range(_ROUNDS + 3):
+        for which in ((0, 1), (1, 0))[turn % 2]:
+            if which:
+                timed.append(_by_hand(module, image))
+            else:
+                said = task.extra(task.postprocess(engine.infer(inputs), context), context)
+                told.append((said["first_token_ms"], said["tokens_per_s"]))
+    engine.close()
+    (first, rate), (first_wanted, rate_wanted) = (np.median(np.array(a[3:]), axis=0) for a in (told, timed))
+    print(f"\nfirst token {first:.3f} ms, by hand {first_wanted:.3f}; {rate:.0f} tokens/s, by hand {rate_wanted:.0f}")
+    assert abs(first - first_wanted) <= max(0.3, 0.05 * first_wanted)
+    per_token = abs(1e3 / rate - 1e3 / rate_wanted)
+    assert per_token <= max(0.3, 0.05 * 1e3 / rate_wanted)
