@@ -16,6 +16,7 @@ BENCHES = {
     "ladder": "which optimisation of a model is worth it here: runtimes, precisions, batches, side by side",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
+    "replay": "how fast a graph goes on a recording: latency from the due time, and the highest rate that holds",
     "share": "a node's own share of the latency, beside a plain rclpy node's",
     "torch": "PyTorch's engines on a ResNet-50-size network, beside plain PyTorch (on a GPU where there is one)",
     "transport": "images from process to process, stock and tuned, against the machine's floor",
