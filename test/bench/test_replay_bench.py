@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 from collections.abc import Callable, Iterator
-from itertools import cycle, repeat
+from itertools import cycle, islice, repeat
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from support.image_bags import image_bag
+from support.known_services import install, services_of
+from support.paths import search_path
+from support.processes import Process, wait_until
 
 from perf_inference.bench.replay.judge import Found, Limits, Trial, interval, junit, search, simulate
 
@@ -93,3 +99,98 @@ def test_junit_names_each_check() -> None:
     void = ET.fromstring(junit("replay", {"drops": []}, "the sender was late"))
     assert (void.get("failures"), void.get("errors")) == ("0", "1")
     assert json.dumps(void.attrib)
+
+
+Start = Callable[..., Process]
+ANY_SENDER = ("--max-sender-ms", "100000")  # on a machine that others share
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Callable[[str], tuple[Path, dict[str, str]]]:
+    """Return a parameters file of a detector with known service times, and the environment that knows its runtime."""
+    install(tmp_path / "site")
+
+    def make(services: str) -> tuple[Path, dict[str, str]]:
+        model = tmp_path / "known.services"
+        model.write_text(services)
+        file = tmp_path / "graph.yaml"
+        file.write_text(f"yolo_node:\n  ros__parameters:\n    model: {model}\n    threads: 1\n")
+        return file, {"PYTHONPATH": search_path(tmp_path / "site")}
+
+    return make
+
+
+Graph = Callable[[str], tuple[Path, dict[str, str]]]
+
+
+def test_real_nodes_answer_and_limits_are_judged(graph: Graph, start_command: Start, tmp_path: Path) -> None:
+    file, env = graph("5")
+    bag = image_bag(tmp_path / "bag", 30, 6)
+    files = {kind: tmp_path / f"replay.{kind}" for kind in ("json", "html", "markdown", "junit")}
+    flags = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    run = ["bench", "replay", str(bag), "--graph", str(file), "--seconds", "1.5", "--repeats", "2", *ANY_SENDER]
+    replay = start_command(*run, "--max-p99-ms", "0.5", *flags, env=env)
+    assert replay.wait(120) == 1, replay.output()
+    assert "30 messages (6 different), recorded at 10.00 Hz" in replay.output()
+    assert "at most 0.5 ms are allowed" in replay.output()
+    records = [json.loads(line) for line in files["json"].read_text().splitlines()]
+    samples = [record for record in records if record["record"] == "samples"]
+    assert [record["sent"] for record in samples] == [15, 15]
+    for record in samples:
+        assert 0 < len(record["values"]) + record["replaced"] <= record["sent"]
+        assert min(record["service_ms"]) > 5.0
+        assert min(record["values"]) > 5.0
+    suite = ET.fromstring(files["junit"].read_text())
+    assert (suite.get("failures"), suite.get("errors")) == ("1", "0")
+    assert "<svg" in files["html"].read_text()
+
+
+def test_what_cannot_be_played_is_said(graph: Graph, start_command: Start, tmp_path: Path) -> None:
+    file, env = graph("5")
+    one_image = image_bag(tmp_path / "one", 20, 1)
+    run = ["bench", "replay", str(one_image), "--graph", str(file), "--seconds", "1", *ANY_SENDER]
+    void = start_command(*run, env=env)
+    assert void.wait(120) == 3
+    assert "only 1 of 20 messages are different" in void.output()
+    absent = start_command(*run, "--topic", "/front", env=env)
+    assert absent.wait(120) == 1
+    assert "--topic must be one of /image; got '/front'" in absent.output()
+    limits = tmp_path / "limits.yaml"
+    limits.write_text("max_p98_ms: 3\n")
+    wrong = start_command(*run, "--limits", str(limits), env=env)
+    assert wrong.wait(60) == 78
+
+
+def test_ctrl_c_keeps_the_runs(graph: Graph, start_command: Start, tmp_path: Path) -> None:
+    file, env = graph("5")
+    bag = image_bag(tmp_path / "bag", 30, 6)
+    result = tmp_path / "r.jsonl"
+    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--seconds", "1", "--repeats", "1000",
+                           "--json", str(result), *ANY_SENDER, env=env)  # fmt: skip
+    assert wait_until(lambda: result.exists() and result.read_text().count('"samples"') >= 2, 90)
+    replay.send(signal.SIGINT)
+    assert replay.wait(60) == 130
+    assert "no verdict" in replay.output()
+    assert '"record":"result"' in result.read_text().splitlines()[-1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("services", ["20", " ".join(["20"] * 9 + ["60"]), "random 0.1 20 60"])
+def test_replay_finds_the_limit_of_known_services(
+    services: str, graph: Graph, start_command: Start, tmp_path: Path
+) -> None:
+    """`make prove PROVE=known_services`: on a quiet machine, within 2 % of the queue with the measured times."""
+    file, env = graph(services)
+    bag = image_bag(tmp_path / "bag", 60, 10)
+    result = tmp_path / "r.jsonl"
+    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--search", "--seconds", "10",
+                           "--json", str(result), env=env)  # fmt: skip
+    assert replay.wait(900) == 0, replay.output()
+    records = [json.loads(line) for line in result.read_text().splitlines()]
+    answers = records[-1]["answers_hz"]
+    measured = [ms for record in records if record["record"] == "samples" for ms in record["service_ms"]]
+    usual = sorted(measured)[len(measured) // 2]
+    work_ms = usual - next(services_of("20"))  # what the node adds to its engine
+    reference = limit_of(lambda: (ms + work_ms for ms in islice(services_of(services), 10**6)))
+    print(f"{services}: found {answers}, the queue with the measured times: {reference.highest_hz:.2f} Hz")
+    assert sum(answers) / len(answers) == pytest.approx(reference.highest_hz, rel=0.02)
