@@ -70,7 +70,7 @@ def report(
         Words("What cannot run here, and why", cannot),
         Words("Left out for lack of time (--full measures all)", left_out),
         Table("What to take on this machine", ("use", "variant", "scenario", "p50 ms", "speed-up", "n"), taking),
-        Words("As a node's parameters", snippet(options.model, best["short"], by_name) if "short" in best else []),
+        Printed("As a node's parameters", snippet(options.model, best["short"], by_name) if "short" in best else []),
         Histograms("Distributions", {f"{row.scenario}: {row.variant}": row.values_ms for row in rows}),
         TimeLines("Runs over time", {cell.name: (taken.at_s, [ns / 1e6 for ns in taken.latencies_ns])
                                      for cell, taken in results.cells.items() if cell.scenario == scenarios[0]}),
