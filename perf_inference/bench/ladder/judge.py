@@ -67,6 +67,7 @@ def _best(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array.reshape(len(array), -1).argmax(axis=1))
 
 
+_NOT_SLOWER = 2.0
 USES = ("short", "long", "streaming", "CPU only", "stability first")
 
 
@@ -75,17 +76,18 @@ def recommend(rows: Sequence[Row], scenarios: Sequence[str]) -> dict[str, Row]:
 
     short: the lowest median of the first scenario. long: that of the last. streaming: the lowest p90 of the first (the
     largest, where there are too few samples for it). CPU only: as short, on a CPU. stability first: the least
-    deviation over the mean of the first scenario.
+    deviation over the mean of the first scenario, among those that take at most twice the lowest median there.
     """
     first = [row for row in rows if row.ranked and row.values_ms and row.scenario == scenarios[0]]
     last = [row for row in rows if row.ranked and row.values_ms and row.scenario == scenarios[-1]]
+    quick = [row for row in first if row.p50_ms <= _NOT_SLOWER * min(one.p50_ms for one in first)]
     on_cpu = [row for row in first if row.device.startswith("cpu")]
     found = {
         "short": min(first, key=lambda row: row.p50_ms, default=None),
         "long": min(last, key=lambda row: row.p50_ms, default=None),
         "streaming": min(first, key=_p90_ms, default=None),
         "CPU only": min(on_cpu, key=lambda row: row.p50_ms, default=None),
-        "stability first": min(first, key=_spread, default=None),
+        "stability first": min(quick, key=_spread, default=None),
     }
     return {use: row for use, row in found.items() if row is not None}
 

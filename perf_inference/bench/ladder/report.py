@@ -14,6 +14,7 @@ from perf_inference.report.document import (
     Document,
     Histograms,
     Part,
+    Printed,
     Table,
     TimeLines,
     Words,
