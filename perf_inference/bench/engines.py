@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.engines import RUNTIMES, ArraySpec, Engine, Options, find_model, load
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import write_whole
@@ -116,6 +117,7 @@ def measure(pair: Pair, calls: int) -> Taken:
 
 def row(name: str, values_ns: Sequence[int]) -> str:
     """Return one line of the table [us]; a percentile of too few samples is a dash."""
+    keep(name, (ns / 1e3 for ns in values_ns), "us")
     distribution = Distribution.of(values_ns)
     cells = [distribution.percentile_ns(percent) for percent in (50.0, 90.0, 99.0)]
     return f"{name:<28}" + "".join(f"{'-' if ns is None else f'{ns / 1e3:.2f}':>10}" for ns in cells) + (
@@ -127,7 +129,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     parser.add_argument("--calls", type=int, default=5000, help="calls of each (default: 5000)")
     parser.add_argument("--runtime", choices=tuple(PAIRS), action="append", help="only this one (may be repeated)")
-    parser.add_argument("--json", type=Path, help="write the raw values [ns] to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw values [ns] to this file")
 
 
 def run(options: argparse.Namespace) -> int:

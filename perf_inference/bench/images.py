@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.measure.statistics import Distribution
 
 SIZES = ((640, 480), (1920, 1080))
@@ -45,7 +46,10 @@ def run(options: argparse.Namespace) -> int:
     print(f"{'':<34}{'p50':>8}{'p90':>8}{'p50':>10}{'p90':>8}{'ratio':>8}")
     for width, height in SIZES:
         for row in rows(width, height):
-            ours, theirs = (_percentiles(taken) for taken in measured_ms(row, options.times))
+            taken_ms = measured_ms(row, options.times)
+            for who, taken in zip(("here", "cv_bridge"), taken_ms, strict=True):
+                keep(f"{width}x{height} {row.name}, {who}", taken)
+            ours, theirs = map(_percentiles, taken_ms)
             ratio = f"{theirs[0] / ours[0]:.1f}" if ours[0] and theirs[0] else "-"
             print(f"{f'{width}x{height} {row.name}':<34}{_number(ours[0]):>8}{_number(ours[1]):>8}"
                   f"{_number(theirs[0]):>10}{_number(theirs[1]):>8}{ratio:>8}")  # fmt: skip

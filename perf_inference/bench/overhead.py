@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.due import DueGrid
@@ -210,6 +211,7 @@ def elsewhere(folder: Path) -> dict[str, Callable[[], object]]:
 
 def row(name: str, taken_ns: Sequence[int]) -> str:
     """Return one line of the table [us]."""
+    keep(name.strip(), (ns / 1e3 for ns in taken_ns), "us")
     p50, p90, p99 = (float(np.percentile(taken_ns, percent)) / 1e3 for percent in (50, 90, 99))
     return f"{name:<52}{p50:>9.2f}{p90:>9.2f}{p99:>9.2f}"
 

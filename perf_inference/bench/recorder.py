@@ -23,6 +23,7 @@ import orjson
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl.segment import Channel
@@ -195,6 +196,7 @@ def print_hand_over(folder: Path) -> None:
         if seq % _BURST == 0:  # as they come out of a reader that is emptied now and then
             time.sleep(0.0005)
     bench.close()
+    keep("hand-over of a message", (ns / 1e3 for ns in taken), "us")
     p50, p99 = np.percentile(taken, (50, 99)) / 1e3
     print(
         f"\nhand-over of a message: p50 {p50:.2f} us, p99 {p99:.2f} us, max {max(taken) / 1e3:.0f} us, n {len(taken)}"
@@ -219,6 +221,7 @@ def print_rates(folder: Path, rounds: int) -> None:
     print(f"\n{JOINTS}-joint JointState, messages/s on one core, {rounds} interleaved rounds of {ROUND}")
     print(f"{'':<24}{'min':>10}{'median':>10}{'max':>10}")
     for name, values in rates.items():
+        keep(name, values, "messages/s")
         print(f"{name:<24}{min(values):>10.0f}{np.median(values):>10.0f}{max(values):>10.0f}")
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.bringup import tuning
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
@@ -91,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz] (default: 30)")
     parser.add_argument("--threads", type=int, default=1, help="threads of one inference (default: 1)")
     parser.add_argument("--setup", default="", help="only setups whose name contains this")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -205,6 +206,7 @@ def print_table(outcomes: Mapping[str, Outcome], loads: Sequence[float], options
     print("share [ms]: image stamp to the end of publishing the detections, less the engine's time")
     print(f"{'':<34}{'n':>6}{'lost %':>8}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
     for name, outcome in outcomes.items():
+        keep(name, outcome.share_ms)
         share = percentiles(outcome.share_ms)
         cells = "".join(f"{_number(share[key]):>8}" for key in ("p50", "p90", "p99", "max"))
         print(f"{name:<34}{len(outcome.parts_ms):>6}{outcome.lost_pct:>8.1f}{cells}")

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.engines import Engine, Options, load
 from perf_inference.measure.statistics import Distribution
 from perf_inference.telemetry.nvml import Nvml
@@ -129,6 +130,7 @@ def _print_table(ways: Sequence[Way], batch: int, times: int, nvml: Nvml) -> Non
     print(f"{'':<44}{'p50':>9}{'p90':>9}{'p99':>9}{'faster':>8}{'off by':>10}")
     first_ns = Distribution.of(taken_ns[0]).percentile_ns(50.0)
     for way, taken, difference in zip(ways, taken_ns, off, strict=True):
+        keep(f"{way.name}, batch {batch}", (ns / 1e6 for ns in taken))
         spread = Distribution.of(taken)
         p50, p90, p99 = (spread.percentile_ns(percent) for percent in (50.0, 90.0, 99.0))
         faster = f"{first_ns / p50:.2f}x" if first_ns and p50 else "-"

@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from perf_inference.bench.results.printed import keep
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.bringup import shared_memory, tuning
 from perf_inference.bringup.domain import free_domain
@@ -159,6 +160,7 @@ def _user_environment() -> dict[str, str]:
 
 
 def _row(traffic: Traffic, setup: str, outcomes: Sequence[Outcome], floors_ns: Sequence[int]) -> Row:
+    keep(f"{traffic.size.name} {setup} {traffic.qos}", (ns / 1e6 for o in outcomes for ns in o.latencies_ns))
     sent, received = sum(o.sent for o in outcomes), sum(o.received for o in outcomes)
     figures = Distribution.of(ns for o in outcomes for ns in o.latencies_ns).summary_ms()
     return Row(

@@ -6,6 +6,9 @@ import argparse
 import importlib
 from typing import Any
 
+from perf_inference.bench.results.outputs import add_example
+from perf_inference.bench.results.printed import add_missing_arguments, with_report
+
 NEEDS_ROS = False
 BENCHES = {
     "audit": "what result files of ros2_benchmark cannot say, and what in them does not fit together",
@@ -18,11 +21,15 @@ BENCHES = {
     "ladder": "which optimisation of a model is worth it here: runtimes, precisions, batches, side by side",
     "overhead": "what the measurement itself costs per frame",
     "recorder": "recording: the end of a run, hand-over, and messages per second, against batch JSON and MCAP",
+    "replay": "how fast a graph goes on a recording: latency from the due time, and the highest rate that holds",
     "share": "a node's own share of the latency, beside a plain rclpy node's",
     "torch": "PyTorch's engines on a ResNet-50-size network, beside plain PyTorch (on a GPU where there is one)",
     "vision": "pre- and post-processing of vision models, by kind and number of objects",
     "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
+
+PRINTED = ("engines", "images", "overhead", "recorder", "share", "torch", "transport")
+"""Those that print tables of their own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,11 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in BENCHES.items():
         bench = benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         _module(name).add_arguments(bench)
+        add_missing_arguments(bench)
+        if not bench.epilog:
+            add_example(bench, f"perf-inference bench {name} --html {name}.html")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run one benchmark; return its exit status."""
-    status: int = _module(options.bench).run(options)
+    module = _module(options.bench)
+    if options.bench in PRINTED:
+        return with_report(options.bench, module.run, options)
+    status: int = module.run(options)
     return status
 
 

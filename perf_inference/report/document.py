@@ -19,6 +19,15 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Printed:
+    """Lines whose columns stand below one another."""
+
+    title: str
+    lines: Sequence[str]
+    at_length: bool = False  # left out on a terminal
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of plain text; the first column names the row."""
 
@@ -47,7 +56,7 @@ class TimeLines:
     unit: str = "ms"
 
 
-Part = Words | Table | Histograms | TimeLines
+Part = Words | Printed | Table | Histograms | TimeLines
 
 
 @dataclass(frozen=True)

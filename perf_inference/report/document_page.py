@@ -7,7 +7,17 @@ import re
 import numpy as np
 
 from perf_inference.report import svg
-from perf_inference.report.document import Document, Histograms, Part, Table, TimeLines, Words, figure, percentiles
+from perf_inference.report.document import (
+    Document,
+    Histograms,
+    Part,
+    Printed,
+    Table,
+    TimeLines,
+    Words,
+    figure,
+    percentiles,
+)
 from perf_inference.report.page import page_of, section
 from perf_inference.report.scales import Floats, Scale, TimeAxis, gather, narrow_scale, spread, value_scale
 from perf_inference.report.svg import text
@@ -26,6 +36,9 @@ def page(document: Document, by: str) -> str:
 def _part(part: Part) -> str:
     if isinstance(part, Words):
         return "".join(f"<p>{text(line)}</p>" for line in part.lines)
+    if isinstance(part, Printed):
+        lines = "\n".join(text(line) for line in part.lines)
+        return f"<pre>{lines}</pre>"
     if isinstance(part, Table):
         return _table(part)
     return _histograms(part) if isinstance(part, Histograms) else _time_lines(part)

@@ -9,6 +9,7 @@ from perf_inference.printable import printable
 from perf_inference.report.document import (
     Document,
     Histograms,
+    Printed,
     Table,
     TimeLines,
     Words,
@@ -24,8 +25,8 @@ def terminal(document: Document) -> str:
     """Return the report for a terminal; distributions and time lines are in the files."""
     lines = [document.title]
     for part in document.parts:
-        if isinstance(part, Words) and part.lines:
-            lines += ["", part.title, *(f"  {line}" for line in part.lines)]
+        if isinstance(part, Words) or (isinstance(part, Printed) and not part.at_length):
+            lines += ["", part.title, *(f"  {line}" for line in part.lines)] if part.lines else []
         elif isinstance(part, Table) and not part.at_length:
             lines += ["", part.title, *_columns(part.header, part.rows), *([part.note] if part.note else [])]
     return "\n".join(printable(line) for line in [*lines, "", document.verdict])
@@ -38,6 +39,8 @@ def markdown(document: Document, by: str) -> str:
         lines += ["", f"## {_md(part.title)}", ""]
         if isinstance(part, Words):
             lines += [f"- {_md(line)}" for line in part.lines]
+        elif isinstance(part, Printed):
+            lines += [f"    {printable(line)}".rstrip() for line in part.lines]
         else:
             lines += _markdown_table(_as_table(part))
     return "\n".join([*lines, "", f"Made by `{printable(by)}`.", ""])

@@ -19,6 +19,7 @@ p{margin:.3rem 0;max-width:62rem}
 .tiles div{background:var(--card);border-radius:6px;padding:.55rem .75rem}
 .tiles b{display:block;font-size:1.3rem;font-weight:600;line-height:1.3}
 .tiles span{color:var(--dim);font-size:.84rem}
+pre{overflow-x:auto;font-size:.8rem;line-height:1.35}
 .wide{overflow-x:auto;margin:.3rem 0 .8rem}
 table{border-collapse:collapse;font-size:.88rem;min-width:30rem}
 th,td{text-align:right;padding:.16rem .65rem;border-bottom:1px solid var(--grid);white-space:nowrap}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rosbags.typesys import Stores, get_typestore
 from perf_inference.bench import recorder
 from perf_inference.bench.overhead import main as overhead
 from perf_inference.cli import main
+from perf_inference.commands.bench import BENCHES
 
 PARTS = (
     "ADDED by the measurement", "arrival", "mailbox and ledger", "stamps", "timing: creation", "warm-up rule",
@@ -47,3 +49,30 @@ def test_the_benchmark_records_what_it_says() -> None:
     assert message.name == [f"panda_joint{joint}" for joint in range(1, 8)]
     assert (len(message.position), len(message.velocity), len(message.effort)) == (7, 7, 7)
     assert recorder.channel().codec.decode(recorder.joint_state(3)).exact
+
+
+def test_every_benchmark_takes_the_report_flags_and_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    for bench in (*BENCHES, None):
+        with pytest.raises(SystemExit) as ended:
+            main(["compare", "--help"] if bench is None else ["bench", bench, "--help"])
+        said = capsys.readouterr().out
+        assert ended.value.code == 0
+        assert all(flag in said for flag in ("--json FILE", "--html FILE", "--markdown FILE", "examples:")), said
+
+
+def test_a_benchmark_that_prints_its_own_tables_has_a_report_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {kind: tmp_path / f"overhead.{kind}" for kind in ("json", "html", "markdown")}
+    flags = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    status = main(["bench", "overhead", "--frames", "300", *flags])
+    printed = capsys.readouterr().out
+    assert f"({'under' if status == 0 else 'OVER'} the limit of 20 us)" in printed
+    records = [json.loads(line) for line in files["json"].read_text().splitlines()]
+    samples = {record["series"]: record["values"] for record in records if record["record"] == "samples"}
+    assert len(samples["a frame, measured"]) == 300
+    page = files["html"].read_text()
+    assert page.count("<svg") > 5
+    assert "<pre>" in page
+    assert "ADDED by the measurement" in files["markdown"].read_text()
+    assert main(["bench", "overhead", "--frames", "300", "--json", str(files["html"])]) == 78

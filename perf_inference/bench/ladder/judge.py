@@ -36,6 +36,11 @@ class Row:
     values_ms: Sequence[float]
     difference: Difference | None
     ranked: bool
+    round_ms: Sequence[float] = ()  # the median of each round
+
+    def always_faster_than(self, other: Row) -> bool:
+        """Return whether it is in every round: what is so in some only is the machine's doing."""
+        return all(own < others for own, others in zip(self.round_ms, other.round_ms, strict=False))
 
     @property
     def p50_ms(self) -> float:
@@ -67,6 +72,8 @@ def _best(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array.reshape(len(array), -1).argmax(axis=1))
 
 
+BASELINE = "baseline"
+_NOT_SLOWER = 2.0
 USES = ("short", "long", "streaming", "CPU only", "stability first")
 
 
@@ -75,19 +82,26 @@ def recommend(rows: Sequence[Row], scenarios: Sequence[str]) -> dict[str, Row]:
 
     short: the lowest median of the first scenario. long: that of the last. streaming: the lowest p90 of the first (the
     largest, where there are too few samples for it). CPU only: as short, on a CPU. stability first: the least
-    deviation over the mean of the first scenario.
+    deviation over the mean of the first scenario, among those that take at most twice the lowest median there.
+    What is not faster than the baseline in every round is not taken: the baseline is.
     """
     first = [row for row in rows if row.ranked and row.values_ms and row.scenario == scenarios[0]]
     last = [row for row in rows if row.ranked and row.values_ms and row.scenario == scenarios[-1]]
+    quick = [row for row in first if row.p50_ms <= _NOT_SLOWER * min(one.p50_ms for one in first)]
     on_cpu = [row for row in first if row.device.startswith("cpu")]
     found = {
         "short": min(first, key=lambda row: row.p50_ms, default=None),
         "long": min(last, key=lambda row: row.p50_ms, default=None),
         "streaming": min(first, key=_p90_ms, default=None),
         "CPU only": min(on_cpu, key=lambda row: row.p50_ms, default=None),
-        "stability first": min(first, key=_spread, default=None),
+        "stability first": min(quick, key=_spread, default=None),
     }
-    return {use: row for use, row in found.items() if row is not None}
+    base = {row.scenario: row for row in rows if row.variant == BASELINE and row.values_ms}
+    return {use: _or_baseline(row, base.get(row.scenario)) for use, row in found.items() if row is not None}
+
+
+def _or_baseline(row: Row, base: Row | None) -> Row:
+    return row if base is None or row.always_faster_than(base) else base
 
 
 def _p90_ms(row: Row) -> float:

@@ -42,6 +42,7 @@ class Taken:
 
     latencies_ns: list[int] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)
+    rounds: list[int] = field(default_factory=list)  # each run's
     outputs: dict[str, NDArray[Any]] = field(default_factory=dict)  # of all calls, behind one another
     why: str = ""  # it ended early
 
@@ -72,6 +73,7 @@ def measure(
                     inputs[cell] = cell.loaded.inputs(cell.batch, cell.samples, shapes)
                     taken.outputs = _first(cell, inputs[cell])
                 _slice(cell, inputs[cell], taken, -(-runs // _ROUNDS), cell_s / _ROUNDS, begin_s)
+                taken.rounds += [number] * (len(taken.latencies_ns) - len(taken.rounds))
             except (PerfInferenceError, MemoryError) as error:
                 taken.why = str(error) or "out of memory"
 

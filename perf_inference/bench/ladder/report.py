@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 from collections.abc import Sequence
 
-from perf_inference.bench.ladder.judge import Difference, Row, difference, recommend
+from perf_inference.bench.ladder.judge import BASELINE, Difference, Row, difference, recommend
 from perf_inference.bench.ladder.loaded import Loaded
 from perf_inference.bench.ladder.measure import Results
 from perf_inference.bench.results.machine import MachineTrack
@@ -14,6 +15,7 @@ from perf_inference.report.document import (
     Document,
     Histograms,
     Part,
+    Printed,
     Table,
     TimeLines,
     Words,
@@ -23,7 +25,6 @@ from perf_inference.report.document import (
 )
 
 _SCENES = 50
-_BASELINE = "baseline"
 
 
 def report(
@@ -38,7 +39,7 @@ def report(
     """Return the document: table, what drifts, what cannot run, what to take."""
     rows = rows_of(results, options.tolerance)
     scenarios = list(dict.fromkeys(row.scenario for row in rows))
-    base = {row.scenario: row for row in rows if row.variant == _BASELINE}
+    base = {row.scenario: row for row in rows if row.variant == BASELINE}
     by_name = {one.variant.name: one for one in loaded}
     table = [
         (row.scenario, row.variant, *summary_row(row.values_ms), _speed_up(row, base.get(row.scenario)),
@@ -64,13 +65,14 @@ def report(
     )  # fmt: skip
     parts: list[Part] = [
         Table("All cells", ("scenario", "variant", *summary_header("ms"), "speed-up", "difference", "ranked"), table,
-              f"per scenario, not per item; speed-up: median of the baseline over this one's; difference: relative to "
-              f"the baseline's largest output, {options.tolerance:g} tolerated; {track.clock_text()}"),
+              f"per scenario, not per item; speed-up: median of the baseline over this one's, and its range over the "
+              f"rounds; difference: relative to the baseline's largest output, {options.tolerance:g} "
+              f"tolerated; {track.clock_text()}"),
         Table("Variants", ("variant", "MB before", "MB after", "MB more", "score", "score's n"), about, energy),
         Words("What cannot run here, and why", cannot),
         Words("Left out for lack of time (--full measures all)", left_out),
         Table("What to take on this machine", ("use", "variant", "scenario", "p50 ms", "speed-up", "n"), taking),
-        Words("As a node's parameters", snippet(options.model, best["short"], by_name) if "short" in best else []),
+        Printed("As a node's parameters", snippet(options.model, best["short"], by_name) if "short" in best else []),
         Histograms("Distributions", {f"{row.scenario}: {row.variant}": row.values_ms for row in rows}),
         TimeLines("Runs over time", {cell.name: (taken.at_s, [ns / 1e6 for ns in taken.latencies_ns])
                                      for cell, taken in results.cells.items() if cell.scenario == scenarios[0]}),
@@ -81,7 +83,7 @@ def report(
 
 def rows_of(results: Results, tolerance: float) -> list[Row]:
     """Return the rows, in the order of the scenarios; each compared with the baseline of its scenario."""
-    outputs = {cell.scenario: taken.outputs for cell, taken in results.cells.items() if cell.variant == _BASELINE}
+    outputs = {cell.scenario: taken.outputs for cell, taken in results.cells.items() if cell.variant == BASELINE}
     rows = []
     for cell, taken in results.cells.items():
         base = outputs.get(cell.scenario)
@@ -89,9 +91,17 @@ def rows_of(results: Results, tolerance: float) -> list[Row]:
         ranked = apart is not None and apart.within(tolerance) and not taken.why
         device = cell.loaded.engine.info.device if cell.loaded.engine else ""
         values = [ns / 1e6 for ns in taken.latencies_ns]
-        rows.append(Row(cell.variant, cell.scenario, device, values, apart, ranked))
+        by_round = [statistics.median(of) for of in _by_round(taken.rounds, values)]
+        rows.append(Row(cell.variant, cell.scenario, device, values, apart, ranked, by_round))
     order = list(dict.fromkeys(cell.scenario for cell in results.cells))
-    return sorted(rows, key=lambda row: (order.index(row.scenario), row.variant != _BASELINE, row.variant))
+    return sorted(rows, key=lambda row: (order.index(row.scenario), row.variant != BASELINE, row.variant))
+
+
+def _by_round(rounds: Sequence[int], values: Sequence[float]) -> list[list[float]]:
+    found: dict[int, list[float]] = {}
+    for number, value in zip(rounds, values, strict=False):
+        found.setdefault(number, []).append(value)
+    return list(found.values())
 
 
 def snippet(model: str, row: Row, by_name: dict[str, Loaded]) -> list[str]:
@@ -106,6 +116,9 @@ def snippet(model: str, row: Row, by_name: dict[str, Loaded]) -> list[str]:
 def _verdict(best: dict[str, Row], base: dict[str, Row], stopped: str) -> str:
     if not best or not base:
         words = "no variant was measured beside the baseline"
+    elif best["short"].variant == BASELINE:
+        row = best["short"]
+        words = f"nothing is faster than the baseline in every round on '{row.scenario}' (n {len(row.values_ms)})"
     else:
         row = best["short"]
         long = best.get("long", row)
@@ -119,7 +132,11 @@ def _verdict(best: dict[str, Row], base: dict[str, Row], stopped: str) -> str:
 
 
 def _speed_up(row: Row, base: Row | None) -> str:
-    return f"{base.p50_ms / row.p50_ms:.2f}" if base and base.values_ms and row.values_ms else "-"
+    if not (base and base.values_ms and row.values_ms):
+        return "-"
+    each = [others / own for own, others in zip(row.round_ms, base.round_ms, strict=False)]
+    apart = f" ({min(each):.2f} to {max(each):.2f})" if each and row is not base else ""
+    return f"{base.p50_ms / row.p50_ms:.2f}{apart}"
 
 
 def _difference_text(apart: Difference | None, ranked: bool) -> tuple[str, str]:

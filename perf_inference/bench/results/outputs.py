@@ -85,6 +85,10 @@ class Outputs:
     def finish(self, document: Document) -> None:
         """Print the report, write its files, and close."""
         print(terminal(document), flush=True)
+        self.write(document)
+
+    def write(self, document: Document) -> None:
+        """Write the report's files, and close."""
         self.close()
         if self._options.html:
             write_page(self._options.html, page(document, self._command))
