@@ -15,6 +15,7 @@ from perf_inference.engines import Options, load
 from perf_inference.engines.chat.engine import KEY
 from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.tasks.language.caption import Caption, CaptionTask
+from perf_inference.testing.engine_contract import CHECKS, Subject
 
 _IMAGE = np.full((48, 64, 3), (0, 0, 255), np.uint8)
 
@@ -152,3 +153,13 @@ def test_only_allowed_servers_may_be_asked_at_run_time() -> None:
     one.check("chat+http://robot:8000/org/a")
     with pytest.raises(ConfigError, match="may not be loaded"):
         one.check("chat+http://robot:8000/org/b")
+
+
+def test_keeps_the_contract_of_engines(chat: ChatServer) -> None:
+    """All checks but the one that wants a precision: a chat server does not tell it."""
+    first = {"image": _IMAGE, "prompt": np.zeros(0, np.uint8)}
+    second = {"image": _IMAGE[:20], "prompt": np.frombuffer(b"why?", np.uint8)}
+    chat.echo = True
+    for check in CHECKS:
+        if check.__name__ != "info_is_filled":
+            check(Subject(lambda: load(chat.url(), options=Options(deadline_ms=20_000)), (first, second)))

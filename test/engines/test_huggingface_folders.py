@@ -18,6 +18,7 @@ from perf_inference import model_build  # noqa: E402
 from perf_inference.engines import Options, load  # noqa: E402
 from perf_inference.errors import ConfigError, InputError  # noqa: E402
 from perf_inference.tasks.language.caption import Caption, CaptionTask  # noqa: E402
+from perf_inference.testing.engine_contract import check_engine  # noqa: E402
 
 pytestmark = pytest.mark.torch
 _IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
@@ -189,3 +190,16 @@ def test_a_spoilt_folder_is_refused_in_a_sentence(
     with pytest.raises(ConfigError, match=words) as raised:
         _checked(folder)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["vision_encoder_decoder", "llava"])
+def test_keeps_the_contract_of_engines(folders: dict[str, Path], name: str) -> None:
+    rng = np.random.default_rng(1)
+    first, second = (
+        {
+            "image": rng.integers(0, 256, (48, side, 3)).astype(np.uint8) // (1 + side % 48),
+            "prompt": np.zeros(0, np.uint8),
+        }
+        for side in (48, 64)
+    )
+    check_engine(lambda: load(str(folders[name]), options=Options(max_tokens=6)), (first, second))

@@ -21,6 +21,7 @@ class ChatServer:
 
     def __init__(self, words: Sequence[str] = ("a ", "red ", "cup"), key: str = "", port: int = 0) -> None:
         self.words, self.key, self.mode = list(words), key, "answer"
+        self.echo = False  # answer with the prompt
         self.requests: list[dict[str, Any]] = []
         self.images: list[Any] = []
         self.gone = threading.Event()  # a client hung up while it was answered
@@ -65,11 +66,12 @@ class ChatServer:
         self.requests.append(request)
         url = request["messages"][0]["content"][0]["image_url"]["url"]
         self.images.append(cv2.imdecode(np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8), 1))
+        words = [request["messages"][0]["content"][1]["text"]] if self.echo else self.words
         if self.mode == "error":
             self._send(handler, 500, {"error": {"message": "out of memory\nin line two"}})
             return
         if self.mode == "whole":
-            text = "".join(self.words)
+            text = "".join(words)
             self._send(handler, 200, {"choices": [{"message": {"content": text}}], "usage": {"completion_tokens": 7}})
             return
         handler.send_response(200)
@@ -78,16 +80,16 @@ class ChatServer:
         handler.end_headers()
         handler.close_connection = True
         try:
-            self._stream(handler.wfile)
+            self._stream(handler.wfile, words)
         except OSError:
             self.gone.set()
 
-    def _stream(self, out: Any) -> None:
+    def _stream(self, out: Any, words: Sequence[str]) -> None:
         if self.mode == "garbage":
             out.write(b"\x00\xff this is no event\r\n\r\n")
             return
         out.write(b": a comment\n\n")
-        for number, word in enumerate(self.words):
+        for number, word in enumerate(words):
             if self.mode == "stall" and number == 2:
                 while not self.go_on.wait(0.02):
                     out.write(b": still here\n\n")

@@ -132,5 +132,9 @@ def _saved(folder: Path, *parts: Any) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for part in parts:
+            if isinstance(part, torch.nn.Module):
+                with torch.no_grad():
+                    for weight in part.parameters():
+                        weight.mul_(8 if weight.ndim > 1 else 1)  # so that the words depend on the image
             part.save_pretrained(folder)
     return folder

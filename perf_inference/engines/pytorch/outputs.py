@@ -17,7 +17,8 @@ from perf_inference.errors import ConfigError
 Arrays = list[NDArray[Any]]
 # Lengths in the two runs, until some fit: of the first axis where it is free, and of the free ones behind it.
 _BATCHES = ((1, 2), (2, 3))
-_OTHERS = ((1, 2), (64, 128), (224, 448), (16_000, 32_000))
+_OTHERS = ((1, 2), (64, 128), (224, 448))
+_SAMPLES = (16_000, 32_000)  # of sound: an image of such sides would take all memory
 
 
 class Probe(NamedTuple):
@@ -48,7 +49,8 @@ def flat(function: Callable[..., Any], names: Sequence[str] = ()) -> Callable[..
 def try_out(run: Callable[[Arrays], Arrays], specs: Sequence[ArraySpec]) -> Probe:
     """Run on zeros, free axes with two lengths; what `run` raises for the last that were tried is the caller's."""
     free = {axis for spec in specs for axis, length in enumerate(spec.shape) if length is None}
-    lengths = [*product(_BATCHES if 0 in free else _BATCHES[:1], _OTHERS if free - {0} else _OTHERS[:1])]
+    sizes = _OTHERS if any(len(spec.shape) > 2 for spec in specs) else (*_OTHERS, _SAMPLES)
+    lengths = [*product(_BATCHES if 0 in free else _BATCHES[:1], sizes if free - {0} else _OTHERS[:1])]
     for batches, others in lengths[:-1]:
         with suppress(Exception):  # too small for a kernel, or not what it was traced for: the next may fit
             return _trial(run, specs, batches, others)

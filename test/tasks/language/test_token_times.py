@@ -58,6 +58,8 @@ def test_times_are_those_of_a_hand_timed_loop(tmp_path: Path) -> None:
     engine.close()
     (first, rate), (first_wanted, rate_wanted) = (np.median(np.array(a[3:]), axis=0) for a in (told, timed))
     print(f"\nfirst token {first:.3f} ms, by hand {first_wanted:.3f}; {rate:.0f} tokens/s, by hand {rate_wanted:.0f}")
-    assert abs(first - first_wanted) <= max(0.3, 0.05 * first_wanted)
-    per_token = abs(1e3 / rate - 1e3 / rate_wanted)
-    assert per_token <= max(0.3, 0.05 * 1e3 / rate_wanted)
+    # Round by round: what else runs here slows both of a round alike.
+    apart = np.array(told[3:]) - np.array(timed[3:])
+    assert abs(np.median(apart[:, 0])) <= max(0.3, 0.05 * first_wanted)
+    per_token_ms = np.median(1e3 / np.array(told[3:])[:, 1] - 1e3 / np.array(timed[3:])[:, 1])
+    assert abs(per_token_ms) <= max(0.3, 0.05 * 1e3 / rate_wanted)
