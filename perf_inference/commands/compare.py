@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perf_inference.bench.compare.command import Command, RunFailedError
+from perf_inference.bench.compare.command import Command, RunFailedError, needs_shell
 from perf_inference.bench.compare.measure import ARMS, RUNS, Measured, figure_of, measure, pairs_within
 from perf_inference.bench.compare.result_files import Results, read_results
 from perf_inference.bench.judge.pairs import MIN_PAIRS
@@ -99,7 +99,9 @@ def _compare_commands(options: argparse.Namespace) -> int:
         raise ConfigError("--rate says what the figures of --pattern are, which is not given")
     if pattern and not pattern.groups:
         raise ConfigError("--pattern must have a group around the figure, such as 'took ([0-9.]+) ms'")
-    base, head = (Command(line, pattern, options.timeout, options.rate) for line in (options.base, options.head))
+    lines = (options.base, options.head)
+    shell = any(map(needs_shell, lines))
+    base, head = (Command(line, pattern, options.timeout, options.rate, shell) for line in lines)
     stop = StopFlag()
     track = MachineTrack()
     outputs = Outputs("compare", options, track.described)

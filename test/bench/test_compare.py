@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from support.processes import Process, wait_until
 
-from perf_inference.bench.compare.command import Command, RunFailedError
+from perf_inference.bench.compare.command import Command, RunFailedError, needs_shell
 from perf_inference.bench.compare.result_files import read_results
 from perf_inference.cli import main
 from perf_inference.errors import RecordingError
@@ -88,6 +89,17 @@ def test_what_cannot_be_compared_is_void_or_wrong_usage_and_never_slower(
         assert status == 2, (arguments, err)
         assert words in err
     assert numbers.read_text() == "1\n2\n3\n"
+
+
+def test_a_shell_is_taken_by_both_arms_or_by_none(tmp_path: Path) -> None:
+    lines = ("sleep 1", "A=1 sleep 1", "echo a | cat", "cat *.txt", "python -m a --b=c")
+    assert [needs_shell(line) for line in lines] == [
+        False, True, True, True, False,
+    ]  # fmt: skip
+    (tmp_path / "a b.txt").write_text("took 3 ms")
+    pattern = re.compile(r"took ([0-9.]+) ms")
+    for shell in (False, True):
+        assert Command(f"cat '{tmp_path}/a b.txt'", pattern, shell=shell).run().figures == (3.0,)
 
 
 def test_a_run_is_ended_with_all_that_it_started(tmp_path: Path) -> None:

@@ -46,12 +46,17 @@ class Command:
     """
 
     def __init__(
-        self, line: str, pattern: re.Pattern[str] | None = None, timeout_s: float = 600.0, rates: bool = False
+        self,
+        line: str,
+        pattern: re.Pattern[str] | None = None,
+        timeout_s: float = 600.0,
+        rates: bool = False,
+        shell: bool = False,
     ) -> None:
         self.line, self._pattern, self._timeout_s, self._rates = line, pattern, timeout_s, rates
         self._late = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._words = _words(line)
+        self._words = _words(line, shell)
 
     def run(self) -> Run:
         """Start it, wait for its end, and return what it took.
@@ -120,8 +125,13 @@ class Command:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
 
-def _words(line: str) -> Sequence[str]:
-    if _SHELL.search(line):
+def needs_shell(line: str) -> bool:
+    """Return whether a command line has what only a shell understands: both arms go through one then."""
+    return _SHELL.search(line) is not None
+
+
+def _words(line: str, shell: bool) -> Sequence[str]:
+    if shell or needs_shell(line):
         return ["/bin/sh", "-c", line]
     try:
         words = shlex.split(line)

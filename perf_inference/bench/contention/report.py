@@ -26,6 +26,7 @@ from perf_inference.report.document import (
 )
 from perf_inference.telemetry.window import MOVED
 
+_MOST_SAID = 2  # remarks in the verdict; the others are in the report
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
@@ -78,7 +79,7 @@ def report(
         TimeLines("Inferences over time", over_time),
         *track.parts(),
     ]  # fmt: skip
-    return Document(title, _verdict(names, shares, [*odd, *remarks]), parts)
+    return Document(title, _verdict(names, shares, [*remarks, *odd]), parts)
 
 
 def _verdict(names: Sequence[str], shares: Shares, remarks: Sequence[str]) -> str:
@@ -91,7 +92,11 @@ def _verdict(names: Sequence[str], shares: Shares, remarks: Sequence[str]) -> st
     n = min(len(share.latencies_ms) for share in shares[everybody].values())
     words = f"together {worst} takes {slows[worst]:.2f} times what it takes alone, the most of {len(names)} (n {n})"
     fair = "" if even is None else f", fairness {even:.2f}"
-    return f"{words}{fair}{'; ' if remarks else ''}{'; '.join(remarks)}"
+    said = [
+        *remarks[:_MOST_SAID],
+        *([f"{len(remarks) - _MOST_SAID} more remarks"] if len(remarks) > _MOST_SAID else []),
+    ]
+    return "; ".join([f"{words}{fair}", *said])
 
 
 def _moved(clocks_mhz: Mapping[Combination, float | None], names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from contextlib import closing
 from typing import Any
@@ -30,6 +31,7 @@ def _say(**words: Any) -> None:
 
 def main() -> int:
     """Serve the runs that come on standard input, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     how = json.loads(sys.argv[1])
     if how["cores"]:
         os.sched_setaffinity(0, how["cores"])

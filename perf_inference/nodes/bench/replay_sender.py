@@ -17,13 +17,13 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 
 from perf_inference.bringup import child_process
 from perf_inference.errors import ConfigError, PerfInferenceError
@@ -155,12 +155,13 @@ def main() -> int:
     """Serve the trials that come on standard input, until it ends."""
     how = json.loads(sys.argv[1])
     child_process.end_with_parent(signal.SIGTERM)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
     try:
         recording = Recording(Path(how["recording"]), how["topic"])
     except PerfInferenceError as error:
         print(json.dumps({"failed": str(error)}), flush=True)
         return 1
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Node("replay_sender")
     publishers = {topic: publisher for topic, kind in recording.types.items()
                   if (publisher := _publisher(node, topic, kind, how["remap"]))}  # fmt: skip
@@ -174,9 +175,8 @@ def main() -> int:
     while not measured.get_subscription_count() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     print(json.dumps({"matched": measured.get_subscription_count(), "topic": measured.topic_name}), flush=True)
-    with suppress(KeyboardInterrupt):
-        for line in sys.stdin:
-            print(json.dumps(send(recording, publishers, json.loads(line))), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(send(recording, publishers, json.loads(line))), flush=True)
     node.destroy_node()
     rclpy.try_shutdown()
     return 0
