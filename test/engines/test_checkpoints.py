@@ -123,7 +123,7 @@ def test_a_bare_pickle_is_no_checkpoint(tmp_path: Path) -> None:
 def test_of_a_whole_pickled_network_the_weights_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     torch.save({"model": torch_models.network(), "epoch": 1}, path)
-    refused(path, r"asks for torch_models\.Reacher", architecture="reacher")
+    refused(path, r"asks for support\.torch_models\.Reacher", architecture="reacher")
     assert same(load_checkpoint(path, allow_pickle=True))
     load(str(path), options=Options(allow_pickle=True, architecture="reacher")).close()
 

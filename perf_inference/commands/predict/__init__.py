@@ -1,10 +1,11 @@
-"""perf-inference predict: what a model finds in images, a video or a recording, and what a policy does at its ticks."""
+"""perf-inference predict: what a model finds in images, videos, recordings or sound, and what a policy does."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from perf_inference.commands.predict import captions, sounds
 from perf_inference.tasks.vision.found import KINDS
 from perf_inference.tasks.vision.outputs.head import LAYOUTS
 
@@ -17,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="MODEL", help="an embedded model's name, a file, or a remote model's address")
     parser.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="images, folders or patterns of them, videos, or recordings"
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="images, folders or patterns of them, videos, recordings, or files of sound",
     )
     parser.add_argument(
         "--contract",
@@ -49,6 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--input-size", type=_count, default=640, help="of a model that leaves it free (default: 640)")
     parser.add_argument("--topic", default="", help="of a recording with several image topics")
+    captions.add_arguments(parser)
+    sounds.add_arguments(parser)
     parser.add_argument("--runtime", default=AUTO, help="what runs the model (default: by the file)")
     parser.add_argument("--precision", default=AUTO, help="fp32, fp16, bf16, int8 (default: as the file is)")
     parser.add_argument("--device", default=AUTO, help="cpu, cuda:N, dla:N, gpu:N, npu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference import model_build
+from perf_inference.commands.predict import captions, sounds
 from perf_inference.commands.predict.output import STANDARD_OUTPUT, JsonList, Saver, Stages, json_list, line_of
 from perf_inference.commands.predict.sources import Item, items
 from perf_inference.engines import Engine, Options
@@ -20,7 +22,6 @@ from perf_inference.errors import ConfigError, EngineError, InputError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.printable import printable
 from perf_inference.tasks.class_names_file import names_in
-from perf_inference.tasks.language.caption import CaptionTask
 from perf_inference.tasks.vision.annotate import annotate
 from perf_inference.tasks.vision.as_json import found_dict
 from perf_inference.tasks.vision.found import Found
@@ -33,18 +34,18 @@ _FILES = (".txt", ".yaml", ".yml", ".json")
 def run(options: argparse.Namespace) -> int:
     """Predict image by image; return the status."""
     people = sys.stderr if options.json == STANDARD_OUTPUT else sys.stdout
-    engine = model_build.load(
-        options.model,
-        options.runtime,
-        Options(
-            precision=options.precision,
-            device=options.device,
-            threads=options.threads,
-            architecture=options.architecture,
-            allow_pickle=options.allow_pickle,
-        ),
+    asked = Options(
+        precision=options.precision,
+        device=options.device,
+        threads=options.threads,
+        architecture=options.architecture,
+        allow_pickle=options.allow_pickle,
     )
+    engine = model_build.load(options.model, options.runtime, captions.options_of(options, asked))
     try:
+        if sounds.hears(engine):
+            with json_list(options.json) as entries:
+                return _heard(engine, options, entries, people)
         predictor = _Predictor(engine, options, people)
         saver = Saver(options.save)
         try:
@@ -59,6 +60,37 @@ def run(options: argparse.Namespace) -> int:
     if failed:
         return PARTLY if done else NOTHING
     return DONE
+
+
+def _heard(engine: Engine, options: argparse.Namespace, entries: JsonList, people: IO[str]) -> int:
+    """Listen to file by file; return the status."""
+    done = failed = 0
+    for path in sound_files(options.inputs):
+        try:
+            entry = sounds.predict_audio(engine, path, options.chunk, options.hop, options.batch)
+        except (InputError, EngineError, OSError) as error:
+            failed += 1
+            print(f"perf-inference predict: {printable(f'{path}: {error}')}", file=sys.stderr)
+            continue
+        done += 1
+        entries.add(entry)
+        said = " ".join(str(chunk.get("text", chunk.get("class_name", ""))) for chunk in entry["chunks"])
+        print(printable(f"{path}: {entry['duration_s']:.2f} s, {len(entry['chunks'])} chunks: {said}"), file=people)
+    if failed:
+        return PARTLY if done else NOTHING
+    return DONE
+
+
+def sound_files(inputs: list[str]) -> Iterator[Path]:
+    """Yield the files: those of a folder or a pattern in the order of their names, each other one as it is."""
+    for text in inputs:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            yield from sorted(file for file in path.iterdir() if sounds.is_sound(file))
+        elif not path.exists() and glob.has_magic(text):
+            yield from (Path(name) for name in sorted(glob.glob(text)) or [text])
+        else:
+            yield path
 
 
 def _all(predictor: _Predictor, source: Iterator[Item], entries: JsonList, saver: Saver) -> tuple[int, int]:
@@ -92,8 +124,8 @@ class _Predictor:
         self.stages = Stages()
         self._say: Callable[[Item, Any, Any], tuple[dict[str, Any], str]]
         self._task: Any
-        if "tokens" in {spec.name for spec in engine.outputs}:
-            self._task, self._say = CaptionTask(engine), self._caption
+        if captions.is_captioner(engine):
+            self._task, self._say = captions.task_of(engine, options), self._caption
             return
         task = self._task = YoloTask(
             engine,
@@ -148,18 +180,9 @@ class _Predictor:
 
     def _caption(self, item: Item, result: Any, outputs: Any) -> tuple[dict[str, Any], str]:
         assert item.image is not None
-        height, width = item.image.shape[:2]
-        tokens = np.asarray(outputs["tokens"]).reshape(-1)[: result.tokens]
-        scores = np.asarray(outputs.get("scores", ()), np.float64).reshape(-1)[: result.tokens]
-        entry = {
-            "kind": "caption",
-            "width": width,
-            "height": height,
-            "caption": result.text,
-            "tokens": tokens.tolist(),
-            "scores": scores.tolist(),
-        }
-        return entry, printable(f"{item.name}: {width}x{height} caption: {result.text} {result.score:.2f}")
+        entry = captions.entry(result, item.image)
+        sure = "" if result.score is None else f" {result.score:.2f}"
+        return entry, printable(f"{item.name}: {entry['width']}x{entry['height']} caption: {result.text}{sure}")
 
 
 def _names(said: str) -> tuple[str, ...]:
