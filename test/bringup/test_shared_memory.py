@@ -60,6 +60,7 @@ def test_no_such_folder_has_no_leftovers(tmp_path: Path) -> None:
     assert leftovers(tmp_path / "none") == []
 
 
+@pytest.mark.alone  # a starter beside it would remove what it looks at
 def test_a_killed_node_leaves_a_segment_and_a_living_one_keeps_its_own(start_node: Callable[..., Process]) -> None:
     pytest.importorskip("rclpy")
     killed, living = (start_node("sim_robot_node", "-p", "part:=camera", "-r", f"__ns:=/{name}") for name in "ab")
@@ -94,6 +95,7 @@ def test_a_port_without_a_lock_is_removed_unless_somebody_has_it_mapped(tmp_path
     assert sorted(tmp_path.iterdir()) == [used, young]
 
 
+@pytest.mark.alone
 def test_the_starter_tells_whose_shared_memory_was_removed(
     start_command: Callable[..., Process], tmp_path: Path
 ) -> None:

@@ -49,7 +49,7 @@ def test_models_and_precisions_change_without_a_frame_lost(
     tuner.set(model=str(detector_of_no_numbers(tmp_path / "nan.onnx")))
     good, said = tuner.wait()
     assert not good
-    assert said.startswith("failed: the trial on the last input failed: the model gave scores that are not finite")
+    assert said.startswith("failed: the trial on the last input failed: the model gave no score that is finite")
     assert tuner.get("model") == ["detector"]
 
 
