@@ -5,7 +5,8 @@ SHELL := bash
 DURATION ?= 60
 ARGS ?=
 PROVE ?=
-WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores < 2 ? 2 : cores > 8 ? 8 : cores)))
+# One more than there are cores: most tests wait for processes now and then.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 7 ? 8 : cores + 1)))
 
 # A parent that runs on the rclpy wheels has its own library path in force, and this mark says so.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE VIRTUAL_ENV PYTHONHOME
@@ -41,7 +42,7 @@ test: setup ## build the package with colcon and test what was built
 	@$(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
 	@echo "test: 2/3 testing what was built ..."
 	@PYTHONSAFEPATH=1 $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
-	    --pytest-args -q -n $(WORKERS) \
+	    --pytest-args -n $(WORKERS) \
 	    --event-handlers console_direct+ console_start_end- summary-; tested=$$?; \
 	echo "test: 3/3 colcon test-result"; \
 	$(COLCON) test-result --test-result-base build/perf_inference; counted=$$?; \
@@ -50,8 +51,8 @@ test: setup ## build the package with colcon and test what was built
 
 test-torch: ## the tests that need PyTorch (installs torch into .venv once)
 	@tools/setup_venv.sh torch
-	@echo "test-torch: pytest -m 'torch and not long'"
-	@$(PY) -m pytest -m "torch and not long"
+	@echo "test-torch: pytest -n $(WORKERS) -m 'torch and not long'"
+	@$(PY) -m pytest -n $(WORKERS) -m "torch and not long"
 
 test-jazzy: ## all tests on Jazzy's rclpy, where a Python 3.12 is found (makes .venv-jazzy once)
 	@WORKERS=$(WORKERS) tools/test_with.sh jazzy
