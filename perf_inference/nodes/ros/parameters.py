@@ -34,7 +34,8 @@ _TYPES: dict[Any, tuple[Parameter.Type, str]] = {
     tuple[int, ...]: (Parameter.Type.INTEGER_ARRAY, "a list of whole numbers"),
     tuple[float, ...]: (Parameter.Type.DOUBLE_ARRAY, "a list of numbers"),
 }
-_NOT_OURS = ("use_sim_time", "start_type_description_service")
+# Of rclpy, and what a node says by itself: both are in the dump of a node, from which it may be started again.
+_NOT_OURS = ("use_sim_time", "start_type_description_service", "engine_state")
 _PREFIXES_NOT_OURS = ("qos_overrides.", "start.")
 _EVERY = float("inf")
 

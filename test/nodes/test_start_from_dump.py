@@ -1,0 +1,41 @@
+"""What `ros2 param dump` reads of a node starts the same node again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("rclpy")
+
+from rcl_interfaces.srv import GetParameters, ListParameters
+from rclpy.parameter import parameter_value_to_python
+from support.processes import Process, Ros
+
+
+def dumped(ros: Ros, node: str) -> dict[str, Any]:
+    """Return all parameters, asked as `ros2 param dump` asks."""
+    names = ros.call(ListParameters, f"/{node}/list_parameters", ListParameters.Request()).result.names
+    values = ros.call(GetParameters, f"/{node}/get_parameters", GetParameters.Request(names=names)).values
+    assert len(values) == len(names) > 10
+    return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["yolo_node", "policy_node", "caption_node"])
+def test_a_start_from_the_dump_gives_the_same_node(
+    ros: Ros, start_node: Callable[..., Process], tmp_path: Path, name: str
+) -> None:
+    first = start_node(name, "-p", "threads:=1")
+    before = dumped(ros, name)
+    assert first.stop() == 0
+    assert before["threads"] == 1
+    file = tmp_path / "dump.yaml"
+    file.write_text(yaml.safe_dump({f"/{name}": {"ros__parameters": before}}))
+    again = start_node(name, "--params-file", str(file))
+    assert dumped(ros, name) == before
+    assert again.stop() == 0
+    assert "not known" not in again.output()
+    assert "ignored" not in again.output()
