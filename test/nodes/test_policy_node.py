@@ -246,7 +246,7 @@ def test_after_a_crash_it_waits_to_be_enabled_again(
 def test_not_a_number_is_never_published(ros: Ros, robot: Robot, start_policy: Callable[..., Process]) -> None:
     process = start_policy((math.nan, 0.5), "-p", "enabled:=true")
     assert ros.spin_until(lambda: robot.values().get("ledger.tick.rejected", 0) > 5)
-    assert robot.actions, "the safe action must come instead"
+    assert ros.spin_until(lambda: robot.actions), "the safe action must come instead"
     assert not any(any(action) for action in robot.actions)
     assert "the policy's action must be 2 finite values, got [nan, 0.5]: not sent" in process.output()
     assert robot.values()["ledger.tick.residual"] == 0
