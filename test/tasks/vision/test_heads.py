@@ -16,6 +16,7 @@ from perf_inference.engines import ArraySpec, EngineInfo
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.tasks.vision.found import Found, Mask, corners
 from perf_inference.tasks.vision.outputs.masks import images_of, pixels_of, run_lengths
+from perf_inference.tasks.vision.outputs.scores import class_numbers
 from perf_inference.tasks.vision.outputs.suppression import probabilistic_iou, suppress, suppress_rotated
 from perf_inference.tasks.vision.task import Limits, YoloTask
 
@@ -364,3 +365,10 @@ def test_the_benchmarks_objects_are_found() -> None:
         names = str({i: str(i) for i in range(80)})
         engine = Engine(outputs, {"task": kind, "names": names, "kpt_shape": "[17, 3]"})
         assert len(seen(engine)[1]) == count
+
+
+@pytest.mark.parametrize("number", [-1.0, 0.4, 1e7, np.nan, np.inf])
+def test_what_is_no_number_of_a_class_fails_the_frame(number: float) -> None:
+    with pytest.raises(EngineError, match="classes that are no numbers of classes"):
+        class_numbers(np.array([0.0, number], np.float32))
+    assert class_numbers(np.array([0.0, 2.0], np.float16)).tolist() == [0, 2]

@@ -60,7 +60,7 @@ def class_numbers(values: Raw) -> NDArray[np.int64]:
     Raises:
         EngineError: they are none.
     """
-    classes = np.asarray(values)
+    classes = np.asarray(values, np.float64)  # a million is none of half precision
     whole = np.nan_to_num(classes, nan=-1.0, posinf=-1.0, neginf=-1.0)
     if (whole < 0).any() or (whole > 1e6).any() or (np.abs(whole - np.round(whole)) > 1e-3).any():
         raise EngineError(f"the model gave classes that are no numbers of classes: {classes[:5].tolist()}")
