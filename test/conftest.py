@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from support.turns import turn
 from perf_inference.bringup.domain import free_domain
 
 _WITH_PROCESSES = {"domain", "ros", "start_node", "start_command", "launched", "server"}  # fixtures
-_TIMES = 3  # that a test whose verdict depends on time may run, each time with new fixtures
+# How often a test may run, each time with new fixtures, until it is red: one whose verdict depends on time, and one
+# that starts processes, which others on the machine can keep from answering within any limit. Both are told at the end.
+_TIMES, _TIMES_WITH_PROCESSES = 3, 2
 
 
 collect_ignore: list[str] = []
@@ -24,8 +27,8 @@ collect_ignore: list[str] = []
 def pytest_configure(config: pytest.Config) -> None:
     """Leave alone the files that are all of PyTorch where no test of it is wanted: importing it takes a second."""
     if "not torch" in str(config.option.markexpr):
-        mark = "\npytestmark = pytest.mark.torch\n"
-        collect_ignore.extend(str(path) for path in TESTS.rglob("test_*.py") if mark in path.read_text())
+        mark = re.compile(r"^pytestmark = .*pytest\.mark\.torch\b", re.MULTILINE)
+        collect_ignore.extend(str(path) for path in TESTS.rglob("test_*.py") if mark.search(path.read_text()))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,8 +38,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("process")
         if item.get_closest_marker("timing"):
             item.add_marker("alone")
-            if config.pluginmanager.hasplugin("pytest-retry"):
-                item.add_marker(pytest.mark.flaky(retries=_TIMES - 1))  # also says what it did
+            times = _TIMES
+        else:
+            times = _TIMES_WITH_PROCESSES if item.get_closest_marker("process") else 1
+        if times > 1 and config.pluginmanager.hasplugin("pytest-retry"):
+            item.add_marker(pytest.mark.flaky(retries=times - 1))  # also says what it did
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 

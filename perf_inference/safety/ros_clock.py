@@ -16,6 +16,7 @@ _AHEAD_NS = 100_000_000  # a stamp may lie so far in the future: clocks that dif
 _STILL_NS = 250_000_000  # a clock that has not moved for so long stands still
 _LONGEST_STEP_NS = 2_000_000_000  # of a clock back; nothing is on its way for longer than that and may be
 _LEAD_NS = 1_000_000_000  # so far ahead is a wrong stamp and no other clock
+_ANOTHER_CLOCK_NS = 3_600_000_000_000  # older by so much is a stamp of another clock, or none
 _WRONG_NS, _LED_NS = 1_000_000_000, 60_000_000_000  # so long a lead is remembered: of refused stamps, of accepted ones
 
 
@@ -82,11 +83,7 @@ class RosClock:
         most_ahead_ns = max(self._ahead[0][1] if self._ahead else 0, now.ros_ns - now.steady_ns)
         age_ns = max(now.steady_ns + most_ahead_ns - stamp_ns + self._lead_ns(name, now, -behind_ns), -behind_ns)
         if age_ns > self._max_age_ns or -behind_ns > _AHEAD_NS:
-            said_ns = age_ns if behind_ns >= 0 else behind_ns
-            raise InputError(
-                f"{name} must be at most {self._max_age_ns / 1e9:g} s old, its stamp is {said_ns / 1e9:.2f} s old; "
-                "are the clocks of both hosts synchronised?"
-            )
+            raise InputError(f"{name} must be at most {self._max_age_ns / 1e9:g} s old, {_said(age_ns, behind_ns)}")
         return age_ns
 
     def _lead_ns(self, name: str, now: Instant, ahead_ns: int) -> int:
@@ -100,3 +97,15 @@ class RosClock:
             lead_ns = max(ahead_ns, 0) if ahead_ns <= _LEAD_NS else 0
             self._leads[name] = (now.steady_ns, lead_ns)
         return lead_ns
+
+
+def _said(age_ns: int, behind_ns: int) -> str:
+    """Return what is wrong with a stamp, and what may be the cause."""
+    if behind_ns > _ANOTHER_CLOCK_NS:
+        return "its stamp is zero, or of another clock: who publishes it must stamp it with this ROS time"
+    if behind_ns < 0:
+        return f"its stamp is {-behind_ns / 1e9:.3f} s ahead; are the clocks of both hosts synchronised?"
+    return (
+        f"its stamp is {age_ns / 1e9:.3f} s old: it came late, this machine is too busy, or the clocks of two hosts "
+        "are not synchronised"
+    )

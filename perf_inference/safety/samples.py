@@ -68,9 +68,11 @@ class Samples:
             if name in but:
                 continue
             newest, refusal = self._newest.get(name), self._refusals.get(name)
-            why = f" that can be used: {refusal}" if refusal else ""
             if newest is None:
-                return f"nothing has come on {topic} yet{why}"
+                return (
+                    f"no accepted sample on {topic} yet: {refusal}" if refusal else f"nothing has come on {topic} yet"
+                )
+            why = f" that can be used: {refusal}" if refusal else ""
             age_ns = self.age_ns(newest, now)
             if age_ns > self._max_age_ns:
                 return f"nothing on {topic} for {age_ns / 1e9:.1f} s{why}"

@@ -180,6 +180,7 @@ def test_a_trend_is_told_from_noise() -> None:
     assert trend([1.0] * 30).p == 1.0
 
 
+@pytest.mark.slow
 def test_arms_that_were_measured_apart() -> None:
     numbers = np.random.default_rng(10)
     base, head = (list(100 * np.exp(numbers.normal(0, 0.02, 20))) for _ in range(2))

@@ -66,6 +66,7 @@ def test_a_rate_is_kept_from_the_begin_on() -> None:
     assert all(start >= begin_ns + 20_000_000 * i for i, start in enumerate(taken["starts_ns"]))
 
 
+@pytest.mark.slow
 def test_real_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {kind: tmp_path / f"result.{kind}" for kind in ("json", "html", "markdown")}
     flags = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]

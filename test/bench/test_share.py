@@ -66,6 +66,7 @@ def test_the_share_is_under_3_ms_beside_a_plain_node(tmp_path: Path) -> None:
     assert ours["lost_pct"] < 1
 
 
+@pytest.mark.slow
 def test_every_conversion_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert images.main(["--times", "11"]) == 0
     printed = capsys.readouterr().out

@@ -49,6 +49,7 @@ def statuses(message: DiagnosticArray) -> dict[str, Any]:
     return {status.name.removeprefix("monitor_node: "): status for status in message.status}
 
 
+@pytest.mark.timing
 def test_everything_is_there_and_accounted_for(
     ros: Ros, start_command: Callable[..., Process], in_tmp: Path, diagnostics: list[DiagnosticArray]
 ) -> None:

@@ -57,6 +57,7 @@ def test_an_array_goes_there_and_back(gpu: CudaDevice, shape: tuple[int, ...]) -
     assert (array.host == 7).all()
 
 
+@pytest.mark.slow
 def test_the_hosts_memory_stays_while_it_is_looked_at(gpu: CudaDevice) -> None:
     array = CudaArray(gpu, (1000,), F32)
     view = array.host[10:20]

@@ -155,6 +155,7 @@ def test_only_allowed_servers_may_be_asked_at_run_time() -> None:
         one.check("chat+http://robot:8000/org/b")
 
 
+@pytest.mark.slow
 def test_keeps_the_contract_of_engines(chat: ChatServer) -> None:
     """All checks but the one that wants a precision: a chat server does not tell it."""
     first = {"image": _IMAGE, "prompt": np.zeros(0, np.uint8)}

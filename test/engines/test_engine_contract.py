@@ -298,6 +298,7 @@ def test_a_broken_engine_is_found(broken: type[Sound], check: Check, message: st
         check(Subject(broken))
 
 
+@pytest.mark.slow
 def test_all_checks_at_once_find_the_same() -> None:
     check_engine(Sound)
     with pytest.raises(ContractError, match="must be the same for strided inputs"):

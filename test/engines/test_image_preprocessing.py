@@ -241,6 +241,7 @@ def test_metadata_of_another_size_than_the_input_are_refused() -> None:
         ImageInput.of(spec, 64, 64, rgb=False, scale=1.0, metadata={PICTURE: FIT.entry("images")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "precision", "suffix"),
     [("onnx", "int8", ".onnx"), ("openvino", "auto", ".onnx"), ("openvino", "fp16", ".xml")],

@@ -355,6 +355,7 @@ def mutate(model: str, count: int, tmp_path: Path) -> str:
     return told.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_an_error_and_never_a_crash(tmp_path: Path) -> None:
     told = mutate("policy", 300, tmp_path)
     assert sum(int(part.split()[0]) for part in told.split(", ")) == 300

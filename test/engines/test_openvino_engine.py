@@ -38,6 +38,7 @@ def arrays(specs: tuple[ArraySpec, ...], seed: int = 0) -> dict[str, NDArray[Any
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["policy", "captioner", "detector"])
 def test_the_embedded_models_answer_as_under_onnx_runtime(name: str, tmp_path: Path) -> None:
     reference = engines.load(name)
@@ -57,6 +58,7 @@ def test_the_embedded_models_answer_as_under_onnx_runtime(name: str, tmp_path: P
                 np.testing.assert_allclose(have, wanted[key], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_the_contract_is_kept(check: Check, tmp_path: Path) -> None:
     write(engines.MODELS / "policy.onnx", tmp_path / "policy.xml", "fp16")
@@ -123,6 +125,7 @@ class Random(CalibrationDataReader):
         return self._left.pop() if self._left else None
 
 
+@pytest.mark.slow
 def test_what_is_built_is_smaller_and_says_its_precision(tmp_path: Path) -> None:
     source = engines.MODELS / "detector.onnx"
     reference = engines.load(str(source))
@@ -225,6 +228,7 @@ def test_the_metadata_of_an_onnx_file_are_read_without_its_weights(tmp_path: Pat
             assert "is no ONNX model" in str(error)  # noqa: PT017, most lengths end within a field
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_and_end_no_process(tmp_path: Path) -> None:
     write(engines.MODELS / "policy.onnx", tmp_path / "whole.xml", "fp32")
     whole, weights = (tmp_path / "whole.xml").read_bytes(), (tmp_path / "whole.bin").read_bytes()

@@ -170,6 +170,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_a_small_file_does_not_take_the_memory(tmp_path: Path) -> None:
     bombs = {"big": png_bomb(9000, 9000), "allowed": png_bomb(4000, 4000), "good": encoded(".png")}
     assert len(bombs["big"]) < 2 << 20

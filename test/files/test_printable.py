@@ -59,6 +59,7 @@ def test_each_letter_that_is_obeyed_becomes_an_escape(text: str, shown: str) -> 
     assert printable(shown) == shown
 
 
+@pytest.mark.slow
 def test_no_letter_of_unicode_is_obeyed() -> None:
     shown = "".join(printable(chr(number)) for number in range(sys.maxunicode + 1))
     assert obeyed(shown) == []

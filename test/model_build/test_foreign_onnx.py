@@ -142,6 +142,7 @@ def test_what_is_another_model_is_refused_and_not_kept(
         model_build.load(model, options=INT8)
 
 
+@pytest.mark.slow
 def test_outputs_far_from_those_in_fp32_are_a_warning_and_a_status(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +182,7 @@ def test_other_weights_beside_are_another_model(tmp_path: Path) -> None:
     assert key_of(resolve(str(model), "onnx", FP16)).digest != before
 
 
+@pytest.mark.slow
 def test_paddles_free_axes(tmp_path: Path) -> None:
     model = convolution(tmp_path / "m.onnx", shape=(-1, 3, -1, -1))
     (spec,) = engines.load(str(model)).inputs

@@ -536,6 +536,7 @@ def test_a_trial_tells_what_the_model_does() -> None:
     assert trial.difference == difference(half.infer(image), engine.infer(image))
 
 
+@pytest.mark.slow
 def test_a_trial_of_the_original_has_nothing_to_compare_with() -> None:
     trial = try_out("policy", options=Options(precision="fp32", threads=1))
     assert (trial.difference, trial.no_difference) == (None, "it is fp32")
@@ -544,6 +545,7 @@ def test_a_trial_of_the_original_has_nothing_to_compare_with() -> None:
     assert "is neither a file nor an embedded model" in other.no_difference
 
 
+@pytest.mark.slow
 def test_a_trial_passes_on_what_was_wrong(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="input 'force' is missing"):
         try_out("policy", inputs={"image": np.zeros((1, 96, 128, 3), np.uint8)})

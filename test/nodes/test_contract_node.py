@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import sys
 from array import array
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,7 +17,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 pytest.importorskip("onnx", reason="needs onnx (pip install onnx)")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import Twist
+from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
@@ -123,6 +125,35 @@ def test_a_contract_in_the_model_is_enough(ros: Ros, start_node: Callable[..., P
     robot.position = [0.5, 0.25]
     start_node("policy_node", "-p", f"model:={model}", *ENABLED)
     assert ros.spin_until(lambda: bool(robot.actions) and any(robot.actions[-1].data))
+
+
+def test_a_message_of_another_package(
+    ros: Ros, start: Callable[..., Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_wheels.py").write_text(
+        'WHEELS = {"type": "geometry_msgs/msg/TwistStamped", "stamp": "header.stamp", '
+        '"values": {"left": "twist.linear.x", "right": "twist.linear.y"}, "constants": {"header.frame_id": "base"}}\n'
+        'WRONG = {**WHEELS, "values": {"left": "twist.linear.x", "right": "twist.up"}}\n'
+    )
+    info = tmp_path / "my_wheels-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_wheels\nVersion: 1.0\n")
+    entries = "wheels = my_wheels:WHEELS\nwrong = my_wheels:WRONG\n"
+    (info / "entry_points.txt").write_text(f"[perf_inference.messages]\n{entries}")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    network = {"joints": (1, 2)}, {"velocity": (1, 2)}
+    text = MLP.replace("kind: velocity", "kind: velocity, message: wheels")
+    process = start(text.replace("wheels", "wrong"), *network, *ENABLED)
+    process.wait_for("message plug-in 'wrong' does not fit geometry_msgs/msg/TwistStamped")
+    robot = Watcher(ros, TwistStamped)
+    robot.position = [0.5, 0.25]
+    start(text, *network, *ENABLED, gain=2.0)
+    moved = ros.spin_until(lambda: bool(robot.actions) and robot.actions[-1].twist.linear.x != 0)
+    assert moved, robot.values()
+    last = robot.actions[-1]
+    assert (last.twist.linear.x, last.twist.linear.y) == pytest.approx((0.75, 0.75))
+    assert last.header.frame_id == "base"
+    assert last.header.stamp.sec > 1_000_000_000
 
 
 def test_chunks_are_played_while_the_next_is_computed(ros: Ros, start: Callable[..., Process]) -> None:

@@ -332,6 +332,7 @@ def test_bytes_that_are_no_message_end_nobody(ros: Ros, watcher: Watcher, start_
     assert [node.stop() for node in nodes] == [0, 0, 0], [node.output() for node in nodes]
 
 
+@pytest.mark.long
 def test_the_demo_lives_on_all_of_them(
     ros: Ros, watcher: Watcher, start_command: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def test_each_is_under_sixty_lines_of_code(path: Path) -> None:
     assert sum(1 for line in path.read_text().splitlines() if line.strip()) < 60
 
 
+@pytest.mark.slow
 def test_own_engine(installed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tmp_path / "model.npz"
     np.savez(model, weight=np.eye(3) * 2, bias=np.ones(3))

@@ -352,6 +352,7 @@ SETTINGS = settings(
 )
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(fields(ROOT))
 def test_everything_comes_back(message: dict[str, Any]) -> None:
@@ -458,6 +459,7 @@ def test_type_names(name: str) -> None:
         Codec(Definition(name, "ros2msg", "int8 x"))
 
 
+@pytest.mark.slow
 def test_wide_and_deep_definitions() -> None:
     """Ten fields of ten fields of ten fields ...: refused; nested as deep as allowed: decoded."""
     wide = "".join(f"{SEPARATOR}\nMSG: t/A{n}\n" + "".join(f"A{n + 1} f{i}\n" for i in range(10)) for n in range(12))

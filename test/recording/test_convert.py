@@ -155,6 +155,7 @@ def test_real_bags_stay_the_same_in_every_form(shared_data: Path, tmp_path: Path
     assert sorted(os.listdir(tmp_path)) == sorted((*TARGETS, "bag.jsonl")), "nothing temporary is left"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAGS)
 def test_real_bags_come_back_from_json_lines(shared_data: Path, tmp_path: Path, name: str) -> None:
     expected = read(shared_data / "bags" / name)
@@ -318,6 +319,7 @@ def one_in_both(tmp_path: Path, examples: int) -> Callable[[], None]:
 _PHASES = (Phase.explicit, Phase.generate)  # a smaller seed is no simpler message
 
 
+@pytest.mark.slow
 def test_every_message_type_with_random_contents_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("rclpy")
     one_in_both(tmp_path, 2)()
@@ -329,6 +331,7 @@ def test_prove_every_message_type_with_much_random_contents(tmp_path: Path) -> N
     one_in_both(tmp_path, 50)()
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.binary(max_size=80), max_size=20))
 def test_garbage_of_a_known_type_is_kept(tmp_path: Path, garbage: list[bytes]) -> None:
@@ -502,6 +505,7 @@ def test_lines_that_are_none_of_ours_are_skipped_and_told(tmp_path: Path) -> Non
     assert "1 torn line" in told
 
 
+@pytest.mark.slow
 def test_of_a_cut_mcap_what_is_whole_is_converted(tmp_path: Path) -> None:
     source = many(tmp_path / "a.mcap")
     whole = source.read_bytes()
@@ -529,6 +533,7 @@ def test_of_an_mcap_with_a_damaged_chunk_the_others_are_converted(tmp_path: Path
     assert MANY // 2 < len(found) < MANY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["page", "cut"])
 def test_of_a_damaged_db3_what_is_readable_is_converted(tmp_path: Path, how: str) -> None:
     source = many(tmp_path / "a.db3")
@@ -552,6 +557,7 @@ def test_of_a_damaged_db3_what_is_readable_is_converted(tmp_path: Path, how: str
         assert done.messages > 0.9 * MANY
 
 
+@pytest.mark.slow
 def test_a_cut_packed_file_gives_what_is_whole(tmp_path: Path) -> None:
     packed = zstandard.ZstdCompressor().compress(many(tmp_path / "a.mcap").read_bytes())
     (tmp_path / "b.mcap.zstd").write_bytes(packed[: len(packed) // 2])
@@ -666,6 +672,7 @@ sys.exit(main(["convert", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["a.mcap", "a.db3", "a.jsonl", "folder"])
 def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, target: str) -> None:
     source = many(tmp_path / "source.mcap")

@@ -95,6 +95,7 @@ def test_every_kind_of_field_keeps_its_type_and_value(tmp_path: Path) -> None:
     assert about[b"definition"].decode() == EVERYTHING.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["imu_battery_pose", "talker_mcap"])
 def test_a_real_bag_message_by_message(shared_data: Path, tmp_path: Path, name: str) -> None:
     source = shared_data / "bags" / name

@@ -178,6 +178,7 @@ def test_pyarrow_on_timings_and_on_a_segment(late: Path, late_timings: Path) -> 
     assert list(zip(messages.t, messages.stamp, messages.publish_t, strict=True)) == [row[:3] for row in EXPECTED]
 
 
+@pytest.mark.slow
 def test_parquet_where_a_topic_and_a_column_come_late(late: Path, late_timings: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     import duckdb

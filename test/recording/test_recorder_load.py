@@ -107,6 +107,7 @@ class Script:
         self.process.stdout.close()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     ("images", "states_per_image"), [(60, 10), pytest.param(1800, 33, marks=pytest.mark.long, id="keeps-up")]
 )
@@ -126,7 +127,8 @@ def test_the_recorder_keeps_up_with_a_bare_raw_subscription(
         assert wait_until(lambda: publisher.last == f"published {images} {states}", 60.0 + images / 15), publisher.last
         assert wait_until(lambda: bare.last == f"{images} {states}", 10.0), bare.last
         heard = [int(word) for word in bare.last.split()]
-        assert ros.spin_until(lambda: beats and from_key_values(beats[-1].values)["records"] == sum(heard), 20.0)
+        caught_up = ros.spin_until(lambda: beats and from_key_values(beats[-1].values)["records"] == sum(heard), 20.0)
+        assert caught_up, f"the bare subscription heard {heard}, the recorder's last heartbeat: {beats[-1:]}"
     finally:
         publisher.close()
         bare.close()

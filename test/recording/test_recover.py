@@ -541,6 +541,7 @@ def recovered(text: bytes, folder: Path) -> tuple[list[bytes], list[int], bool] 
     return clean(out), missing, found.complete
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_range_overwritten(tmp_path: Path, data: Any) -> None:

@@ -118,7 +118,7 @@ def test_what_the_gate_refuses_is_an_error_of_the_action(two: Two) -> None:
 
 def test_images_count_as_the_policy_judged_them(two: Two) -> None:
     two.front.refuse("image", "no such encoding", forget=True)
-    assert two.later(20) == "nothing has come on /image yet that can be used: no such encoding"
+    assert two.later(20) == "no accepted sample on /image yet: no such encoding"
     assert not two.moving()
     two.fresh()
     two.release(0.5, 0.5)

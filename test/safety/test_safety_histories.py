@@ -67,6 +67,7 @@ def summary(outcomes: list[Outcome], began_s: float) -> str:
     )
 
 
+@pytest.mark.slow
 def test_no_joint_gets_beyond_its_limits_whatever_arrives_or_stops_arriving() -> None:
     began_s = time.monotonic()
     outcomes = play(range(SEED, SEED + IN_CORE))

@@ -243,6 +243,7 @@ def test_a_share_of_the_limits_slows_both_kinds() -> None:
         assert arm.trajectories[-1].knots[0].velocities[0] == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_no_trajectory_gets_a_joint_beyond_its_limits_whatever_is_lost_late_or_dead() -> None:
     moved = 0
     for seed in range(120):

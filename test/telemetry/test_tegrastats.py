@@ -199,6 +199,7 @@ def test_lines_that_are_no_samples(shared_data: Path) -> None:
         assert parse(record["line"]) is None, record["line"]
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(

@@ -15,6 +15,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from perf_inference.nodes.policy.formed_message import FormedMessage
 from perf_inference.nodes.policy.gate_setup import GateSetup, qos_of
 from perf_inference.safety.commands.knots import Trajectory
 
@@ -43,10 +44,16 @@ class ActionPublisher:
             "multi_array": self._multi_array, "joint_trajectory": self._trajectory, "joint_state": self._joint_state,
             "twist": self._twist, "twist_stamped": self._twist_stamped,
         }  # fmt: skip
+        if setup.message not in makers:  # of another package
+            formed = FormedMessage(setup.message, self._joints)
+            makers[setup.message] = lambda values: formed.make(values, self._node.get_clock().now().to_msg())
+            kind = formed.kind
+        else:
+            kind = _TYPES[setup.message]
         self._make = makers[setup.message]
         given = setup.action_qos
         self._publisher = node.create_publisher(
-            _TYPES[setup.message], setup.topics.action, ACTION_QOS if given is None else qos_of(given),
+            kind, setup.topics.action, ACTION_QOS if given is None else qos_of(given),
             qos_overriding_options=QoSOverridingOptions.with_default_policies() if given is None else None,
         )  # fmt: skip
         self.sent = 0  # messages

@@ -44,7 +44,7 @@ class GateSetup:
     settings: GateSettings
     inputs: Mapping[str, str]  # topics by the name of the input
     topics: Topics
-    message: str  # of the topic action: one of ACTION_MESSAGES but auto
+    message: str  # of the topic action: one of ACTION_MESSAGES but auto, or a plug-in
     enabled: bool
     joints_qos: Mapping[str, Any] | None = None  # of the reader of joint_states; None: as the node's parameters say
     action_qos: Mapping[str, Any] | None = None  # of the publisher of action; None: as the node's parameters say

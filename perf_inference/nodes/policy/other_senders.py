@@ -11,28 +11,19 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.nodes.ros.raw_input import RawInput
 
 ACTION, JOINT_STATES = "action", "joint_states"
-_ACTION_TYPES = {
-    "std_msgs/msg/Float64MultiArray": Float64MultiArray,
-    "trajectory_msgs/msg/JointTrajectory": JointTrajectory,
-    "sensor_msgs/msg/JointState": JointState,
-    "geometry_msgs/msg/Twist": Twist,
-    "geometry_msgs/msg/TwistStamped": TwistStamped,
-}
 _LOOK_S, _WINDOW_NS = 0.2, 1_000_000_000
 _QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # which hears everybody
 _MORE = 3  # messages a second beyond our own are somebody's
@@ -64,8 +55,7 @@ class OtherSenders:
         self._sent, self._sent_before = sent, deque([(CLOCKS.monotonic_ns(), sent())])
         kinds = {JOINT_STATES: JointState}
         for info in own:
-            if info.topic_type in _ACTION_TYPES:
-                kinds[ACTION] = _ACTION_TYPES[info.topic_type]
+            kinds[ACTION] = message_class(info.topic_type)
         self._heard = {topic: _Heard(self._node, kind, self._topics[topic]) for topic, kind in kinds.items()}
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)

@@ -191,6 +191,7 @@ def test_check_says_what_it_subscribes_to_and_whether_the_model_fits(
     assert "carries no contract" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_build_writes_the_contract_into_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.yaml").write_text(LEAST)
     model = network(tmp_path / "m.onnx", {"joints": (1, 2)}, {"velocity": (1, 2)}, metadata={"kept": "yes"})

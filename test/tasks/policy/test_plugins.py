@@ -13,6 +13,7 @@ from perf_inference.errors import ConfigError, InputError
 from perf_inference.tasks.policy import plugins
 from perf_inference.tasks.policy.chunks.guards import Guards
 from perf_inference.tasks.policy.contract.parse import parse_contract
+from perf_inference.tasks.policy.messages import message_form
 from perf_inference.tasks.policy.observing import transforms
 from perf_inference.tasks.policy.widths import width_of
 
@@ -99,6 +100,43 @@ def test_guards_have_their_say_before_the_gate(tmp_path: Path, monkeypatch: pyte
         Guards(["odd"]).allow(here, rest, proposed)
     with pytest.raises(ConfigError, match="no installed package registers 'other'"):
         Guards(["other"])
+    plugins._found.cache_clear()
+
+
+MESSAGES = """
+wheels = {"type": "geometry_msgs/msg/TwistStamped", "values": {"left": "twist.linear.x"}, "stamp": "header.stamp"}
+def made():
+    return {"type": "sensor_msgs/msg/JointState", "values": "velocity", "names": "name"}
+odd = {"type": "sensor_msgs/msg/JointState", "value": "velocity"}
+numbers = {"type": "sensor_msgs/msg/JointState", "values": 3}
+nothing = 3
+"""
+
+
+def test_a_message_says_which_field_gets_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_message_package.py").write_text(MESSAGES)
+    info = tmp_path / "my_message_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my_message_package\nVersion: 1.0\n")
+    names = ("wheels", "made", "odd", "numbers", "nothing")
+    entries = "".join(f"{name} = my_message_package:{name}\n" for name in names)
+    (info / "entry_points.txt").write_text(f"[perf_inference.messages]\n{entries}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins._found.cache_clear()
+    assert message_form("wheels").values == {"left": "twist.linear.x"}
+    assert message_form("made").names == "name"
+    for name, said in {
+        "odd": "unexpected keyword argument 'value'",
+        "numbers": "by texts",
+        "nothing": "mapping",
+    }.items():
+        with pytest.raises(ConfigError, match=rf"plug-in '{name}' of perf_inference.messages must .*{said}"):
+            message_form(name)
+    text = _contract("gravity").replace("['data[0:2]'], transform: gravity", "['data[0:2]']")
+    contract = parse_contract(text.replace("names: [j]", "names: [j], message: wheels"), "c")
+    assert contract.actions[0].message == "wheels"
+    with pytest.raises(ConfigError, match=r"message must be one of Float64MultiArray, .*wheels"):
+        parse_contract(text.replace("names: [j]", "names: [j], message: tracks"), "c")
     plugins._found.cache_clear()
 
 

@@ -267,6 +267,7 @@ def test_the_limits_hold_between_two_images() -> None:
         task.class_numbers(["screw"])
 
 
+@pytest.mark.slow
 def test_many_boxes_are_suppressed_as_few_are() -> None:
     rng = np.random.default_rng(0)
     low = rng.random((1500, 2)) * 500

@@ -17,6 +17,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from perf_inference.nodes.policy.actions import twist_of
+from perf_inference.nodes.policy.formed_message import FormedMessage
 from perf_inference.tasks.policy.chunks.commands import Commands
 from perf_inference.tasks.policy.contract.contract import ActionSpec, Contract
 
@@ -39,14 +40,14 @@ class Companions:
             columns.setdefault(action.topic, []).extend(range(part.start, part.stop))
             actions.setdefault(action.topic, []).append(action)
         self._main = columns.pop(main[0].topic)
-        self._others = [
-            (
-                places,
-                actions[topic],
-                node.create_publisher(_TYPES[actions[topic][0].message], topic, QoSProfile(depth=1)),
+        self._others = []
+        for topic, places in columns.items():
+            message = actions[topic][0].message
+            formed = None if message in _TYPES else FormedMessage(message, _names(actions[topic]))
+            kind = formed.kind if formed else _TYPES[message]
+            self._others.append(
+                (places, actions[topic], formed, node.create_publisher(kind, topic, QoSProfile(depth=1)))
             )
-            for topic, places in columns.items()
-        ]
 
     def main_of(self, values: Floats) -> Floats:
         """Return the gate's part."""
@@ -56,14 +57,22 @@ class Companions:
         """Publish the others; return the whole command as it was sent."""
         whole = values.copy()
         whole[self._main] = sent
-        for places, actions, publisher in self._others:
-            publisher.publish(message_of(self._node, actions, whole[places], self._period_s))
+        for places, actions, formed, publisher in self._others:
+            values = whole[places]
+            publisher.publish(
+                message_of(self._node, actions, values, self._period_s) if formed is None
+                else formed.make(values.tolist(), self._node.get_clock().now().to_msg())
+            )  # fmt: skip
         return whole
+
+
+def _names(actions: Sequence[ActionSpec]) -> list[str]:
+    return [name for action in actions for name in action.names]
 
 
 def message_of(node: Node, actions: Sequence[ActionSpec], values: Floats, period_s: float) -> Any:
     """Return the message of one command."""
-    names = [name for action in actions for name in action.names]
+    names = _names(actions)
     numbers, kind = array("d", values.tolist()), actions[0].message
     field = "velocity" if actions[0].kind == "velocity" else "position"
     if kind == "Float64MultiArray":

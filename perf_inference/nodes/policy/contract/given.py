@@ -50,7 +50,7 @@ def with_contract(p: PolicyParameters, contract: Contract) -> PolicyParameters:
         rate=contract.rate_hz or p.rate,
         joint_names=tuple(name for action in main for name in action.names),
         action=kind_of(main),
-        action_message=_MESSAGES[main[0].message],
+        action_message=_MESSAGES.get(main[0].message, main[0].message),
         safe_action=safe,
     )
 

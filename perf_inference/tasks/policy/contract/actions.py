@@ -19,6 +19,8 @@ from perf_inference.tasks.policy.contract.contract import (
 )
 from perf_inference.tasks.policy.contract.reading import Section
 from perf_inference.tasks.policy.contract.scalings import clip_of, normalize_of
+from perf_inference.tasks.policy.messages import GROUP
+from perf_inference.tasks.policy.plugins import plugin_names
 
 _DEFAULT_MESSAGE = {"position": "JointTrajectory", "delta": "JointTrajectory", "velocity": "Float64MultiArray",
                     "twist": "Twist"}  # fmt: skip
@@ -58,7 +60,7 @@ def _action(section: Section) -> ActionSpec:
         kind=kind,
         columns=section.take("slice", 'a text like "0:6", with whole numbers', _slice, (0, None)),
         delta_from=section.choice("delta_from", ("state", "previous"), "state"),
-        message=section.choice("message", MESSAGES, _DEFAULT_MESSAGE[kind]),
+        message=section.choice("message", (*MESSAGES, *plugin_names(GROUP)), _DEFAULT_MESSAGE[kind]),
         topic=section.text("topic", "action"),
         offset=section.numbers("offset", (0.0,), count),
         scale=section.numbers("scale", (1.0,), count),
@@ -78,7 +80,7 @@ def _action(section: Section) -> ActionSpec:
 
 def _check(action: ActionSpec, section: Section) -> None:
     twist = action.message in ("Twist", "TwistStamped")
-    if (action.kind == "twist") != twist:
+    if (action.kind == "twist") != twist and action.message in MESSAGES:
         raise section.refused("message", f"{action.message} does not go with kind {action.kind}")
     if twist and not set(action.names) <= set(TWIST):
         raise section.fail("names", f"some of {', '.join(TWIST)} with kind twist", list(action.names))

@@ -140,7 +140,7 @@ class ActionSpec:
     kind: str  # one of KINDS
     columns: tuple[int, int | None] = (0, None)  # of the output: from, to
     delta_from: str = "state"  # state | previous
-    message: str = ""  # one of MESSAGES
+    message: str = ""  # one of MESSAGES, or a plug-in of the group perf_inference.messages
     topic: str = "action"
     offset: Values = (0.0,)
     scale: Values = (1.0,)
