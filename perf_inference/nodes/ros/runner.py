@@ -7,6 +7,7 @@ until the executor returns from C; so the signal's number goes through a pipe to
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import functools
 import gc
 import inspect
@@ -38,6 +39,9 @@ from perf_inference.printable import guard_this_process, printable
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _DRAIN_S = 0.5
+# So long a process waits for its middleware to make a node, a hundred times what it takes. One that hangs there holds
+# the interpreter: no signal and no thread of Python ends it, so it would outlive its starter.
+JOIN_LIMIT_S = 60.0
 
 
 class RunnableNode(Node):
@@ -46,6 +50,14 @@ class RunnableNode(Node):
     _printable_logger: PrintableLogger | None = None
     exit_status = 0
     has_finished = False  # it ends the process itself, since its work is done
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Join the graph; a middleware that hangs meanwhile ends the process, and says where it was."""
+        faulthandler.dump_traceback_later(JOIN_LIMIT_S, exit=True)  # from a thread of C
+        try:
+            super().__init__(*args, **options)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Any, **options: Any) -> Any:
         """Offer a service; whoever calls it is told of an error in the callback, and does not wait for an answer."""
