@@ -16,6 +16,7 @@ BENCHES = {
     "engines": "what the engine layer adds to a call of the runtime itself",
     "gap": "latency after idle pauses, and what keeping the device warm costs and gains",
     "gate": "the gate in a process of its own: what it adds to an action's way, and its memory",
+    "graph": "what the whole demo costs: start, processor, memory and threads by process, also in one process",
     "images": "conversion of images, beside the steps that cv_bridge takes",
     "jitter": "how steadily a chunk policy's commands come at 50 Hz while it infers, seen from outside",
     "ladder": "which optimisation of a model is worth it here: runtimes, precisions, batches, side by side",
@@ -28,7 +29,7 @@ BENCHES = {
     "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
 
-PRINTED = ("engines", "images", "overhead", "recorder", "share", "torch", "transport")
+PRINTED = ("engines", "graph", "images", "overhead", "recorder", "share", "torch", "transport")
 """Those that print tables of their own."""
 
 

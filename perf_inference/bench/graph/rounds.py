@@ -1,0 +1,108 @@
+"""One start of a graph, and what its processes take."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import psutil
+
+from perf_inference.bringup.child_process import tied
+from perf_inference.bringup.domain import free_domain
+from perf_inference.errors import PerfInferenceError
+from perf_inference.printable import printable
+
+_FIRST_ACTION_S, _SETTLE_S, _STOP_S, _LOOK_S = 60.0, 1.0, 15.0, 0.01
+_MB = 1e6
+
+
+class Cost(NamedTuple):
+    """What a process takes."""
+
+    cpu_pct: float  # of one core
+    pss_mb: float
+    uss_mb: float
+    threads: float
+
+
+class Round(NamedTuple):
+    """What was seen of one start."""
+
+    first_action_s: float  # after the command
+    costs: dict[str, Cost]  # by process
+
+
+def one_round(command: tuple[str, ...], seconds: float) -> Round:
+    """Start a command of perf-inference in a folder and a domain of its own, measure, and end it.
+
+    Raises:
+        PerfInferenceError: it ended before, or no action came within a minute.
+    """
+    with tempfile.TemporaryDirectory() as folder, open(os.path.join(folder, "said"), "w+") as said:
+        start_s = time.monotonic()
+        process = subprocess.Popen(
+            tied([sys.executable, "-m", "perf_inference.cli", *command]), stdout=said, stderr=subprocess.STDOUT,
+            cwd=folder, env={**os.environ, "ROS_DOMAIN_ID": str(free_domain()), "PYTHONUNBUFFERED": "1"},
+        )  # fmt: skip
+        try:
+            while "[ACTION #1]" not in (text := _read(said.name)):
+                if process.poll() is not None or time.monotonic() > start_s + _FIRST_ACTION_S:
+                    last = printable("; ".join(text.splitlines()[-3:]))
+                    raise PerfInferenceError(
+                        f"no action of '{' '.join(command)}' came: "
+                        f"{f'it ended with status {process.returncode}' if process.poll() is not None else 'a minute'}"
+                        f"; it said: {last}"
+                    )
+                time.sleep(_LOOK_S)
+            first_s = time.monotonic() - start_s
+            time.sleep(_SETTLE_S)
+            return Round(first_s, _costs(process.pid, seconds))
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _costs(pid: int, seconds: float) -> dict[str, Cost]:
+    """Return what each process took within so many seconds from now."""
+    starter = psutil.Process(pid)
+    processes = [starter, *starter.children(recursive=True)]
+    start_s, before = time.monotonic(), [_cpu_s(process) for process in processes]
+    time.sleep(seconds)
+    costs: dict[str, Cost] = {}
+    for process, before_s in zip(processes, before, strict=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child of a moment
+            elapsed_s, memory = time.monotonic() - start_s, process.memory_full_info()
+            cpu_pct = 100 * (_cpu_s(process) - before_s) / elapsed_s
+            name = _name(process)
+            name = name if name not in costs else f"{name} ({process.pid})"
+            costs[name] = Cost(cpu_pct, memory.pss / _MB, memory.uss / _MB, process.num_threads())
+    return costs
+
+
+def _name(process: psutil.Process) -> str:
+    """Return what a process is called in the graph."""
+    words = process.cmdline()
+    for word in words:
+        if word.startswith("__node:="):
+            return word.partition("=")[2]
+    modules = [word for word in words if word.startswith("perf_inference.nodes.")]
+    return modules[0].rpartition(".")[2] if modules else "starter"
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _read(path: str) -> str:
+    with open(path, errors="replace") as file:
+        return file.read()

@@ -1,0 +1,35 @@
+"""`perf-inference bench graph`: what a graph costs, by process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.processes import Process
+
+pytest.importorskip("rclpy")
+
+
+def test_a_command_that_starts_no_graph_is_said(start_command: Callable[..., Process]) -> None:
+    bench = start_command("bench", "graph", "--rounds", "1", "--", "recover", "nowhere.jsonl")
+    assert bench.wait(60) == 1
+    assert "no action of 'recover nowhere.jsonl' came: it ended with status 1; it said: " in bench.output()
+
+
+def test_a_wrong_setup_is_refused(start_command: Callable[..., Process]) -> None:
+    bench = start_command("bench", "graph", "--setup", "three processes")
+    assert bench.wait(60) == 78
+    assert "--setup must be part of one of recorded, a process each, a process each, in one process" in bench.output()
+
+
+@pytest.mark.long
+def test_each_process_has_its_row(start_command: Callable[..., Process], tmp_path: Path) -> None:
+    result = tmp_path / "g.jsonl"
+    bench = start_command("bench", "graph", "--rounds", "1", "--seconds", "2", "--json", str(result))
+    assert bench.wait(180) == 0, bench.output()
+    for name in ("starter", "sim_arm", "policy_node", "yolo_node", "recorder_node", "container", "all"):
+        assert f"\n{name} " in bench.output()
+    series = [record.get("series") for record in map(json.loads, result.read_text().splitlines())]
+    assert "in one process: first action" in series
