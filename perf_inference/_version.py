@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 
 VERSION = "0.1.0"
 
 
 def installed(library: str) -> str | None:
     """Return the version of a package by its name on the index; None: it is not installed, or only on the path."""
+    from importlib.metadata import PackageNotFoundError, version  # 30 ms, in every process
+
     try:
         return version(library)
     except PackageNotFoundError:
