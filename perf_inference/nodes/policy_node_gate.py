@@ -67,7 +67,9 @@ class PolicyNodeGate(runner.RunnableNode):
             pipe.send(Failed(str(error)))
             raise
         ledger, qos = Ledger(), qos_of(setup.joints_qos or {})
-        self._joints = Input(self, JointState, setup.topics.joint_states, self._on_joints, ledger, qos)
+        self._joints: Input | None = None
+        if setup.hears_joints:
+            self._joints = Input(self, JointState, setup.topics.joint_states, self._on_joints, ledger, qos)
         self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look)
         if setup.enabled:
             self._guard.gate.enable(True, self._guard.now())
@@ -103,6 +105,7 @@ class PolicyNodeGate(runner.RunnableNode):
 
     def _on_joints(self, arrival: Arrival) -> None:
         """Take a sample; policy_node, which reads it too, tells of one that cannot be used."""
+        assert self._joints is not None
         message, ledger = arrival.message, self._joints.ledger
         ledger.count("received")
         outcome = "failed"
@@ -118,7 +121,8 @@ class PolicyNodeGate(runner.RunnableNode):
 
     def _report(self) -> Report:
         reason = self._guard.gate.reason
-        said = Heartbeat(inputs={"joint_states": self._joints.state()}, others=self._guard.values())
+        inputs = {} if self._joints is None else {"joint_states": self._joints.state()}
+        said = Heartbeat(inputs=inputs, others=self._guard.values())
         if reason == "disabled":
             return Report(OK, "disabled: safe action", said.as_values())
         return Report(WARN if reason else OK, f"safe action: {reason}" if reason else "driving", said.as_values())

@@ -28,18 +28,23 @@ class Inputs:
     def accept(self, name: str, now: Instant, stamp_ns: int | None) -> Taken:
         """Take a good sample of an input; return when it was taken.
 
+        One of `joint_states` is of a machine whose joints nobody tells of, as a base is that a Twist drives: it counts
+        as at rest at 0, and only its time is judged.
+
         Raises:
             InputError: a stamp that is too old, lies ahead, or is not newer than the one before.
         """
         sample, before = self._samples.taken(name, now, stamp_ns), self._samples[name]
         if before is not None:
             check_newer(name, before, sample)
-        self._samples.accept(name, sample)
+        self.take(name, sample)
         return sample
 
     def take(self, name: str, sample: Taken) -> None:
-        """Take a sample whose time somebody else has judged."""
+        """Take a sample whose time somebody else has judged; see `accept`."""
         self._samples.accept(name, sample)
+        if name == JOINT_STATES:
+            self.joints.rest(sample)
 
     def refuse(self, name: str, why: str, forget: bool = False) -> None:
         """Note why a message of an input cannot be used; `forget`: the one that was accepted cannot be either."""

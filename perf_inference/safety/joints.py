@@ -83,6 +83,11 @@ class Joints:
         if doubted:
             raise InputError(f"{', '.join(doubted)} cannot have moved so far since the sample before")
 
+    def rest(self, taken: Taken) -> None:
+        """Take all as at rest at 0, where nobody tells where they are."""
+        for joint in self.each:
+            joint.measured(taken, 0.0, 0.0, driving=False)
+
     def oldest(self) -> Taken | None:
         """Return when the joint whose sample is oldest was measured; None: one has not been."""
         samples = [joint.sample for joint in self.each if joint.sample is not None]

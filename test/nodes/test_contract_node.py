@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
 from array import array
 from collections.abc import Callable
@@ -191,11 +192,15 @@ def test_a_mobile_base_is_driven_by_camera_odometry_and_scan(ros: Ros, start: Ca
     robot.messages = {"camera/image_raw": lambda: image, "scan": lambda: scan, "odom": lambda: odometry}
     text = (ROOT / "config" / "contracts" / "mobile_base.yaml").read_text()
     inputs = {"image": ((1, 60, 80, 3), "uint8"), "state": (1, 3), "scan": (1, 36)}
-    start(text, inputs, {"cmd": (1, 2)}, *ENABLED, gain=5.0)
-    assert ros.spin_until(lambda: bool(robot.actions) and robot.actions[-1].linear.x > 0.2)
+    node = start(text, inputs, {"cmd": (1, 2)}, *ENABLED, gain=5.0)
+    assert ros.spin_until(lambda: bool(robot.actions) and robot.actions[-1].linear.x > 0.2), node.output()
     speeds = [message.linear.x for message in robot.actions]
     assert max(speeds) <= 0.5 + 1e-9
     del robot.messages["scan"]  # it falls silent: the base stops
+    assert ros.spin_until(lambda: robot.actions[-1].linear.x == 0)
+    robot.messages["scan"] = lambda: scan
+    assert ros.spin_until(lambda: robot.actions[-1].linear.x > 0.2)
+    os.kill(node.pid, signal.SIGKILL)  # its gate, a process of its own, stops the base
     assert ros.spin_until(lambda: robot.actions[-1].linear.x == 0)
 
 

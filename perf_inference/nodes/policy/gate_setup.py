@@ -49,6 +49,7 @@ class GateSetup:
     joints_qos: Mapping[str, Any] | None = None  # of the reader of joint_states; None: as the node's parameters say
     action_qos: Mapping[str, Any] | None = None  # of the publisher of action; None: as the node's parameters say
     ours: tuple[str, ...] = ()  # publishers of action that are policy_node's own: their gids in hexadecimal
+    hears_joints: bool = True  # joint_states are a topic; False: policy_node tells of what stands for them
     estop_timeout_s: float | None = None  # estop is required, and older than this counts as true
 
     def as_values(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class ContractDriver:
         self._p = p = with_contract(p, contract)
         self._main, self._limits = contract.main, limits_of(node, p, contract)
         self._is_twist = self._main[0].kind == "twist"
-        self._gates = Gates(node, "inline" if self._is_twist else p.gate)
+        self._gates = Gates(node, p.gate)
         self._gate: Gate | Front | None = None
         self._lock = threading.RLock()  # of the plan
         self._seeing = threading.Lock()  # of the observer: making an image of a message holds up no step
@@ -146,8 +146,7 @@ class ContractDriver:
         late = self._late.is_late(message.name if is_joints else (source.name,), arrival.stamp_ns)
         if source.name == self._joints_source and not late:
             if self._is_twist:  # it has no joints: what is fresh is this topic
-                zeros = [0.0] * len(self._limits.names)
-                gate.joint_states(now, arrival.stamp_ns, self._limits.names, zeros, zeros)
+                gate.accept(JOINT_STATES, now, arrival.stamp_ns)
             else:
                 gate.joint_states(now, arrival.stamp_ns, message.name, message.position, message.velocity)
         ours, tag = False, origin_of(arrival)
