@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import statistics
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import psutil
 import pytest
 from support import voice
+from support.paths import ROOT
 from support.processes import wait_until
 
 from perf_inference.errors import ConfigError, EngineError, InputError, RecordingError
@@ -388,3 +390,21 @@ def test_the_time_to_the_first_sound(capsys: pytest.CaptureFixture[str]) -> None
               f"{min(first_ms):.1f} to {max(first_ms):.1f}); real-time factor "
               f"{statistics.median(one.rtf for one in made):.3f}")  # fmt: skip
     assert all(0 < one.first_ns - one.started_ns <= one.done_ns - one.started_ns for one in made)
+
+
+def test_the_table_of_the_guide_is_printed(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "speech.md").read_text(), re.DOTALL)
+    (tmp_path / "espeak-ng").write_text(f"#!/bin/sh\nexec {VOICE}\n")
+    (tmp_path / "espeak-ng").chmod(0o755)
+    run = subprocess.run(
+        [sys.executable, "-c", example], env={**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}, text=True,
+        capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+    lines = run.stdout.splitlines()
+    assert run.returncode == 0, run.stderr
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+    assert [row[0] for row in rows] == [*["espeak-ng (cpu)"] * 3, "espeak-ng, mean", "piper", "gtts"]
+    for row in rows[:3]:
+        assert float(row[3]) == pytest.approx(int(row[1]) * voice.SECONDS_A_CHARACTER, abs=0.006)
+        assert float(row[5].partition(":")[0]) == pytest.approx(float(row[2]) / float(row[3]), rel=0.02, abs=0.002)
+    assert "pip install piper-tts" in rows[4][1]
