@@ -98,7 +98,7 @@ def kind_of(source: str) -> str:
     Raises:
         ConfigError: none; the text, which may hold a password, is not in its sentence.
     """
-    if re.fullmatch(r"[0-9]{1,3}", source) or source.startswith("/dev/"):
+    if re.fullmatch(r"[0-9]{1,3}", source):
         return DEVICE
     path = Path(source).expanduser()
     try:
@@ -109,7 +109,7 @@ def kind_of(source: str) -> str:
         return FOLDER
     if stat.S_ISREG(mode):
         return FILE
-    if stat.S_ISCHR(mode):
+    if stat.S_ISCHR(mode) or (source.startswith("/dev/") and not source.startswith("/dev/shm/")):
         return DEVICE
     if _ADDRESS.fullmatch(source):
         return ADDRESS

@@ -193,7 +193,7 @@ class SpeechNode(runner.RunnableNode):
         engine = self._engine
         self._speaker.begin(wish)
         try:
-            if self._muted:
+            if self._muted or self._queue.is_closed:
                 return "ignored"
             if self._queue.is_urgent:  # it came after this one was taken, and before this one could be cut
                 return "replaced"

@@ -84,7 +84,7 @@ def test_which_kind_a_text_names(tmp_path: Path) -> None:
              str(tmp_path / "a ! b.avi"): "file", "rtsp://h/x": "address", "HTTP://h": "address",
              "videotestsrc ! appsink": "pipeline"}  # fmt: skip
     assert {text: kind_of(text) for text in kinds} == kinds
-    for text in ("/nowhere", "front", "file:///x", "pipe:0", "12345", "x" * 5000, "a\0b"):
+    for text in ("/nowhere", "/dev/shm/nowhere.mp4", "front", "file:///x", "pipe:0", "12345", "x" * 5000, "a\0b"):
         with pytest.raises(ConfigError, match="source must be a device"):
             kind_of(text)
     with pytest.raises(ConfigError, match="got nothing"):

@@ -21,6 +21,7 @@ from support.paths import ROOT
 from support.processes import wait_until
 
 from perf_inference.errors import ConfigError, EngineError, InputError, RecordingError
+from perf_inference.speech import speaking
 from perf_inference.speech.engines import Engine, Invocation
 from perf_inference.speech.player import Player
 from perf_inference.speech.sound import SoundStream, pcm16
@@ -227,6 +228,15 @@ def test_a_player_that_fails_is_told_and_the_sound_is_there(player: str, said: s
     speaker.close()
     assert outcome.synthesis is not None
     assert re.search(said, outcome.problem)
+
+
+def test_a_player_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaking, "_ENDING_S", 0.1)
+    speaker = Speaker()
+    outcome = speaker.speak(_engine().invocation(TEXT), ("sleep", "100"))
+    speaker.close()
+    assert outcome.synthesis is not None
+    assert (outcome.cut, outcome.problem) == (False, "it was ended 0.1 s after the end of the sound")
 
 
 @pytest.mark.parametrize(("mode", "there"), [("hang", False), ("tone", True)])

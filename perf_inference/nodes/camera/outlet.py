@@ -71,7 +71,8 @@ class Outlet:
         if not made:
             raise InputError(f"an image of {image.shape[1]}x{image.shape[0]} cannot be JPEG")
         message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
-        message.data = array("B", data.tobytes())
+        message.data = array("B")
+        message.data.frombytes(data.data.cast("B"))  # a setter copies once more
         self._compressed.publish(message)
         self.published["compressed"] += 1
 

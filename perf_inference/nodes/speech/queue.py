@@ -63,6 +63,10 @@ class Queue:
                 return taken
 
     @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    @property
     def is_urgent(self) -> bool:
         """Whether something waits that is to be said at once."""
         return bool(self._again) or self.ledgers[SAY].snapshot().waiting > 0
