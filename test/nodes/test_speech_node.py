@@ -182,6 +182,7 @@ def test_an_engine_that_is_not_there_is_said_and_is_found_when_it_comes(
     programs, texts = tmp_path / "bin", tmp_path / "texts"
     programs.mkdir()
     node = _start(start_node, f"sound_dir:={tmp_path}/sounds", "target_rtf:=0.001", env={"PATH": str(programs)})
+    assert f"as WAV files in {tmp_path}/sounds (no player: apt install alsa-utils)" in node.output()
     listener.ready()
     listener.send("caption", "hello")
     listener.until("ledger.caption.failed", 1)
@@ -198,6 +199,7 @@ def test_an_engine_that_is_not_there_is_said_and_is_found_when_it_comes(
     (programs / "espeak-ng").chmod(0o755)
     listener.send("caption", "hello again")
     listener.until("inferences", 1)
+    assert ros.spin_until((tmp_path / "sounds" / "000001.wav").exists)
     assert (words.read_text(), texts.read_text()) == ("-v de -s 120 --stdin --stdout\n", "hello again\n")
     assert ros.spin_until(lambda: "the real-time factor is" in listener.status.message), listener.status.message
     assert node.alive
