@@ -6,6 +6,7 @@
     ├── InputError       one message is wrong: it is counted, warned about and skipped
     ├── EngineError      the model could not be run on good input: counted, reported, the node lives
     │   └── BrokenDeviceError  an error has broken this process' CUDA for good: the node ends, and is restarted
+    ├── CameraError      the camera is not there, or gives no more: it is opened again
     └── RecordingError   a record could not be written or read
 
 Each message says what was expected, what came, and what to do.
@@ -39,6 +40,10 @@ class EngineError(PerfInferenceError):
 
 class BrokenDeviceError(EngineError):
     """An error has broken the device for this process: all that it asks of it fails from now on."""
+
+
+class CameraError(PerfInferenceError):
+    """A camera cannot be opened now, or is gone; it may come back."""
 
 
 class RecordingError(PerfInferenceError):

@@ -15,6 +15,8 @@ KINDS = {
     "policy_node": "policy.parameters.PolicyParameters",
     "yolo_node": "vision.parameters.YoloParameters",
     "caption_node": "caption_node.CaptionParameters",
+    "speech_node": "speech.parameters.SpeechParameters",
+    "camera_node": "camera.parameters.CameraParameters",
     "recorder_node": "recording.parameters.RecorderParameters",
     "replay_node": "replay_node.ReplayParameters",
     "monitor_node": "monitor_node.MonitorParameters",

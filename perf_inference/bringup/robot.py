@@ -161,6 +161,8 @@ def read_graph(
     check_reach(sections, chosen, spaces, config)
     assigned = _assigned(assignments, [section.name for section in chosen])
     run_directories: list[Path] = []
+    spaces_of_runs: list[str] = []
+    speaking: list[tuple[str, dict[str, Any]]] = []  # who keeps sounds in them: namespace and settings
     nodes = []
     for section, space in zip(chosen, spaces, strict=True):
         common = sections.common_of(f"{space}/{section.name}")
@@ -173,8 +175,11 @@ def read_graph(
             output_dir, name_ = _recorder_names(asked, session, section.key, config)
             run_directory, start_time = _new_run_directory(output_dir, name_)
             run_directories.append(run_directory)
+            spaces_of_runs.append(space)
             settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
         settings.update({**(overrides or {}).get(section.executable, {}), **assigned.get(section.name, {})})
+        if section.executable == "speech_node" and not {**given, **settings}.get("sound_dir"):
+            speaking.append((space, settings))
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         remappings = [rule for one in (section, *reversed(common)) for rule in one.start.get("remap", ())]
         enclaves = [one.start.get("enclave", "") for one in (section, *reversed(common))]
@@ -190,6 +195,9 @@ def read_graph(
                 space,
             )
         )
+    for space, settings in speaking if run_directories else ():
+        nearest = spaces_of_runs.index(space) if space in spaces_of_runs else 0
+        settings["sound_dir"] = str(run_directories[nearest] / "speech")
     for_all_nodes = next((one.start.get("enclave", "") for one in sections.common if one.key == _GLOBAL), "")
     files = (config, *_overrides_file(nodes, next(iter(run_directories), None)))
     return Graph(files, tuple(nodes), tuple(run_directories), for_all_nodes, sections.others)

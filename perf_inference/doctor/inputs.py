@@ -55,7 +55,7 @@ def _node_inputs(node: str, beats: Beats) -> list[Finding]:
         findings += _slow_source(node, topic, state)
         if state.problem:
             why = "the node waits for what does not come"
-            cure = f"$ ros2 topic info -v {word(topic)}"
+            cure = f"the camera, and source of {node}" if _is_camera(beats) else f"$ ros2 topic info -v {word(topic)}"
             findings.append(Finding("inputs", "warning", f"{node}: {state.problem}", why, cure))
     dropped = _other(beats, "dropped") + _other(beats, "failed") if "records" in said.others else 0
     if dropped:
@@ -80,7 +80,15 @@ def _slow(node: str, name: str, lost: Mapping[str, int], total: int, beats: Beat
     took = said.total_p50_ms
     why = "the node is slower than its input" + (f": one message takes {took} ms (p50)" if took is not None else "")
     worst = max(lost, key=lambda counter: lost[counter])
+    if worst == "lost_before" and _is_camera(beats):
+        why = "the driver gave less than its rate promised: a long exposure, a weak cable, or a wrong parameter fps"
+        return Finding("inputs", "warning", value, why, "light, cable, and the parameter fps")
     return Finding("inputs", "warning", value, why, _CURES[worst].format(name=name))
+
+
+def _is_camera(beats: Beats) -> bool:
+    """Return whether the input is a camera itself, which comes on no topic."""
+    return "reconnects" in beats.last.said.others
 
 
 def _slow_source(node: str, topic: str, state: InputState) -> list[Finding]:

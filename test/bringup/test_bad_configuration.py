@@ -35,6 +35,8 @@ CASES = [
     ("sim_robot_node", "part:=leg", "'part' of sim_robot_node must be one of arm, camera, all, got 'leg'"),
     ("recorder_node", "output_dir:=/proc/nowhere", "/proc/nowhere"),
     ("replay_node", "source:=/nowhere", "/nowhere"),
+    ("camera_node", "source:=/nowhere", "there is nothing at '/nowhere'"),
+    ("speech_node", "engine:=piper", "piper needs a voice"),
 ]
 
 

@@ -357,6 +357,18 @@ def test_an_input_that_nobody_feeds_and_one_slower_than_promised() -> None:
     assert "20.0 Hz come of /camera/image where expected_frequency is 30" in judged(slow)[0].value
 
 
+def test_a_camera_is_no_topic() -> None:
+    gone = {"input.image.problem": "lost for 3.0 s: /dev/video0 was removed", "reconnects": 1}
+    (finding,) = judged(beats({}, gone))
+    assert (finding.value, finding.fix) == (
+        f"yolo_node: {gone['input.image.problem']}",
+        "the camera, and source of yolo_node",
+    )
+    begun = {"ledger.image.received": 100, "ledger.image.lost_before": 0, "reconnects": 0}
+    (finding,) = judged(beats(begun, {**begun, "ledger.image.received": 140, "ledger.image.lost_before": 20}))
+    assert "the driver gave less than its rate promised" in finding.why
+
+
 def test_a_recorder_that_drops_and_what_it_writes() -> None:
     first = {"records": 10, "bytes": 1_000_000, "dropped": 0, "failed": 0, "directory": "/data/run"}
     last = {**first, "records": 90, "bytes": 5_000_000, "dropped": 4}

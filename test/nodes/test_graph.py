@@ -50,6 +50,32 @@ def test_a_simulation_enables_the_policy_unless_the_file_says_no(tmp_path: Path)
         read_graph(config, sim=True)
 
 
+def test_sounds_go_into_the_run_of_the_own_robot(tmp_path: Path) -> None:
+    config = tmp_path / "robot.yaml"
+    recorders = "".join(
+        f"/{robot}/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/{robot}}}\n" for robot in ("a", "b")
+    )
+    said = f"/b/speech_node:\n  ros__parameters: {{}}\n/c/speech_node:\n  ros__parameters: {{}}\n{recorders}"
+    own = "/a/speech_node:\n  ros__parameters: {sound_dir: /mine}\n"
+    config.write_text(said + own)
+    graph = read_graph(config)
+    first, second = graph.run_directories
+    found = {node.label: node.parameters.get("sound_dir") for node in graph.nodes if node.executable == "speech_node"}
+    assert found == {"b/speech_node": f"{second}/speech", "c/speech_node": f"{first}/speech", "a/speech_node": None}
+    alone = read_graph(config, record=False)
+    assert all("sound_dir" not in node.parameters for node in alone.nodes)
+
+
+def test_the_file_of_a_camera_starts_it_and_a_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    graph = read_graph(default_config().with_name("camera.yaml"), assignments=["camera_node.source=/dev/video3"])
+    names = [node.name for node in graph.nodes]
+    assert names[0] == "camera_node"
+    assert "speech_node" in names
+    assert graph.nodes[0].remappings == ("image:=camera/image_raw",)
+    assert "camera_node" in graph.image_publishers()
+
+
 def test_what_the_starter_sets_is_a_second_file(tmp_path: Path) -> None:
     config = tmp_path / "robot.yaml"
     config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/runs, session: mine}}\n")

@@ -29,6 +29,8 @@ ALLOWED = {
     "telemetry": {"bringup", "errors", "measure"},
     "recording": {"errors", "files", "measure", "printable", "telemetry"},
     "report": {"errors", "files", "measure", "printable", "recording"},
+    "speech": {"bringup", "errors", "files", "measure"},
+    "camera": {"errors", "files", "measure", "printable"},
     "demo": {"engines", "errors", "measure", "tasks"},
     "pipeline": {"engines", "errors", "measure"},
     "testing": {"engines", "errors", "measure"},
@@ -37,8 +39,8 @@ ALLOWED = {
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
     "nodes": {
-        "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build", "pipeline",
-        "printable", "recording", "safety", "tasks", "telemetry",
+        "bringup", "camera", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build",
+        "pipeline", "printable", "recording", "safety", "speech", "tasks", "telemetry",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them
@@ -80,8 +82,21 @@ WITHIN = {
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},
+        "camera": {"images", "reports", "ros"},
+        "speech": {"reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},
-        "": {"engine", "images", "monitor", "policy", "recording", "reports", "ros", "vision"},
+        "": {
+            "camera",
+            "engine",
+            "images",
+            "monitor",
+            "policy",
+            "recording",
+            "reports",
+            "ros",
+            "speech",
+            "vision",
+        },
     },
     "safety": {  # the gate stands beside the rooms, and what `process` puts into another process
         "stops": set(),

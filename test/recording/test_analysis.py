@@ -21,6 +21,7 @@ from perf_inference.recording.analysis.growing_file import GrowingFile
 from perf_inference.recording.analysis.open import open_recording
 from perf_inference.recording.analysis.run_reader import RunReader
 from perf_inference.recording.analysis.segment_reader import SegmentReader
+from perf_inference.recording.analysis.text import engine_text
 from perf_inference.recording.analysis.topics import SegmentAnalysis
 from perf_inference.recording.analysis.tracks import read_tracks
 from perf_inference.recording.jsonl.segment import Channel, Segment
@@ -61,6 +62,23 @@ def test_the_figures_of_a_hand_made_run(tmp_path: Path) -> None:
         "n": 12, "mean": 6.5, "p50": 6.0, "p90": None, "p95": None, "p99": None, "p99.9": None, "min": 1.0, "max": 12.0,
     }  # fmt: skip
     assert (yolo.inferences, yolo.hz, yolo.latency.n, yolo.stages["infer"].mean_ms) == (3, 25.0, 0, 2.0)
+
+
+def test_the_real_time_factor_of_a_node_that_speaks(tmp_path: Path) -> None:
+    # 0.1 s for 2 s of sound, then 0.5 s for 1 s: 0.6 / 3
+    voice = {"node": "speech_node", "engine": "gtts", "device": "a server, network time included"}
+    records = [timing(1, 0, infer_ms=100.0, audio_s=2.0, **voice), timing(2, 900, infer_ms=500.0, audio_s=1, **voice)]
+    other = timing(1, 5, node="yolo_node", infer_ms=7.0)
+    yolo, speech = sorted(analysed(write(tmp_path / NAME, [*records, other])).nodes, key=lambda one: one.inferences)
+    assert (yolo.real_time_factor, speech.real_time_factor) == (None, pytest.approx(0.2))
+    assert engine_text(speech) == "gtts fp32 on a server, network time included; real-time factor 0.200"
+    assert (speech.as_dict()["real_time_factor"], "real_time_factor" in yolo.as_dict()) == (0.2, False)
+    strange = [
+        timing(1, 0, audio_s=0, **voice),
+        timing(2, 1, audio_s="2", **voice),
+        timing(3, 2, audio_s=-1.0, **voice),
+    ]
+    assert analysed(write(tmp_path / "performance_timings_2.jsonl", strange)).nodes[0].real_time_factor is None
 
 
 @pytest.mark.parametrize(

@@ -114,15 +114,24 @@ class Canvas:
         self.message = Image(encoding="bgr8", is_bigendian=0)
         self._image: Bgr = np.empty((0, 0, 3), np.uint8)
 
-    def put(self, image: Bgr, header: Any) -> Bgr:
-        """Copy a BGR image [height, width, 3] into the message; return the message's own, to be drawn to."""
-        if self._image.shape == image.shape:
-            np.copyto(self._image, image)
-        else:
-            height, width = image.shape[:2]
+    def room(self, shape: tuple[int, int, int]) -> Bgr:
+        """Return the message's own memory for an image [height, width, 3], to be drawn to."""
+        if self._image.shape != shape:
+            height, width = shape[:2]
             self.message = Image(height=height, width=width, encoding="bgr8", is_bigendian=0, step=width * 3)
-            self.message.data.frombytes(np.ascontiguousarray(image).data.cast("B"))  # a setter copies once more
-            self._image = np.frombuffer(self.message.data, np.uint8).reshape(image.shape)
+            self.message.data.frombytes(bytes(height * width * 3))  # a setter copies once more
+            self._image = np.frombuffer(self.message.data, np.uint8).reshape(shape)
+        return self._image
+
+    def put(self, image: Bgr, header: Any) -> Bgr:
+        """Copy a BGR image [height, width, 3] into the message; return the message's own, to be drawn to.
+
+        One that lies there already (`room`) stays where it is.
+        """
+        height, width = image.shape[:2]
+        room = self.room((height, width, 3))
+        if image is not room and not np.may_share_memory(image, room):
+            np.copyto(room, image)
         self.message.header = header
         return self._image
 

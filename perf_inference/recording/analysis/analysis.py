@@ -45,6 +45,7 @@ class NodeAnalysis:
     ledger: Mapping[str, Mapping[str, Any]]  # by input; of the node's last heartbeat
     machine: Mapping[str, Any] | None  # clocks, power and temperature meanwhile; None: not known
     policy: bool
+    real_time_factor: float | None  # all synthesis over all sound; None: the node makes none
     table: TimingTable = field(repr=False)
 
     @property
@@ -74,6 +75,7 @@ class NodeAnalysis:
             "stages_ms": {stage: figures.as_dict() for stage, figures in self.stages.items()},
             "ledger": self.ledger,
             "machine": self.machine,
+            **({} if self.real_time_factor is None else {"real_time_factor": round(self.real_time_factor, 4)}),
         }
 
 

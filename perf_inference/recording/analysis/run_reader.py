@@ -147,6 +147,7 @@ def _node(name: str, columns: TimingColumns, summary: Mapping[str, Any]) -> Node
         ledger={str(key): as_mapping(value) for key, value in as_mapping(summary.get("ledger")).items()},
         machine=as_mapping(summary.get("machine")) or None,
         policy=columns.policy,
+        real_time_factor=columns.real_time_factor,
         table=table,
     )
 

@@ -11,8 +11,9 @@ from perf_inference.telemetry.window import window_text
 
 
 def engine_text(node: NodeAnalysis) -> str:
-    """Return what a node ran, and where."""
-    return "; ".join(f"{engine} {precision} on {device}" for engine, precision, device in node.engines)
+    """Return what a node ran, and where; of one that speaks, also its synthesis over its sound."""
+    engines = "; ".join(f"{engine} {precision} on {device}" for engine, precision, device in node.engines)
+    return engines if node.real_time_factor is None else f"{engines}; real-time factor {node.real_time_factor:.3f}"
 
 
 def line_text(lines: LineCounts) -> str:

@@ -44,6 +44,7 @@ class TimingColumns:
     def __init__(self) -> None:
         self.engines: dict[tuple[str, str, str], None] = {}  # (engine, precision, device)
         self.policy = False
+        self._synthesis_s = self._sound_s = 0.0  # of the texts that were spoken
         self._integers = {name: array("q") for name in ("seq", "received_ns", "arrived_ns", "dropped_before")}
         self._warmup = bytearray()
         self._durations: dict[str, array[int]] = {}
@@ -78,8 +79,17 @@ class TimingColumns:
             column.append(durations.get(name, NULL))
         self._warmup.append(bool(record.get("warmup")))
         self.policy = self.policy or "robot_fill" in record
+        sound_s = record.get("audio_s")
+        if isinstance(sound_s, int | float) and 0 < sound_s < _LIMIT_MS and "infer" in durations:
+            self._sound_s += sound_s
+            self._synthesis_s += durations["infer"] / 1e9
         if len(self.engines) < _MAX_ENGINES:
             self.engines[_text(record, "engine"), _text(record, "precision"), _text(record, "device")] = None
+
+    @property
+    def real_time_factor(self) -> float | None:
+        """All synthesis over all sound; None: the node makes none."""
+        return self._synthesis_s / self._sound_s if self._sound_s > 0 else None
 
     def table(self) -> TimingTable:
         """Return the columns of now, duplicates (the same seq and received_ns) left out."""

@@ -1,0 +1,1 @@
+"""What camera_node is made of: its parameters, and its topics."""
