@@ -80,6 +80,7 @@ WITHIN = {
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},
+        "view": {"images", "monitor", "reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},
         "": {"engine", "images", "monitor", "policy", "recording", "reports", "ros", "vision"},
     },
