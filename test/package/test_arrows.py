@@ -78,7 +78,7 @@ WITHIN = {
         "engine": {"reports", "ros"},
         "policy": {"engine", "images", "reports", "ros"},
         "monitor": {"reports", "ros", "vision"},
-        "recording": {"reports", "ros"},
+        "recording": {"images", "reports", "ros"},
         "graph": {"reports", "ros"},
         "view": {"images", "monitor", "reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},

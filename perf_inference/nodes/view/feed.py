@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import cv2
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -15,14 +14,15 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
-from perf_inference.nodes.images.converter import Bgr, Converter
+from perf_inference.nodes.images.converter import Converter
+from perf_inference.nodes.images.jpeg import jpeg_of
 from perf_inference.nodes.images.raw_image import read_image
 from perf_inference.nodes.reports.messages import stamp_ns
 
 TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # matches everybody, and nobody waits for it
 _WANTED_S = 3.0  # after it was asked for the last time
-_WIDEST_PX, _QUALITY = 1280, 80
+_WIDEST_PX = 1280
 
 
 class Jpeg(NamedTuple):
@@ -99,7 +99,7 @@ class Feed:
             return Jpeg(0, b"", None, "no image has come yet")
         try:
             message = self._message(cdr)
-            data = encoded(self._converter.bgr(message))
+            data = jpeg_of(self._converter.bgr(message), _WIDEST_PX)
         except InputError as error:
             return Jpeg(number, b"", None, str(error))
         return Jpeg(number, data, stamp_ns(message.header.stamp) or CLOCKS.system_ns(), "")
@@ -111,24 +111,3 @@ class Feed:
             return deserialize_message(cdr, CompressedImage)
         except Exception as error:  # of each middleware's own kind
             raise InputError("these bytes are no serialized compressed image") from error
-
-
-def encoded(image: Bgr) -> bytes:
-    """Return a BGR image [height, width, 3] as JPEG, at most 1280 pixels wide.
-
-    Raises:
-        InputError: it has no pixel, or cannot be a JPEG.
-    """
-    height, width = image.shape[:2]
-    if not image.size:
-        raise InputError(f"an image must have a pixel at least, got {width}x{height}")
-    if width > _WIDEST_PX:
-        size = (_WIDEST_PX, max(1, round(height * _WIDEST_PX / width)))
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    try:
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    except cv2.error as error:
-        raise InputError(f"a {width}x{height} image cannot be made a JPEG: {error.err}") from error
-    if not done:
-        raise InputError(f"a {width}x{height} image cannot be made a JPEG")
-    return bytes(data)
