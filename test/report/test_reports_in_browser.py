@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from support.browser import Browser, needs_browser
-from support.processes import Process, wait_until
+from support.processes import Process
 from support.runs import NAME, timing, write, write_diagnostics
 
 from perf_inference import cli
@@ -113,14 +113,14 @@ def test_screenshots_of_the_docs(
         assert browser.wait_for("!!document.querySelector('blockquote')")
         browser.screenshot(kept / "view.png")
         assert browser.problems == []
-        assert view.stop() == 0
-        demo.wait_for("[ACTION #3", 60)
-        assert demo.stop(signal.SIGINT) == 0, demo.output()
-        (run,) = (tmp_path / "runs").iterdir()
-        assert wait_until((run / "annotated.jpg").exists)
-        assert cli.main(["analyze", str(run), "--html", str(tmp_path / "report.html")]) == 0
-        browser.problems.clear()  # the page of the view asked on
-        check_plots(browser, tmp_path / "report.html", (tmp_path / "report.html").read_text().count("<svg"))
-        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
+    assert view.stop() == 0
+    demo.wait_for("[ACTION #3", 60)
+    assert demo.stop(signal.SIGINT) == 0, demo.output()
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "annotated.jpg").is_file()
+    path = tmp_path / "report.html"
+    assert cli.main(["analyze", str(run), "--html", str(path)]) == 0
+    with Browser() as browser:
+        check_plots(browser, path, path.read_text().count("<svg"))
         browser.call("Emulation.setDeviceMetricsOverride", width=1100, height=2200, deviceScaleFactor=1, mobile=False)
         browser.screenshot(kept / "report.png")

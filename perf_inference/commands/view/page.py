@@ -27,6 +27,7 @@ figure{margin:0;min-width:min(20rem,100%);flex:1 1 20rem;max-width:48rem}
 figure img{width:100%;background:var(--card);border-radius:6px;min-height:8rem;image-rendering:auto}
 figcaption{color:var(--dim);font-size:.84rem}
 blockquote{margin:.6rem 0;padding:.5rem .9rem;border-left:3px solid var(--c1);font-size:1.25rem}
+tbody th{vertical-align:middle}
 #state{color:var(--dim)}#state.bad{color:var(--bad)}
 .WARN,.STALE{color:var(--warm);font-weight:600}.ERROR{color:var(--bad);font-weight:600}
 """
