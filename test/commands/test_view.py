@@ -26,8 +26,8 @@ from perf_inference import cli
 from perf_inference.commands.view.page import page
 from perf_inference.commands.view.server import Server, Shown, listening
 from perf_inference.nodes.images.converter import from_bgr
-from perf_inference.nodes.reports.messages import OK, WARN, key_values
-from perf_inference.nodes.reports.reporter import STATUS_QOS
+from perf_inference.nodes.reports.messages import OK, WARN, key_values, timing_status
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 
 EVIL = '<script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m'
 
@@ -73,12 +73,25 @@ def test_without_the_token_nothing_is_answered(server: Server, path: str, token:
     assert b"here" not in answer.body
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "0.0.0.0", "[::2]", "["])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1.evil.example",
+        "0.0.0.0",
+        "[::2]",
+        "[",
+        "evil@localhost",
+        "localhost:1/x",
+        "localhost.",
+    ],
+)
 def test_a_name_of_somebody_else_leads_nowhere(server: Server, host: str) -> None:
     assert ask(server, "", Host=host).status == 403
 
 
-@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1:1", "[::1]:80"])
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1:1", "[::1]:80", "LocalHost"])
 def test_a_tunnel_with_another_port_is_answered(server: Server, host: str) -> None:
     assert ask(server, "", Host=host).status == 200
 
@@ -182,6 +195,15 @@ def test_diagnostics_have_their_level_and_values(ros: Ros, view: LiveView) -> No
 
     assert wait_until(row)
     assert row() == {"level": "WARN", "message": "hottemperature_degc 91.5"}
+
+
+def test_stages_are_the_medians_of_the_timings(ros: Ros, view: LiveView) -> None:
+    publisher = ros.node.create_publisher(DiagnosticArray, "inference/timing", TIMING_QOS)
+    for seq in range(1, 20):
+        record = {"node": "yolo_node", "engine": "e", "precision": "fp32", "device": "cpu", "seq": seq,
+                  "received_ns": 10**18 + seq * 10**8, "infer_ms": float(seq), "decode_ms": 0.25}  # fmt: skip
+        publisher.publish(DiagnosticArray(status=[timing_status(record, "host/1")]))
+    assert wait_until(lambda: table(view.panel(), "stages") == {"yolo_node": {"infer": "10.0", "decode": "0.2"}})
 
 
 # --- images ------------------------------------------------------------------------------------------------------
@@ -343,8 +365,20 @@ def test_a_library_that_is_missing_is_named_with_what_installs_it(
     assert "which is not installed: pip install 'perf_inference[view]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [("--port", "65536"), ("--port", "-1"), ("--rate", "0"), ("--rate", "nan")])
-def test_a_wrong_number_is_wrong_usage(capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ("--port", "65536"),
+        ("--port", "-1"),
+        ("--rate", "0"),
+        ("--rate", "nan"),
+        ("--image", "a b"),
+        ("--image", "/"),
+        ("--image", "1/x"),
+        ("--namespace", "/a//b"),
+    ],
+)
+def test_a_wrong_value_is_wrong_usage(capsys: pytest.CaptureFixture[str], wrong: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["view", *wrong])
     assert ended.value.code == 2

@@ -28,6 +28,7 @@ from perf_inference.demo.scenes import random_scene, render
 PAGE = ROOT / "docs" / "from-your-scripts.md"
 GUIDES = 5
 _LONGEST_S = 300
+_TRIES = 3  # of a step of seconds: on a busy machine a node may miss the end of the demo
 _NUMBER = re.compile(r"(?<![A-Za-z_])[+-]?\d[\d.,:_]*(?:e[+-]?\d+)?%?")
 _RUN = re.compile(r"\b(demo|run)_\d{8}_\d{6}\b|\d{8}_\d{6}")
 _SHELL = {"cp", "wc", "ls", "python", "timeout", "(sleep", "ros2"}
@@ -116,17 +117,28 @@ def follow(all_steps: list[Step]) -> int:
             print(f"not run: {step.lines[0]}: {step.said}")
             continue
         for command, expected in step.commands():
-            ended = subprocess.run(
-                ["bash", "-c", command], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, timeout=_LONGEST_S, errors="replace",
-            )  # fmt: skip
-            most = 2 if "perf-inference doctor" in command else 0  # its status is what it found
-            assert 0 <= ended.returncode <= most, f"$ {command}\n{ended.stdout}"
-            assert missing(expected, ended.stdout) is None, (
-                f"$ {command}\nnot printed: {missing(expected, ended.stdout)}\n{ended.stdout}"
-            )
+            for left in reversed(range(_TRIES if step.said == "long" else 1)):
+                wrong = _done_wrong(command, expected)
+                if not wrong:
+                    break
+                assert left, wrong
+                if "perf-inference demo" in command:
+                    shutil.rmtree("runs")  # the next steps read the one run that is there
             done += 1
     return done
+
+
+def _done_wrong(command: str, expected: tuple[str, ...]) -> str:
+    """Run a command; return what is wrong with its status or its output, or nothing."""
+    ended = subprocess.run(
+        ["bash", "-c", command], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL, timeout=_LONGEST_S, errors="replace",
+    )  # fmt: skip
+    most = 2 if "perf-inference doctor" in command else 0  # its status is what it found
+    absent = missing(expected, ended.stdout)
+    if not 0 <= ended.returncode <= most:
+        return f"$ {command}\nstatus {ended.returncode}\n{ended.stdout}"
+    return "" if absent is None else f"$ {command}\nnot printed: {absent}\n{ended.stdout}"
 
 
 def _is_here(said: str) -> bool:

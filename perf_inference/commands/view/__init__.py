@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ NEEDS_ROS = True
 _SHOW_S = 0.5  # as often as there are heartbeats
 _ASKED_S = 5.0  # nobody looks any more after that
 _SPIN_S = 0.02
+_NAME = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")  # design.ros2.org, topic and service names
 _FOXGLOVE_PORT = 8765  # which its app asks for
 _EXAMPLE = "example: ROS_DOMAIN_ID=5 perf-inference view, and open the address that it prints"
 
@@ -30,11 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.epilog = _EXAMPLE
     parser.add_argument("--port", type=_port, default=0, help="on 127.0.0.1 (default: any that is free)")
-    parser.add_argument("--namespace", default="", help="of the nodes that are shown (default: /)")
+    parser.add_argument("--namespace", type=_namespace, default="", help="of the nodes that are shown (default: /)")
     parser.add_argument(
         "--image",
         action="append",
         default=[],
+        type=_topic,
         metavar="TOPIC",
         dest="images",
         help="an image topic, again and again (default: those named annotated, or else image)",
@@ -127,6 +130,18 @@ def _taken(flag: str, port: int, error: OSError) -> ConfigError:
 
 def _say(line: str) -> None:
     print(f"perf-inference view: {printable(line)}", flush=True)
+
+
+def _topic(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"must be a topic like /front/annotated, got '{text}'")
+    return text
+
+
+def _namespace(text: str) -> str:
+    if text and not _NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"must be a namespace like /robot1, got '{text}'")
+    return text
 
 
 def _port(text: str) -> int:

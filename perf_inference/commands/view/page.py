@@ -158,11 +158,12 @@ def _state(beat: Beat) -> str:
 
 
 def _stages(scene: Scene) -> str:
-    timings = {name: one.as_dict()["stages_ms"] for name, one in sorted(scene.observer.timings.items())}
-    names = list(dict.fromkeys(stage for stages in timings.values() for stage in stages))
-    rows = [
-        _row(node, [_number(stages.get(name, {}).get("p50")) for name in names]) for node, stages in timings.items()
-    ]
+    timings = sorted(scene.observer.timings.items())
+    names = list(dict.fromkeys(stage for _, one in timings for stage in one.stages))
+    rows = []
+    for node, one in timings:
+        medians = [one.stages[name].percentile_ns(50.0) if name in one.stages else None for name in names]
+        rows.append(_row(node, [_number(None if median is None else median / 1e6) for median in medians]))
     lead = '<p class="lead">Median [ms] of all timings that were heard, where there are enough of them.</p>'
     return f"<h2>Stages</h2>{lead}{_table('stages', ('node', *names), rows)}" if rows else ""
 

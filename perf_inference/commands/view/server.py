@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import secrets
 import socket
 import threading
@@ -16,18 +17,19 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp import web
+
+from perf_inference.printable import printable
 
 if TYPE_CHECKING:
     from perf_inference.nodes.view.feed import Feed, Jpeg
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HERE = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.ASCII | re.IGNORECASE)
 _HOLD_S = 2.0  # a question is answered with "nothing new" after so long: a browser has six of them at a time
 _FRESH_S = 1.0  # a page begins with what is no older
 _MOST_REQUESTS = 64  # at a time
-_STOP_S = 3.0
+_START_S, _STOP_S = 30.0, 3.0
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -71,8 +73,8 @@ class Server:
             rate_hz: images of one topic a second at most, however many look.
         """
         self.token = secrets.token_urlsafe(16)
-        host, self.port = bound.getsockname()[:2]
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/?token={self.token}"
+        self.port = bound.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}/?token={self.token}"
         self.asked_s = float("-inf")  # in the loop's time, which is the monotonic clock's
         self._bound, self._shown, self._page, self._period_s = bound, shown, page, 1 / rate_hz
         self._requests = 0
@@ -82,7 +84,7 @@ class Server:
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="view-server", daemon=True)
         self._thread.start()
-        ready.wait(_STOP_S)
+        ready.wait(_START_S)
 
     def close(self) -> None:
         """Stop serving."""
@@ -116,6 +118,7 @@ class Server:
             ready.set()
             self._loop.run_forever()
             self._loop.run_until_complete(runner.cleanup())
+            self._loop.run_until_complete(self._loop.shutdown_default_executor())
         finally:
             self._loop.close()
 
@@ -166,7 +169,7 @@ class Server:
         jpeg: Jpeg = await self._loop.run_in_executor(None, feed.jpeg)
         headers = {"X-Number": str(jpeg.number)}
         if jpeg.problem:
-            return web.Response(status=422, text=jpeg.problem, headers=headers)
+            return web.Response(status=422, text=printable(jpeg.problem), headers=headers)
         return web.Response(body=jpeg.data, content_type="image/jpeg", headers=headers)
 
     async def _until(self, is_so: Callable[[], bool]) -> bool:
@@ -189,7 +192,7 @@ def listening(port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((_LOOPBACK[0], port))
+        bound.bind(("127.0.0.1", port))
         bound.listen(_MOST_REQUESTS)
     except OSError:
         bound.close()
@@ -200,7 +203,7 @@ def listening(port: int) -> socket.socket:
 def _foreign(request: web.Request) -> str:
     """Return why a request does not come from this server's own page, or from somebody who typed its address."""
     hosts = request.headers.getall("Host", [])
-    if len(hosts) != 1 or _host_name(hosts[0]) not in _LOOPBACK:
+    if len(hosts) != 1 or not _HERE.fullmatch(hosts[0]):
         return "Host must be this machine's (127.0.0.1 or localhost)"
     origins = request.headers.getall("Origin", [])
     if origins and origins != [f"http://{hosts[0]}"]:
@@ -209,13 +212,6 @@ def _foreign(request: web.Request) -> str:
     if site not in ("none", "same-origin") and request.headers.get("Sec-Fetch-Mode") != "navigate":
         return "this page is not for others (Sec-Fetch-Site)"
     return ""
-
-
-def _host_name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None
 
 
 def _number(request: web.Request) -> int:
