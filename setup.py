@@ -40,17 +40,21 @@ EXTRAS = {
     "cuda": ["nvidia-ml-py>=12", "onnxruntime-gpu[cuda,cudnn]>=1.23"],
     # Where no ROS 2 is sourced: rclpy and the messages as wheels (CPython 3.11 and 3.12 on x86-64), and OpenCV.
     "standalone": [
+        "aiohttp>=3.14.3",
         "opencv-python-headless>=4.12",
         "ros-common-interfaces>=5.5",
         "ros-rclpy[fastrtps]>=9.1",
     ],
     # The same on Jazzy's wheels (CPython 3.12 on x86-64), and without any ROS: `make test-jazzy`, `make test-310`.
     "standalone-jazzy": [
+        "aiohttp>=3.14.3",
         "opencv-python-headless>=4.12",
         "ros-common-interfaces>=5.3,<5.4",
         "ros-rclpy[fastrtps]>=7.1,<7.2",
     ],
     "without-ros": ["opencv-python-headless>=4.12"],
+    # `perf-inference view`, and its `--foxglove`.
+    "view": ["aiohttp>=3.14.3", "foxglove-sdk>=0.30"],
     "torch": ["safetensors>=0.4", "torch>=2.10"],
     # Captioners and networks of sound from Hugging Face folders, with `torch`; torchvision is not needed.
     "transformers": ["pillow>=11.3", "safetensors>=0.4", "transformers>=5"],
@@ -62,7 +66,9 @@ EXTRAS = {
     "serve": ["mlserver>=1.7.1"],
     "build": ["onnx>=1.21"],
     "test": [
+        "aiohttp>=3.14.3",
         "duckdb>=1.1",
+        "foxglove-sdk>=0.30",
         "hypothesis>=6.80",
         "nvidia-ml-py>=12",
         "grpcio>=1.67.1",

@@ -29,6 +29,7 @@ COMMANDS = {
     "predict": "what a model finds in images, a video or a recording, as JSON and drawn",
     "prune": "take units and weights out of a checkpoint, with its score before and after",
     "run": "start the nodes of a ROS parameters file and keep them running",
+    "view": "the running graph as one page in a browser of this machine: images, captions, stages, diagnostics",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
 }
 

@@ -90,7 +90,7 @@ restore() {  # on failure or interruption: no half-made .venv stays, and one tha
 make_venv() {
     local package=".[standalone]" system=()
     if [[ -n ${ROS_DISTRO:-} ]]; then
-        package=.
+        package=".[view]"
         system=(--system-site-packages)
     elif [[ $(uname -s)-$(uname -m) != Linux-x86_64 ]]; then
         die "there are no rclpy wheels for $(uname -s) on $(uname -m): source a ROS 2 installation (. /opt/ros/DISTRO/setup.bash) and run this again."

@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes.recording.kept_image import KeptImage
 from perf_inference.nodes.recording.parameters import RecorderParameters
 from perf_inference.nodes.recording.reports import RecordedReports
 from perf_inference.nodes.recording.topics import RecordedTopic, RecordedTopics
@@ -37,7 +38,7 @@ from perf_inference.recording.recorder.selection import Encodings, Selection
 from perf_inference.recording.recorder.session import Session, replace_json
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
-from perf_inference.recording.run_directory import TEGRASTATS_LOG
+from perf_inference.recording.run_directory import IMAGE, TEGRASTATS_LOG
 from perf_inference.telemetry.machine import MachineSampler
 
 _MACHINERY = ("/rosout", "/parameter_events")
@@ -87,12 +88,17 @@ class RecorderNode(runner.RunnableNode):
         self._timings = RawInput(self, DiagnosticArray, "inference/timing", TIMING_QOS)
         self._status = RawInput(self, DiagnosticStatus, "inference/status", STATUS_QOS)
         only_by_name = (*_MACHINERY, self._timings.topic, self._status.topic)
-        self._topics = RecordedTopics(self, Selection(p.topics, p.exclude, namespace, only_by_name), encodings)
+        selection = Selection(p.topics, p.exclude, namespace, only_by_name)
+        self._topics = RecordedTopics(self, selection, encodings)
+        self._image: KeptImage | None = None
+        if p.keep_image:
+            path = self._session.directory / IMAGE
+            self._image = KeptImage(self, path, selection.excludes, self._writer.call, space.problem)
         self.reporter = Reporter(self, self.report)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period_s, work in (
             (_TAKE_S, self._take),
-            (_DISCOVER_S, self._topics.discover),
+            (_DISCOVER_S, self._discover),
             (_SUMMARY_S, self._refresh),
         ):
             self.create_timer(period_s, work, clock=steady)
@@ -162,8 +168,15 @@ class RecorderNode(runner.RunnableNode):
             return Report(WARN, f"not heard, hence not recorded: {values['unheard']}", values)
         return Report(OK, "paused" if self._paused else "recording", values)
 
+    def _discover(self) -> None:
+        self._topics.discover()
+        if self._image is not None:
+            self._image.look()
+
     def _take(self) -> None:
         """Empty the readers into the writer's queue."""
+        if self._image is not None:
+            self._image.take()
         call = self._writer.call
         for message in self._timings.take():
             call(self._reports.timings, message.data)

@@ -4,6 +4,7 @@ session.json                        what was recorded, where, and with what
 performance_timings_<time>.jsonl    a line per inference
 performance_summary_<time>.json     what the timings of the same time come to
 topics_<n>.jsonl                    the segments; topics_<n>.jsonl.zst: one that is complete and compressed
+annotated.jpg                       one image of the run, with what was found in it
 tegrastats.log, nodes.log           what tegrastats and the nodes printed, where it is kept
 starter.yaml                        what the starter sets; `bringup.robot` writes it
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from perf_inference.files.names import natural_order
 
-SESSION, TEGRASTATS_LOG, NODES_LOG = "session.json", "tegrastats.log", "nodes.log"
+SESSION, TEGRASTATS_LOG, NODES_LOG, IMAGE = "session.json", "tegrastats.log", "nodes.log", "annotated.jpg"
 TIMINGS = "performance_timings_*.jsonl"
 """Pattern of the timings' names."""
 _TIMINGS, _SUMMARY, _TOPICS, _PACKED = "performance_timings_", "performance_summary_", "topics_", ".zst"

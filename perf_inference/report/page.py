@@ -13,7 +13,7 @@ from perf_inference.report.style import STYLE
 from perf_inference.report.svg import text
 
 _MARK = b"<!DOCTYPE html>\n<!-- perf_inference report -->"
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def check_page(path: Path) -> None:

@@ -9,6 +9,7 @@ from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis
 from perf_inference.recording.analysis.text import clock_text, line_text, recorder_text, rule_text, sentence
 from perf_inference.recording.analysis.tracks import Tracks, read_tracks
 from perf_inference.report.charts import KINDS, histograms, latency_chart, shown, track_chart
+from perf_inference.report.image import kept_image
 from perf_inference.report.page import page_of, section, write_page
 from perf_inference.report.scales import TimeAxis
 from perf_inference.report.svg import text
@@ -30,11 +31,13 @@ def report(run: RunAnalysis) -> str:
     axis = TimeAxis(min((begin for begin, _ in times), default=0), max((end for _, end in times), default=1))
     directory = run.source if run.source.is_dir() else run.source.parent
     name = run.source.resolve().name
+    image = kept_image(directory)
     return page_of(
         name,
         "perf-inference analyze",
         (
             _head(run),
+            *((section("image", "What the camera saw", [image]),) if image else ()),
             section("latency", "Latency over time", (_latency(node, axis) for node in run.nodes)),
             section("machine", "Clocks and temperature over time", [_machine(read_tracks(directory), axis)]),
             section("stages", "Where the time goes: a histogram per stage", map(_stages, run.nodes), _HISTOGRAM),

@@ -64,6 +64,7 @@ path{vector-effect:non-scaling-stroke;fill:none}
 .key{font-size:.8rem;color:var(--dim);margin:.1rem 0 .9rem}
 .key i{font-style:normal;font-weight:700}
 .key i.p50{color:var(--mark)}.key i.top{color:var(--c2)}.key i.drop{color:var(--bad)}
+img.kept{display:block;width:100%;max-width:40rem;border-radius:6px}
 details{margin:.4rem 0}summary{cursor:pointer}
 @media(max-width:640px){.plot{grid-template-columns:2.3rem 1fr 6rem}.r,.y,.x{font-size:.68rem}.r span{left:.3rem}
 .hist{grid-template-columns:auto 1fr;row-gap:.1rem}.hist .v{grid-column:2}.hist .name{font-weight:600}

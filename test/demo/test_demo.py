@@ -59,6 +59,9 @@ def test_everything_is_there_and_accounted_for(
     directory = run_directory(in_tmp)
     assert f"recorded in {directory.relative_to(in_tmp)}" in demo.output()
     assert "targets reached: " in demo.output()
+    assert f"or in a browser: ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']} perf-inference view" in demo.output()
+
+    assert (directory / "annotated.jpg").read_bytes().startswith(b"\xff\xd8\xff")
 
     records = 0
     for path in directory.glob("*.jsonl"):

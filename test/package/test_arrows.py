@@ -80,10 +80,11 @@ WITHIN = {
         "engine": {"reports", "ros"},
         "policy": {"engine", "images", "reports", "ros"},
         "monitor": {"reports", "ros", "vision"},
-        "recording": {"reports", "ros"},
+        "recording": {"images", "reports", "ros"},
         "graph": {"reports", "ros"},
         "camera": {"images", "reports", "ros"},
         "speech": {"reports", "ros"},
+        "view": {"images", "monitor", "reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},
         "": {
             "camera",

@@ -17,7 +17,7 @@ FOREIGN = (
     "topics_a.jsonl", "topics_.jsonl", "topics_3.jsonl.part", ".topics_4.jsonl.zst.part", "topics_5.json",
     "my_topics_6.jsonl", "topics_7_recovered.jsonl", "topics_8.jsonl\n", "topics_\u0663.jsonl",
     "performance_timings_1.json", "a_performance_timings_1.jsonl", "performance_summary_1.jsonl",
-    "session.json.part", "my_session.json", "tegrastats.log", "nodes.log", "starter.yaml",
+    "session.json.part", "my_session.json", "tegrastats.log", "nodes.log", "starter.yaml", "annotated.jpg",
 )  # fmt: skip
 
 

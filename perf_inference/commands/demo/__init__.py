@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -182,7 +183,15 @@ def _delay(text: str) -> list[float]:
 def _choose_domain() -> None:
     if "ROS_DOMAIN_ID" not in os.environ:
         os.environ["ROS_DOMAIN_ID"] = str(free_domain())
-    say(f"a second terminal looks in after: export ROS_DOMAIN_ID={os.environ['ROS_DOMAIN_ID']}")
+    domain = os.environ["ROS_DOMAIN_ID"]
+    say(f"a second terminal looks in after: export ROS_DOMAIN_ID={domain}")
+    say(f"or in a browser: ROS_DOMAIN_ID={domain} {_typed()} view")
+
+
+def _typed() -> str:
+    """Return how this command was called, to be typed again."""
+    called = Path(sys.argv[0])
+    return shlex.quote(sys.argv[0]) if called.name == "perf-inference" else "perf-inference"
 
 
 class NodesLog:

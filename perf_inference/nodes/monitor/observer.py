@@ -8,6 +8,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
@@ -53,6 +54,11 @@ class Observer:
         subscribe(String, "sim/episode", self._usable("an episode", self._on_episode), EPISODE_QOS)
         subscribe(String, "caption", self._on_caption, 1)
         subscribe(String, "detections_json", self._usable("detections", self._on_detections), 1)
+
+    @property
+    def node(self) -> Node:
+        """The node itself, for whoever reads more than this; its callbacks run in `spin`."""
+        return self._node
 
     def spin(self, timeout_s: float) -> None:
         """Take what comes within the time."""

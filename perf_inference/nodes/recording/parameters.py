@@ -42,6 +42,9 @@ class RecorderParameters:
         "of closed files of topics: none, zstd (the last stays as it is, so that the end takes no time)",
         choices=("none", "zstd"),
     )
+    keep_image: bool = parameter(
+        True, "keep the first image of a topic `annotated` beside the run, in annotated.jpg; `exclude` is respected"
+    )
     tegrastats_command: str = parameter(DEFAULT_COMMAND, "what prints a Jetson's figures; empty: nothing")
     tegrastats_log: bool = parameter(False, "keep its raw lines beside the run, in tegrastats.log")
     queue_size: int = parameter(10_000, "records that may wait for the disk; more are dropped", at_least=1)

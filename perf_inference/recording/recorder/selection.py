@@ -27,13 +27,17 @@ class Selection:
 
     def wants(self, topic: str, type_name: str) -> bool:
         """Return whether this topic is to be recorded."""
-        if any(fnmatchcase(topic, pattern) for pattern in self._exclude):
+        if self.excludes(topic):
             return False
         if any(fnmatchcase(topic, pattern) for pattern in self._named):
             return True
         if not self._all or topic in self._only_by_name or type_name in IMAGES or "/_" in topic:
             return False
         return topic.startswith(self._prefix) or topic in _SHARED
+
+    def excludes(self, topic: str) -> bool:
+        """Return whether the user has said that this topic is to be left out."""
+        return any(fnmatchcase(topic, pattern) for pattern in self._exclude)
 
 
 class Encodings:
