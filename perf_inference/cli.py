@@ -21,6 +21,7 @@ COMMANDS = {
     "analyze": "the figures of a recorded run, also while it is written, and a report as one HTML file",
     "bench": "what this machine can do",
     "build": "a model for another runtime or precision, into the cache or a file, and how the precisions compare",
+    "call": "ask a running graph: a caption, enable or disable the policy, pause the recorder",
     "check": "what a policy's contract subscribes to and sends, and whether a model fits it",
     "compare": "whether a change made something slower: two commands in pairs, or two result files",
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
@@ -29,6 +30,7 @@ COMMANDS = {
     "predict": "what a model finds in images, a video or a recording, as JSON and drawn",
     "prune": "take units and weights out of a checkpoint, with its score before and after",
     "run": "start the nodes of a ROS parameters file and keep them running",
+    "set": "change a parameter of a running node, wait for a swap, and say what is in force",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
 }
 

@@ -6,7 +6,8 @@
     ├── InputError       one message is wrong: it is counted, warned about and skipped
     ├── EngineError      the model could not be run on good input: counted, reported, the node lives
     │   └── BrokenDeviceError  an error has broken this process' CUDA for good: the node ends, and is restarted
-    └── RecordingError   a record could not be written or read
+    ├── RecordingError   a record could not be written or read
+    └── CallError        another node was asked for something, and has not done it
 
 Each message says what was expected, what came, and what to do.
 """
@@ -43,6 +44,10 @@ class BrokenDeviceError(EngineError):
 
 class RecordingError(PerfInferenceError):
     """A recording could not be written or read."""
+
+
+class CallError(PerfInferenceError):
+    """Another node was asked for something and is not there, has refused, or has not answered."""
 
 
 def in_one_line(error: BaseException, most: int = 300) -> str:

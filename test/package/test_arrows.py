@@ -35,10 +35,11 @@ ALLOWED = {
     "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
     "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
+    "console": {"errors", "measure", "printable"},
     "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
     "nodes": {
-        "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build", "pipeline",
-        "printable", "recording", "safety", "tasks", "telemetry",
+        "bringup", "console", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build",
+        "pipeline", "printable", "recording", "safety", "tasks", "telemetry",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them
@@ -80,6 +81,7 @@ WITHIN = {
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},
+        "console": {"reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},
         "": {"engine", "images", "monitor", "policy", "recording", "reports", "ros", "vision"},
     },
