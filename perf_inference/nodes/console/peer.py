@@ -23,7 +23,7 @@ from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.printable import OUTSIDE, printable
 
 FIND_S, ANSWER_S = 5.0, 30.0  # at most: until somebody is found, and until he has answered
-_QUIET_S, _POLL_S, _SAID_S = 0.3, 0.02, 2.0
+_QUIET_S, _POLL_S, _SAID_S = 0.7, 0.02, 2.0
 _TYPES: Mapping[str, Any] = {TRIGGER: Trigger, SET_BOOL: SetBool}
 _SETS = "rcl_interfaces/srv/SetParametersAtomically"
 _SWAPPED = ("model", "runtime", "precision", "device")
@@ -81,12 +81,21 @@ class Peer:
         Raises:
             CallError: nobody is there, nobody offers it, several do, or there was no answer.
         """
-        found = self._find(lambda: self.offers(call, node), timeout_s)
+        answers: dict[str, tuple[str, bool, str]] = {}
+
+        def look() -> dict[str, str]:
+            found = self.offers(call, node)
+            for name in found if call.of_all else ():  # each as soon as it is known
+                if name not in answers:
+                    answers[name] = self._asked(call, name, found[name], timeout_s)
+            return found
+
+        found = self._find(look, timeout_s)
         if not found:
             raise CallError(calls.no_service(call, self._somebody(timeout_s), node))
         if len(found) > 1 and not call.of_all:
             raise CallError(calls.several(call, list(found)))
-        return [self._asked(call, name, service, timeout_s) for name, service in found.items()]
+        return [answers.get(name) or self._asked(call, name, found[name], timeout_s) for name in found]
 
     def _asked(self, call: Call, node: str, service: str, timeout_s: float) -> tuple[str, bool, str]:
         try:
