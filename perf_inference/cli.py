@@ -26,11 +26,14 @@ COMMANDS = {
     "compare": "whether a change made something slower: two commands in pairs, or two result files",
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
+    "console": "where the milliseconds go, live, and what fixes it; captions, models and the policy by keys",
     "doctor": "what is slow or broken on this machine and in its running graph, why, and how to fix it",
+    "nodes": "which nodes are heard, what they run, and whether they are well",
     "predict": "what a model finds in images, a video or a recording, as JSON and drawn",
     "prune": "take units and weights out of a checkpoint, with its score before and after",
     "run": "start the nodes of a ROS parameters file and keep them running",
     "set": "change a parameter of a running node, wait for a swap, and say what is in force",
+    "stats": "how long the inferences of a running graph take: mean, percentiles, throughput, memory",
     "recover": "bring every whole line out of a cut or partly overwritten recording, and say what is missing",
 }
 

@@ -50,7 +50,7 @@ def of_node(names: Iterable[str], node: str) -> list[str]:
     """Return those full names that are a node's: by its full name, or the last part of it; empty: all."""
     if not node:
         return list(names)
-    if node.strip("/").count("/"):
+    if "/" in node.rstrip("/"):
         return [name for name in names if name.strip("/") == node.strip("/")]
     return [name for name in names if name.rpartition("/")[2] == node.strip("/")]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParametersAtomically
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
@@ -112,13 +113,16 @@ class Peer:
         Raises:
             CallError: nobody listens there.
         """
+        again = calls.CALLS["say"]
+        if not self._find(lambda: self.offers(again), timeout_s):  # a recorder listens too
+            self._somebody(timeout_s)
+            raise CallError(calls.NO_SPEECH)
         publisher = self._node.create_publisher(String, calls.SAY_TOPIC, 10)
         try:
             if not self._until(lambda: publisher.get_subscription_count() > 0, min(FIND_S, timeout_s)):
-                self._somebody(timeout_s)
-                raise CallError(calls.NO_SPEECH)
+                raise CallError(calls.no_answer(f"speech_node, on {publisher.topic_name},", min(FIND_S, timeout_s)))
             publisher.publish(String(data=text))
-            self._until(lambda: publisher.wait_for_all_acked(rclpy.duration.Duration()), _SAID_S)
+            self._until(lambda: publisher.wait_for_all_acked(Duration()), _SAID_S)
             return f"sent to {publisher.topic_name}"
         finally:
             self._node.destroy_publisher(publisher)
