@@ -115,6 +115,9 @@ class TimeLine:
             self._banner = banner, since_s, since_wall_s, sends
             return
         if before.state == "SAFE":
+            begun = Event(since_wall_s, f"{before.node} SAFE: {shown(before.cause)}")
+            if begun in self._events:
+                self._events.remove(begun)
             self.note(f"{before.node} SAFE {now_s - since_s:.1f} s{_safe_actions(before, sends, nodes)}: "
                       f"{shown(before.cause)}", since_wall_s)  # fmt: skip
         if banner.state != before.state:

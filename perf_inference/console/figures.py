@@ -32,10 +32,10 @@ def statistics_of(node: NodeSeen) -> dict[str, Any]:
 def statistics_lines(nodes: Iterable[NodeSeen]) -> list[str]:
     """Return the same for a screen of 80 columns."""
     lines = [
-        f"latency: from the source's stamp to the result; work: from the reader to the result [ms]; last: {LAST}",
-        "a percentile with too few samples is '-': p50 needs 11, p90 64, p99 662",
+        "[ms] latency: from the source's stamp to the result; work: from the reader;",
+        f"last: {LAST}; '-': too few samples (median needs 11, p90 64, p99 662)",
         "",
-        f"{'':<22}" + "".join(f"{title:>8}" for title in _TITLES[:-1]) + f"{_TITLES[-1]:>7}",
+        f"{'':<19}" + "".join(f"{title:>7}" for title in _TITLES[:-1]) + f"{_TITLES[-1]:>6}",
     ]
     count = 0
     for node in nodes:
@@ -50,9 +50,9 @@ def statistics_lines(nodes: Iterable[NodeSeen]) -> list[str]:
         lines += [
             _row(title, said[key])
             for title, key in (
-                ("  latency, whole run", "latency_ms"),
+                ("  latency, all", "latency_ms"),
                 ("  latency, last", "last_latency_ms"),
-                ("  work, whole run", "total_ms"),
+                ("  work, all", "total_ms"),
                 ("  work, last", "last_total_ms"),
             )
         ]
@@ -72,8 +72,12 @@ def nodes_lines(rows: Sequence[Any]) -> list[str]:
 
 
 def _row(title: str, figures: Mapping[str, Any]) -> str:
-    values = "".join(f"{number(figures[name], 2):>8}" for name in _COLUMNS[:-1])
-    return f"{title:<22}{values}{figures['n']:>7}"
+    values = "".join(f"{_figure(figures[name]):>7}" for name in _COLUMNS[:-1])
+    return f"{title:<19}{values}{figures['n']:>6}"
+
+
+def _figure(value: float | None) -> str:
+    return number(value, 2 if value is not None and value < 100 else 1)
 
 
 def _mb(value: object) -> str:

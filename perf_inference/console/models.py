@@ -119,7 +119,7 @@ def _no_gpu(has_gpu: bool | None) -> str:
 
 def table(node: NodeSeen, choices: Sequence[Choice]) -> list[str]:
     """Return original and pruned by three precisions, as measured while each ran in this console's life."""
-    lines = [f"{'':<22}{'size MB':>8}{'CPU MB':>8}{'infer ms':>10}{'n':>5}{'score':>8}  {'':<14}"]
+    lines = [f"{'':<15}{'size MB':>8}{'CPU MB':>8}{'infer ms':>9}{'n':>5}{'score':>7}"]
     known = [choice for choice in choices[:2] if choice.value]
     for place, choice in enumerate(known, start=1):
         for column, precision in enumerate(PRECISIONS, start=1):
@@ -151,4 +151,4 @@ def best(node: NodeSeen) -> str:
 def _line(name: str, figures: Mapping[str, Any], how: str) -> str:
     size, memory = number(figures.get("size_mb"), 2), number(figures.get("memory_mb"), 0)
     speed, score = number(figures.get("infer_ms"), 2), number(figures.get("score"), 3)
-    return f"{name:<22}{size:>8}{memory:>8}{speed:>10}{figures.get('n') or '-':>5}{score:>8}  {how}"
+    return f"{name:<15}{size:>8}{memory:>8}{speed:>9}{figures.get('n') or '-':>5}{score:>7}  {how}"

@@ -35,7 +35,7 @@ _BANNERS = {"DRIVING": "bold white on dark_green", "SAFE": "bold black on yellow
 _MARKS = {"ok": ("+", "green"), "warning": ("!", "yellow"), "error": ("X", "bold red")}
 _BAR, _SPARK = 16, 10
 _EVENTS = 4
-KEYS = "S caption R say P stats M model T task Space STOP E enable B record ? help Q quit"
+KEYS = "S caption R say P stats M model T task Space STOP E enable B record ? help Q"
 
 
 class Span(NamedTuple):

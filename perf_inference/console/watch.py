@@ -32,15 +32,16 @@ class Watch:
         self.log: deque[str] = deque(maxlen=_LINES)
         self.line = TimeLine()
         self.refused = 0  # messages that cannot be used
-        self._original: dict[str, str] = {}  # node: the engine that ran when it was heard first
+        self._original: dict[str, str] = {}  # node: the engine that its process ran when it was heard first
 
     def heartbeat(self, name: str, beat: Beat) -> None:
         """Take a node's heartbeat."""
         node = self._node(name)
         if node is not None:
+            again = node.newest is not None and node.newest.start != beat.start
             node.hear(beat)
-            if beat.said.engine is not None:
-                self._original.setdefault(name, beat.said.engine)
+            if beat.said.engine is not None and (again or name not in self._original):
+                self._original[name] = beat.said.engine
 
     def timing(self, record: Mapping[str, Any], heard_s: float) -> None:
         """Take the flat record of one inference."""

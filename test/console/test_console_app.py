@@ -138,7 +138,7 @@ def test_each_key_in_either_case_and_the_screen_tells_what_came_of_it() -> None:
         await until(pilot, lambda: ("call", "enable") in graph.done)
         await pilot.press("p")
         assert "yolo_node" in dialog_of(app)
-        assert "latency, whole run" in dialog_of(app)
+        assert "latency, all" in dialog_of(app)
         await pilot.press("escape")
         await pilot.press("?")
         assert "Space   disable every policy" in dialog_of(app)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
@@ -65,12 +67,28 @@ def run(options: argparse.Namespace) -> int:
             return _print(heard(graph.look, options.seconds), options)
         from perf_inference.commands.console.app import ConsoleApp
 
-        ConsoleApp(graph, stack).run()
+        with _terminal_alone():
+            ConsoleApp(graph, stack).run()
     finally:
         graph.close()
     if stack is not None and (told := stack.left()):
         print(told)
     return 0
+
+
+@contextlib.contextmanager
+def _terminal_alone() -> Iterator[None]:
+    """Keep what libraries print on standard error off the screen, which Textual draws there."""
+    screen, kept = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="replace"), sys.__stderr__
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    os.close(nothing)
+    sys.__stderr__ = screen  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        sys.__stderr__ = kept  # type: ignore[misc]
+        os.dup2(screen.fileno(), 2)
 
 
 def _print(picture: Picture, options: argparse.Namespace) -> int:

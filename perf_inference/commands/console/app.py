@@ -237,7 +237,7 @@ class ConsoleApp(App[None]):
         recorders = [row for row in self.picture.rows if row.cause.kind in _RECORDER or "recorder" in row.name]
         if not recorders:
             self.tell("B: no recorder_node is heard: start one with perf-inference run", noted=False)
-        elif recorders[0].state == "paused":
+        elif any(cause.kind == "paused" for cause in (recorders[0].cause, *recorders[0].others)):
             self.ask("", lambda: self.graph.call("resume"))
         else:
             self.ask("", lambda: self.graph.call("pause"))

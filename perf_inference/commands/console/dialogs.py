@@ -15,7 +15,7 @@ from perf_inference.console.models import Choice
 
 _BOX = """
     {name} { align: center middle; }
-    {name} > Vertical { width: 90%; max-width: 110; height: auto; max-height: 90%; border: round $accent;
+    {name} > Vertical { width: 100%; max-width: 110; height: auto; max-height: 90%; border: round $accent;
                         background: $surface; padding: 0 1; }
 """
 
@@ -51,6 +51,8 @@ class Choosing(ModalScreen[Choice | None]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield Static(self._text(), id="choices")
+            if self._below:
+                yield Static(Text("\n".join(["", *self._below]), no_wrap=True))
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
@@ -79,8 +81,6 @@ class Choosing(ModalScreen[Choice | None]):
             mark = "*" if one.runs else " "
             why = f"  {one.reason}" if one.reason else ""
             text.append(f" {place}{mark} {one.label}{why}\n", "dim" if one.reason else "not bold")
-        if self._below:
-            text.append("\n" + "\n".join(self._below) + "\n", "not bold")
         text.append(f"\n{self._refused}" if self._refused else "", "yellow")
         text.append("\na number chooses, Enter keeps what runs (*), Esc leaves", "not bold dim")
         return text

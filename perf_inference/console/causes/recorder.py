@@ -55,8 +55,8 @@ def causes(node: NodeSeen) -> list[Cause]:
         )
     if message.startswith("not heard"):
         found.append(Cause("not_heard", 46, f"{name}: {shown(message)}", "perf-inference doctor --only leftovers"))
-    if message == "paused":
-        found.append(Cause("paused", 43, f"{name} is paused: topics are not recorded", "perf-inference call resume"))
+    if others.get("paused") in (True, "true") or message == "paused":
+        found.append(Cause("paused", 47, f"{name} is paused: topics are not recorded", "perf-inference call resume"))
     if not found and node.newest is not None and node.newest.ok:
         records = others.get("records")
         found.append(Cause("records", 2, f"{name}: {records} records, {others.get('queue', '-')} wait for the disk"))
