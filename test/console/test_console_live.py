@@ -158,6 +158,11 @@ class Terminal:
     def shows(self, *words: str, timeout_s: float = 60.0) -> None:
         assert wait_until(lambda: all(word in self.text() for word in words), timeout_s), f"{words}\n{self.text()}"
 
+    def leave(self) -> None:
+        """Leave a dialog; a key that came at once with Escape would be Alt with it."""
+        self.press("Escape")
+        assert wait_until(lambda: "╭" not in self.text()), self.text()
+
     def close(self) -> None:
         subprocess.run(["tmux", "-L", self._name, "kill-server"], capture_output=True)
 
@@ -206,10 +211,10 @@ def test_console_in_a_terminal_before_the_demo(
     terminal.shows("recording")
     terminal.press("P")
     terminal.shows("latency, all", "caption_node:")
-    terminal.press("Escape")
+    terminal.leave()
     terminal.press("?")
     terminal.shows("disable every policy, at once")
-    terminal.press("Escape")
+    terminal.leave()
     terminal.press("t")
     terminal.shows("Task of policy_node")
     terminal.press("x", "Enter")

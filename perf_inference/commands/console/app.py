@@ -33,17 +33,19 @@ from perf_inference.errors import CallError
 REDRAW_S = 0.5
 HELP = """Keys, in either case
 
-S       caption this frame                  Space   disable every policy, at once, never asks
-R       say the last caption again          E       enable the policy (asks)
-P       statistics                          Ctrl+X  stop the robot (asks)
-M       model, precision, runtime, device   B       pause the recording, or record again
-T       task of the policy                  Q       leave; the robot goes on
-Up Down choose the node of the head line    ?       this page
+Space   disable every policy, at once; never asks
+E       enable the policy (asks)        S  caption this frame
+Ctrl+X  stop the robot (asks)           R  say the last caption again
+M  model, precision, runtime, device    P  statistics
+T  task of the policy                   B  pause the recording, or go on
+Up Down  choose the node of the head    Q  leave; the robot goes on
 
-The screen: the worst node first; under each what takes its time, and the command that goes on from there.
-Hz is the rate, and the one that is expected; p50 and max are latencies [ms] with the engine that runs now.
-'-' is not known, or has too few samples. Space works in every dialog, and while a service hangs.
-For scripts: perf-inference call, set, stats, nodes, console --once, console --json.""".splitlines()
+The worst node is first; under each what takes its time, and the
+command that goes on from there. Hz: the rate, and the expected one.
+p50, max: latencies [ms] with the engine that runs now.
+'-': not known, or too few samples.
+Space works in every dialog, and while a service hangs.
+Scripts: perf-inference call, set, stats, nodes, console --once""".splitlines()
 
 
 class ConsoleApp(App[None]):
@@ -105,8 +107,7 @@ class ConsoleApp(App[None]):
         if self.picture.bell != self._bell:
             self._bell = self.picture.bell
             self.bell()
-        if len(self.screen_stack) == 1:
-            self._show()
+        self._show()  # also under a dialog: the first line stays true
 
     def tell(self, text: str, noted: bool = True) -> None:
         """Say what was done, on the last line but one and in the time line."""

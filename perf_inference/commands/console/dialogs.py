@@ -41,7 +41,7 @@ class Asking(ModalScreen[bool]):
 class Choosing(ModalScreen[Choice | None]):
     """Choices by their number; Enter takes what runs now or the first that can be chosen, Escape none."""
 
-    CSS = _BOX.replace("{name}", "Choosing")
+    CSS = _BOX.replace("{name}", "Choosing") + "    #below { text-wrap: nowrap; }\n"
 
     def __init__(self, title: str, choices: Sequence[Choice], below: Sequence[str] = ()) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class Choosing(ModalScreen[Choice | None]):
         with Vertical():
             yield Static(self._text(), id="choices")
             if self._below:
-                yield Static(Text("\n".join(["", *self._below]), no_wrap=True))
+                yield Static(Text("\n".join(["", *self._below])), id="below")
 
     def on_key(self, event: events.Key) -> None:
         event.stop()
@@ -119,7 +119,10 @@ class Writing(ModalScreen[str | None]):
 class Reading(ModalScreen[None]):
     """A page that is made anew twice a second; arrows scroll it, every other key leaves it."""
 
-    CSS = _BOX.replace("{name}", "Reading") + "    Reading VerticalScroll { height: auto; max-height: 100%; }\n"
+    CSS = (
+        _BOX.replace("{name}", "Reading")
+        + "    Reading VerticalScroll { height: auto; max-height: 100%; }\n    #page { text-wrap: nowrap; }\n"
+    )
 
     def __init__(self, lines: Callable[[], Sequence[str]], period_s: float = 0.5) -> None:
         super().__init__()
