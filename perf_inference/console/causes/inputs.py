@@ -21,7 +21,8 @@ def causes(node: NodeSeen, machines: Machines, now_s: float) -> list[Cause]:
     found = []
     for name, state in node.said.inputs.items():
         if state.topic is not None:
-            found += [replace(cause, about=state.topic) for cause in _of(node, name, state, machines, now_s)]
+            of_topic = _of(node, name, state, machines, now_s)
+            found += [replace(cause, about=cause.about or state.topic) for cause in of_topic]
         elif node.watched_s() >= 1.0:
             found += _unusable(node, name, "")
     return found
@@ -98,6 +99,7 @@ def _rate(node: NodeSeen, name: str, state: InputState, topic: str, machines: Ma
                     f"{shown(node.name)} reads them: the processor is busy with other work",
                     "perf-inference doctor --only cores",
                     offered,
+                    node.host,
                 )
             ]
         gives = rate if rate is not None else received / max(node.watched_s(), 0.1)

@@ -45,7 +45,14 @@ def causes(node: NodeSeen, now_s: float) -> list[Cause]:
             )
         )
     elif restarts and now_s - restarts[-1] < _RESTART_S:
-        found.append(Cause("restarted", 42, f"{shown(node.name)} was started again {now_s - restarts[-1]:.0f} s ago"))
+        found.append(
+            Cause(
+                "restarted",
+                84,
+                f"{shown(node.name)} was started again {now_s - restarts[-1]:.0f} s ago",
+                "tail -n 50 runs/*/nodes.log    # says why it ended",
+            )
+        )
     return [*found, *_swap(node), *_faults(node)]
 
 

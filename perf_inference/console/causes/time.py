@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perf_inference.console.causes.cause import Cause, hz, ms, shown, word
 from perf_inference.console.causes.processor import is_busy
 from perf_inference.console.machine import Machines
@@ -26,7 +28,7 @@ def causes(node: NodeSeen, machines: Machines, now_s: float) -> list[Cause]:
     cause = _where(node, times, machines, now_s, losing=bool(why))
     if not why:
         return [cause if cause.rank >= 40 else Cause(cause.kind, 1, cause.text, "", cause.samples)]
-    return [Cause(cause.kind, max(cause.rank, 81), f"{cause.text}; {why}", cause.fix, cause.samples)]
+    return [replace(cause, rank=max(cause.rank, 81), text=f"{cause.text}; {why}")]
 
 
 def _old_s(node: NodeSeen) -> float:
@@ -78,6 +80,7 @@ def _where(node: NodeSeen, times: Times, machines: Machines, now_s: float, losin
             f"other work: {stage} takes {ms(stage_ms)} ms{before} {frames}",
             "perf-inference doctor --only cores",
             times.n,
+            node.host,
         )
     if starved:
         return Cause(

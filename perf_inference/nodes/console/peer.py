@@ -179,6 +179,9 @@ class Peer:
         answer = self._ask(SetParametersAtomically, f"{node}/set_parameters_atomically", request, timeout_s, node)
         if not answer.result.successful:
             named = ", ".join(printable(name, OUTSIDE) for name in wanted)
+            if "undeclared" in answer.result.reason:
+                hint = "; a policy whose contract takes a text has one" if "task" in wanted else ""
+                raise CallError(f"{node.strip('/')} has no parameter {named}{hint}")
             raise CallError(f"{node.strip('/')} refuses {named}: {printable(answer.result.reason)}")
 
     def swaps(self, node: str, names: Iterable[str]) -> bool:
