@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from perf_inference.console.banner import GATE
 from perf_inference.console.causes.cause import ERROR, WARN, Cause, shown
 from perf_inference.console.node import NodeSeen
 from perf_inference.console.picture import Banner, Event
@@ -67,7 +68,7 @@ class TimeLine:
         for name, found in causes.items():
             for cause in found:
                 if cause.rank >= WARN:
-                    self._seen(cause.about or name, cause, now_s, wall_s)
+                    self._seen(cause.about or name.removesuffix(GATE), cause, now_s, wall_s)
         for key, one in list(self._open.items()):
             if not one.told and one.seen_s - one.since_s >= _BEGINS_S:
                 one.told = True

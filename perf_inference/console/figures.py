@@ -32,7 +32,7 @@ def statistics_of(node: NodeSeen) -> dict[str, Any]:
 def statistics_lines(nodes: Iterable[NodeSeen]) -> list[str]:
     """Return the same for a screen of 80 columns."""
     lines = [
-        "[ms] latency: from the source's stamp to the result; work: from the reader;",
+        "[ms] latency: from the source's stamp to the result; work: from the reader",
         f"last: {LAST}; '-': too few samples (median needs 11, p90 64, p99 662)",
         "",
         f"{'':<19}" + "".join(f"{title:>7}" for title in _TITLES[:-1]) + f"{_TITLES[-1]:>6}",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from perf_inference.console.node import SHOWN
 from perf_inference.console.picture import Banner, Picture, Row
+from perf_inference.printable import printable
 
 LEAST_WIDTH, LEAST_HEIGHT = 80, 24
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -64,7 +65,8 @@ def first_screen(picture: Picture, width: int, height: int, chosen: str = "", hi
     head = [_banner(picture.banner, picture.wall_s, width), _model_line(picture, chosen, width)]
     foot = [*_events(picture, width), _caption(picture, width), _hint(picture, hint, width), (Span(_cut(KEYS, width)),)]
     room = height - len(head) - len(foot)
-    return [*head, *_padded(_table(picture, chosen, width, room), room), *foot]
+    lines = [*head, *_padded(_table(picture, chosen, width, room), room), *foot]
+    return [tuple(map(_harmless, line)) for line in lines]
 
 
 def bar(stages_ms: Mapping[str, float], width: int = _BAR) -> list[Span]:
@@ -98,6 +100,11 @@ def number(value: float | None, digits: int = 1) -> str:
 def clock(wall_s: float) -> str:
     """Return a time of day, of this terminal."""
     return time.strftime("%H:%M:%S", time.localtime(wall_s))
+
+
+def _harmless(span: Span) -> Span:
+    """Return a span without what a terminal obeys: names and messages come from anybody."""
+    return span if span.text.isprintable() else Span(_cut(printable(span.text), len(span.text)), span.style)
 
 
 def _banner(banner: Banner, wall_s: float, width: int) -> Line:

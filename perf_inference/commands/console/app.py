@@ -29,6 +29,7 @@ from perf_inference.console.models import Failures
 from perf_inference.console.picture import Picture, Row
 from perf_inference.console.screen import first_screen
 from perf_inference.errors import CallError
+from perf_inference.printable import printable
 
 REDRAW_S = 0.5
 HELP = """Keys, in either case
@@ -111,7 +112,7 @@ class ConsoleApp(App[None]):
 
     def tell(self, text: str, noted: bool = True) -> None:
         """Say what was done, on the last line but one and in the time line."""
-        self.hint = text
+        self.hint = text = printable(text, 500)
         if noted and text:
             self.graph.note(text)
         self._show()
@@ -260,10 +261,10 @@ class ConsoleApp(App[None]):
             if text is not None:
                 self.ask(f"{name} is given its task", lambda: self.graph.set(name, {"task": text}))
 
-        self._open(
-            Writing(f"Task of {name}. Enter gives it, Esc leaves. A space stops the policy too; E enables it.", ""),
-            give,
+        title = (
+            f"Task of {printable(name, 60)}. Enter gives it, Esc leaves. A space stops the policy too; E enables it."
         )
+        self._open(Writing(title, ""), give)
 
 
 _RECORDER = ("records", "paused", "disk_full", "disk", "disk_slow")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from perf_inference.commands.console.dialogs import Choosing
 from perf_inference.console import models
+from perf_inference.console.causes.cause import shown
 from perf_inference.console.graph import Offered
 from perf_inference.console.models import Choice
 from perf_inference.console.node import NodeSeen
@@ -37,7 +38,7 @@ class _Choice:
 
     def begin(self) -> None:
         choices, below = self._app.graph.with_watch(self._models)
-        self._ask(f"Model of {self._name}", "model", choices, self._precision, below)
+        self._ask(f"Model of {shown(self._name)}", "model", choices, self._precision, below)
 
     def _models(self, watch: Watch) -> tuple[list[Choice], list[str]]:
         node = watch.nodes.get(self._name) or NodeSeen(self._name)
@@ -50,7 +51,7 @@ class _Choice:
                 watch.nodes.get(self._name) or NodeSeen(self._name), self._wanted, self._offered, self._app.failures
             )
         )
-        self._ask(f"Precision of {self._wanted['model']}", "precision", choices, self._runtime)
+        self._ask(f"Precision of {shown(self._wanted['model'])}", "precision", choices, self._runtime)
 
     def _runtime(self) -> None:
         node, gpus = NodeSeen(self._name), self._gpus()
