@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,9 @@ def test_nobody_there_and_nobody_who_answers(domain: int, capsys: pytest.Capture
     assert f"no node was found within 0.5 s on ROS domain {domain}" in capsys.readouterr().err
     assert run_command("set", "yolo_node", "model", "detector", "--timeout", "0.5") == 1
     assert "no node was found" in capsys.readouterr().err
+    for words in (("nodes",), ("stats",), ("console", "--once"), ("console", "--json")):
+        assert run_command(*words, "--seconds", "0.3") == 1
+        assert f"no node was found within 0.3 s on ROS domain {domain}" in capsys.readouterr().err
     helper = Ros()
     try:
         helper.node.create_service(Trigger, "/caption_node/caption", lambda request, response: response)  # not spun
@@ -104,5 +108,14 @@ def test_set_waits_for_the_swap_and_says_what_is_in_force(
     assert "did you mean 'precision'?" in said().err
     assert run_command("set", "caption_node", "rate", "3") == 1
     assert "is for the start alone" in said().err
+    assert run_command("nodes") == 0
+    assert any(line.startswith("caption_node") and "pruned fp32" in line for line in said().out.splitlines())
+    assert run_command("nodes", "--json") == 0
+    (row,) = json.loads(said().out)
+    assert (row["name"], row["engine"], row["cause"]["kind"]) == ("caption_node", "pruned", "no_source")
+    assert run_command("stats", "--seconds", "1.5") == 1
+    assert "no inference of theirs" in said().err
+    assert run_command("console", "--once") == 0
+    assert "/image gives nothing, since caption_node has started" in said().out
     assert run_command("set", "captain_node", "rate", "3", "--timeout", "2") == 1
     assert "no node is called 'captain_node'; did you mean 'caption_node'?" in said().err
