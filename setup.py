@@ -44,6 +44,7 @@ EXTRAS = {
         "opencv-python-headless>=4.12",
         "ros-common-interfaces>=5.5",
         "ros-rclpy[fastrtps]>=9.1",
+        "textual>=8",
     ],
     # The same on Jazzy's wheels (CPython 3.12 on x86-64), and without any ROS: `make test-jazzy`, `make test-310`.
     "standalone-jazzy": [
@@ -62,6 +63,7 @@ EXTRAS = {
     "gpu": ["nvidia-ml-py>=12"],
     "openvino": ["openvino>=2024.4"],
     "parquet": ["pyarrow>=14.0.1"],
+    "console": ["textual>=8"],
     "remote": ["grpcio>=1.67.1", "protobuf>=6.33.5", "tritonclient[grpc]>=2.40"],
     "serve": ["mlserver>=1.7.1"],
     "build": ["onnx>=1.21"],
@@ -79,6 +81,7 @@ EXTRAS = {
         "protobuf>=6.33.5",
         "pyarrow>=14.0.1",
         "pytest>=6.2.5",
+        "textual>=8",
         'pytest-retry>=1.7; python_version >= "3.11"',  # needs a pytest newer than Humble's
         "pytest-xdist>=3.3",
         "tritonclient[grpc]>=2.40",

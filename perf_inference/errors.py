@@ -7,7 +7,8 @@
     ├── EngineError      the model could not be run on good input: counted, reported, the node lives
     │   └── BrokenDeviceError  an error has broken this process' CUDA for good: the node ends, and is restarted
     ├── CameraError      the camera is not there, or gives no more: it is opened again
-    └── RecordingError   a record could not be written or read
+    ├── RecordingError   a record could not be written or read
+    └── CallError        another node was asked for something, and has not done it
 
 Each message says what was expected, what came, and what to do.
 """
@@ -48,6 +49,10 @@ class CameraError(PerfInferenceError):
 
 class RecordingError(PerfInferenceError):
     """A recording could not be written or read."""
+
+
+class CallError(PerfInferenceError):
+    """Another node was asked for something and is not there, has refused, or has not answered."""
 
 
 def in_one_line(error: BaseException, most: int = 300) -> str:

@@ -12,6 +12,7 @@ from perf_inference.bench.results.printed import add_missing_arguments, with_rep
 NEEDS_ROS = False
 BENCHES = {
     "audit": "what result files of ros2_benchmark cannot say, and what in them does not fit together",
+    "console": "the console's own cost: until its first useful frame, and of the processor with many nodes",
     "contention": "several models at once: slow-down of each beside each other and all, throughput, fairness",
     "engines": "what the engine layer adds to a call of the runtime itself",
     "gap": "latency after idle pauses, and what keeping the device warm costs and gains",
@@ -29,7 +30,7 @@ BENCHES = {
     "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
 
-PRINTED = ("engines", "graph", "images", "overhead", "recorder", "share", "torch", "transport")
+PRINTED = ("console", "engines", "graph", "images", "overhead", "recorder", "share", "torch", "transport")
 """Those that print tables of their own."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 from perf_inference.measure.record import is_count
 from perf_inference.measure.stamps import Scalar
 
-TEXTS = frozenset({"engine", "runtime", "precision", "device", "driven_by", "directory"})
+TEXTS = frozenset({"engine", "runtime", "precision", "device", "driven_by", "directory", "state"})
 """Keys whose values are texts, whatever they look like."""
 TICK = "tick"
 """What drives an engine that no input drives; in the heartbeat its ledger has the place of an input's."""

@@ -156,6 +156,7 @@ class RecorderNode(runner.RunnableNode):
             "last_error": counts.last_error,
             "unheard": ", ".join(unheard[:20]),
             "unheard_s": round(self._reports.unheard_s, 1),
+            "paused": str(self._paused).lower(),
         }
         if counts.error:
             return Report(ERROR, counts.error, values)

@@ -37,10 +37,11 @@ ALLOWED = {
     "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
     "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
+    "console": {"errors", "measure", "printable"},
     "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
     "nodes": {
-        "bringup", "camera", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build",
-        "pipeline", "printable", "recording", "safety", "speech", "tasks", "telemetry",
+        "bringup", "camera", "console", "demo", "devices", "doctor", "engines", "errors", "files", "measure",
+        "model_build", "pipeline", "printable", "recording", "safety", "speech", "tasks", "telemetry",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them
@@ -85,6 +86,7 @@ WITHIN = {
         "camera": {"images", "reports", "ros"},
         "speech": {"reports", "ros"},
         "view": {"images", "monitor", "reports", "ros"},
+        "console": {"reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},
         "": {
             "camera",

@@ -169,7 +169,7 @@ class Inference:
             total_max_ms=total["max"],
             samples=len(recent),
             inputs={**ticks, **{name: source.state() for name, source in self.inputs.items()}},
-            others={**self._swap.figures(), **self._sizes.figures(self.engine)},
+            others={"state": self._state()[1], **self._swap.figures(), **self._sizes.figures(self.engine)},
         )
 
     def _trouble(self) -> str:

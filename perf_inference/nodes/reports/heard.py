@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
@@ -14,7 +14,7 @@ from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.reports.messages import ERROR, OK, STALE, WARN, heartbeat_of, level, timing_record
 
 MOST_NODES = 500  # that are watched; a robot has tens
-_MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 60_000, 256
+MOST_VALUES, _MOST_LETTERS, _LONGEST_NAME = 1000, 60_000, 256
 _LEVELS = (OK, WARN, ERROR, STALE)
 
 
@@ -52,6 +52,13 @@ def checked_timing(status: DiagnosticStatus) -> dict[str, Scalar]:
     return record
 
 
+def checked_record(record: Mapping[str, Scalar]) -> None:
+    """Raise InputError where the flat record of an inference cannot be used; its node is its status' name."""
+    if not 0 < len(str(record.get("node") or "")) <= _LONGEST_NAME:
+        raise InputError(f"a timing's node must have a name of at most {_LONGEST_NAME} letters")
+    check_timing(record)
+
+
 def _check_name(status: DiagnosticStatus) -> None:
     longest = max(len(status.name), len(status.hardware_id))
     if not status.name or longest > _LONGEST_NAME:
@@ -61,9 +68,9 @@ def _check_name(status: DiagnosticStatus) -> None:
 def _check_size(status: DiagnosticStatus) -> None:
     values: Iterable[KeyValue] = status.values
     letters = len(status.message) + sum(len(pair.key) + len(pair.value) for pair in values)
-    if len(status.values) > _MOST_VALUES or letters > _MOST_LETTERS:
+    if len(status.values) > MOST_VALUES or letters > _MOST_LETTERS:
         raise InputError(
-            f"a status may have {_MOST_VALUES} values and {_MOST_LETTERS} letters, got {len(status.values)}, {letters}"
+            f"a status may have {MOST_VALUES} values and {_MOST_LETTERS} letters, got {len(status.values)}, {letters}"
         )
     if len({pair.key for pair in values}) < len(status.values):
         raise InputError("a status must have each key once")

@@ -1,0 +1,260 @@
+"""What is wrong is named rightly: faults put into the heartbeats and timings of a whole robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from support.graph_story import Story
+
+CAMERA = "/camera/image_raw"
+
+
+def _all_images(story: Story, **values: object) -> None:
+    for engine in story.engines:
+        for name, value in values.items():
+            setattr(engine.inputs["image"], name, value)
+
+
+def slow_camera(story: Story) -> None:
+    _all_images(story, hz=14.0)
+
+
+def slow_camera_where_no_rate_is_promised(story: Story) -> None:
+    _all_images(story, hz=14.0)
+    story.engines.remove(story.yolo)
+    story.yolo.silent = True
+
+
+def lossy_transport(story: Story) -> None:
+    _all_images(story, hz=14.0, lost_hz=16.0)
+
+
+def stalled_camera(story: Story) -> None:
+    _all_images(story, silent_s=0.6)
+
+
+def old_images(story: Story) -> None:
+    _all_images(story, delay_ms=320.0)
+
+
+def clocks_apart(story: Story) -> None:
+    _all_images(story, delay_ms=None)
+
+
+def unreadable_images(story: Story) -> None:
+    story.yolo.inputs["image"].rejected_hz = 10.0
+    story.yolo.message, story.yolo.ok = "rejected: an image must be 480 rows", False
+
+
+def wrong_type(story: Story) -> None:
+    source = story.yolo.inputs["image"]
+    source.silent_s, source.hz = 5.0, 0.0
+    story.yolo.ok = False
+
+    def problem() -> None:
+        source.problem = f"topic {CAMERA} must be sensor_msgs/msg/Image, but std_msgs/msg/String is published on it"
+
+    problem()
+    source.silent_s = None
+
+
+def no_camera(story: Story) -> None:
+    _all_images(story, hz=0.0, problem=f"no message yet on {CAMERA}")
+
+
+def slow_engine(story: Story) -> None:
+    story.yolo.stages_ms["infer"] = 31.0
+
+
+def slow_decoding(story: Story) -> None:
+    story.yolo.stages_ms["decode"] = 30.0
+
+
+def slow_preprocessing(story: Story) -> None:
+    story.yolo.stages_ms["preprocess"] = 35.0
+
+
+def slow_postprocessing(story: Story) -> None:
+    story.yolo.stages_ms["postprocess"] = 40.0
+
+
+def slow_subscriber(story: Story) -> None:
+    story.yolo.stages_ms["publish"] = 45.0
+
+
+def busy_cores(story: Story) -> None:
+    assert story.host is not None
+    story.host |= {"cpu_pct": 99.0, "load_per_core": 3.0}
+    for engine in story.engines:
+        engine.stages_ms["infer"] *= 4
+    story.yolo.stages_ms["queue"] = 12.0
+
+
+def busy_cores_lose_messages(story: Story) -> None:
+    assert story.host is not None
+    story.host |= {"cpu_pct": 99.0, "load_per_core": 3.0}
+    _all_images(story, hz=20.0, lost_hz=10.0)
+
+
+def busy_cores_without_a_monitor(story: Story) -> None:
+    story.host = None
+    story.yolo.stages_ms["infer"] = 36.0
+
+
+def late_ticks(story: Story) -> None:
+    story.caption.late_ms = 480.0
+
+
+def swap(story: Story) -> None:
+    said = "loading pruned (runtime auto, precision int8, device auto); meanwhile running captioner (onnx fp32 on cpu)"
+    story.caption.others["engine_state"] = said
+    story.caption.stages_ms["infer"] = 600.0
+
+
+def failed_swap(story: Story) -> None:
+    story.caption.others["engine_state"] = "failed: the trial on the last input failed; running captioner"
+    story.caption.message, story.caption.ok = "swap failed: the trial on the last input failed", False
+
+
+def stale_joint_state(story: Story) -> None:
+    for node in (story.policy, story.gate):
+        node.message, node.ok = "safe action: nothing on /joint_states for 0.5 s", False
+    story.policy.inputs["joint_states"].hz = 2.0
+
+
+def frozen_joint_state(story: Story) -> None:
+    why = "that can be used: joint_states must have a new stamp in each message, got the one before again"
+    for node in (story.policy, story.gate):
+        node.message, node.ok = f"safe action: nothing on /joint_states for 0.5 s {why}", False
+
+
+def estop(story: Story) -> None:
+    for node in (story.policy, story.gate):
+        node.message, node.ok = "safe action: estop: true on /estop", False
+
+
+def joint_does_not_follow(story: Story) -> None:
+    for node in (story.policy, story.gate):
+        node.message, node.ok = "safe action: tracking: elbow is 0.31 rad from where the commands lead", False
+
+
+def full_disk(story: Story) -> None:
+    story.recorder.message = ("recording has stopped: 12.0 MB are free at /data/runs/run_1, and min_free_bytes keeps "
+                              "100.0 MB; it goes on when there is room")  # fmt: skip
+    story.recorder.ok = False
+
+
+def slow_disk(story: Story) -> None:
+    story.recorder.growing["dropped"] = 40.0
+    story.recorder.message, story.recorder.ok = "40 records dropped, 0 not readable", False
+
+
+def dead_node(story: Story) -> None:
+    story.yolo.silent = True
+
+
+def crashing_node(story: Story) -> None:
+    if not hasattr(story, "again"):
+        story.again = 1  # type: ignore[attr-defined]
+    story.yolo.start = int(story.now_s) // 3  # another process every three seconds
+
+
+def failing_engine(story: Story) -> None:
+    story.yolo.failed_hz = 9.0
+    story.yolo.message, story.yolo.ok = "failed: RuntimeError: CUDA", False
+
+
+def slow_server(story: Story) -> None:
+    story.yolo.runtime, story.yolo.stages_ms["infer"] = "remote", 60.0
+
+
+def gpu_held_back(story: Story) -> None:
+    story.yolo.device, story.yolo.stages_ms["infer"] = "cuda:0", 40.0
+    story.gpu = {"gpu": "H100", "held_back_by": "hw_thermal_slowdown", "memory_used_pct": 10.0}
+
+
+def low_precision(story: Story) -> None:
+    story.yolo.message = "outputs at int8 differ from fp32 by 0.4 of their largest, max_difference is 0.05"
+    story.yolo.precision, story.yolo.ok = "int8", False
+
+
+def two_of_one_name(story: Story) -> None:
+    story.yolo.start = 2 if story.yolo.start == 1 else 1
+
+
+def something_else(story: Story) -> None:
+    story.caption.message, story.caption.ok = "the moon is full", False
+
+
+FAULTS: list[tuple[Callable[[Story], None], str, str, str]] = [
+    (slow_camera, "yolo_node", "slow_source", "gives 14 of 30 Hz: the source is slow"),
+    (slow_camera_where_no_rate_is_promised, "caption_node", "slow_source", "gives 14 Hz, it gave 30 before"),
+    (lossy_transport, "yolo_node", "lost_before", "gives 14 of 30 Hz: "),
+    (stalled_camera, "yolo_node", "stalled", "/camera/image_raw is silent for"),
+    (old_images, "yolo_node", "transport", "are 320 ms old when yolo_node gets them"),
+    (clocks_apart, "yolo_node", "clocks", "the clocks differ"),
+    (unreadable_images, "yolo_node", "rejected", "cannot be read: rejected: an image must be 480 rows"),
+    (wrong_type, "yolo_node", "wrong_type", "must be sensor_msgs/msg/Image"),
+    (no_camera, "yolo_node", "no_source", "/camera/image_raw gives nothing"),
+    (slow_engine, "yolo_node", "infer", "infer takes 31.0 of 33.9 ms"),
+    (slow_decoding, "yolo_node", "decode", "decode takes 30.0 of 40.9 ms"),
+    (slow_preprocessing, "yolo_node", "preprocess", "preprocess takes 35.0 of 45.7 ms"),
+    (slow_postprocessing, "yolo_node", "postprocess", "postprocess takes 40.0 of 51.5 ms"),
+    (slow_subscriber, "yolo_node", "publish", "publish takes 45.0 of 56.6 ms"),
+    (busy_cores, "yolo_node", "busy_cores", "the processor of robot is busy with other work"),
+    (busy_cores_lose_messages, "yolo_node", "busy_cores", "the processor is busy with other work"),
+    (busy_cores_without_a_monitor, "yolo_node", "slowed", "9.0 at best with the same model"),
+    (late_ticks, "caption_node", "queue", "messages wait 480 ms for its thread"),
+    (swap, "caption_node", "swap", "is loading pruned (runtime auto, precision int8, device auto): slower until then"),
+    (failed_swap, "caption_node", "swap_failed", "the trial on the last input failed"),
+    (stale_joint_state, "policy_node", "stale_input", "nothing on /joint_states for 0.5 s"),
+    (frozen_joint_state, "policy_node", "unusable_input", "got the one before again"),
+    (estop, "policy_node", "estop", "estop: true on /estop"),
+    (joint_does_not_follow, "policy_node", "tracking", "elbow is 0.31 rad from where the commands lead"),
+    (full_disk, "recorder_node", "disk_full", "12.0 MB are free at /data/runs/run_1"),
+    (slow_disk, "recorder_node", "disk_slow", "records dropped within 10 s"),
+    (dead_node, "yolo_node", "silent", "yolo_node is silent for 10 s"),
+    (crashing_node, "yolo_node", "restarts", "was started again"),
+    (failing_engine, "yolo_node", "failed", "failed in the engine: failed: RuntimeError: CUDA"),
+    (slow_server, "yolo_node", "server", "the server or the way to it"),
+    (gpu_held_back, "yolo_node", "gpu_slowed", "held back by hw_thermal_slowdown: infer takes 40.0 ms"),
+    (low_precision, "yolo_node", "precision", "outputs at int8 differ from fp32"),
+    (two_of_one_name, "yolo_node", "double", "several processes call themselves yolo_node"),
+    (something_else, "caption_node", "own_words", "caption_node: the moon is full"),
+]
+_AGAIN = (crashing_node, two_of_one_name)
+
+
+@pytest.mark.parametrize(("fault", "node", "kind", "said"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS])
+def test_a_fault_is_named(fault: Callable[[Story], None], node: str, kind: str, said: str) -> None:
+    story = Story()
+    well = story.play(10)
+    assert [row.level for row in well.rows] == ["ok"] * 5, well.rows[0].cause
+    fault(story)
+    picture = story.play(10, (lambda: fault(story)) if fault in _AGAIN else lambda: None)
+    row = picture.row(node)
+    assert row is not None
+    assert row.cause.kind == kind, row.cause
+    assert said in row.cause.text
+    assert row.level != "ok"
+    assert row.cause.fix
+    worst = picture.rows[0]
+    assert worst.cause.kind == kind or worst.cause.rank > row.cause.rank
+
+
+def test_without_a_fault_each_node_says_where_its_time_goes() -> None:
+    picture = Story().play(10)
+    said = {row.name: row.cause.text for row in picture.rows}
+    assert said["yolo_node"] == "yolo_node: infer takes 9.0 of 11.9 ms (100 timings)"
+    assert said["caption_node"] == "caption_node: infer takes 30.0 of 31.0 ms (20 timings)"
+    assert said["recorder_node"] == "recorder_node: 3000 records, 2 wait for the disk"
+    assert picture.banner.state == "DRIVING"
+    assert not picture.machine
+
+
+def test_a_machine_that_is_hot_or_full_is_told_of() -> None:
+    story = Story()
+    assert story.host is not None
+    story.host["memory_used_pct"], story.platform["temperature_degc"] = 97.0, 91.0
+    assert [cause.kind for cause in story.play(3).machine] == ["hot", "memory"]
