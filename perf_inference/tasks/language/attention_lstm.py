@@ -201,8 +201,10 @@ def architecture(weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
         raise ConfigError(f"weight '{prefix}f_beta.weight' is missing, which the gate of this captioner needs")
     if way.gated and gate is not None:
         parts["gate"] = gate
-    parts["encoder"] = encoder(named)
+    parts["encoder"] = encoder(named, parts["seen"].weight.shape[1])
     named.check_all_taken()
+    if size := getattr(parts["encoder"], "size", 0):  # of a file for images of one size
+        way = way._replace(image_px=size)
     words = _words(metadata, parts["embedding"].weight.shape[0])
     beams, steps = _number(metadata, "beams", 1, _MOST_BEAMS), _number(metadata, "max_tokens", _MAX_TOKENS, _LONGEST)
     module = AttentionLstm(parts, way, start_of(words), end_of(words), beams, steps).eval()
