@@ -84,6 +84,8 @@ EXTRAS = {
         "textual>=8",
         'pytest-retry>=1.7; python_version >= "3.11"',  # needs a pytest newer than Humble's
         "pytest-xdist>=3.3",
+        "scipy>=1.8",
+        "soundfile>=0.12",
         "tritonclient[grpc]>=2.40",
     ],
     "dev": [

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from perf_inference.engines.huggingface import folder
 from perf_inference.engines.onnx.file import read_onnx_file
+from perf_inference.engines.pytorch.checkpoint_parts import COMPANIONS
 from perf_inference.errors import ConfigError
 from perf_inference.files.private import is_own_file, is_trusted, own_folder, replace_file
 
@@ -26,8 +27,8 @@ def files_of(path: Path) -> tuple[Path, ...]:
     beside: Iterable[Path] = ()
     if path.suffix == ".xml":
         beside = (path.with_suffix(".bin"),)
-    elif path.suffix in (".pt", ".pth", ".safetensors"):  # a captioner's words
-        beside = (path.parent / "words.json",)
+    elif path.suffix in (".pt", ".pth", ".safetensors"):  # a captioner's words and encoder
+        beside = (path.parent / name for name in COMPANIONS)
     elif path.suffix == ".onnx":
         beside = (path.parent / name for name in _external(path))
     return (path, *(other for other in beside if other.is_file()))

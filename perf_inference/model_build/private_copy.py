@@ -19,6 +19,7 @@ from pathlib import Path
 from perf_inference.engines.huggingface import folder
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.openvino.metadata import BESIDE
+from perf_inference.engines.pytorch.checkpoint_parts import COMPANIONS
 from perf_inference.engines.runtimes import RUNTIMES
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.model_build import cache, content
@@ -145,7 +146,7 @@ def _content(target: Path, place: Path) -> tuple[list[str], bool]:
         beside = [BESIDE] if (place / BESIDE).is_file() else []
         return [target.with_suffix(".bin").name, *beside], False
     if target.suffix in (".pt", ".pth", ".safetensors"):
-        return ["words.json"] if (place / "words.json").is_file() else [], False
+        return [name for name in COMPANIONS if (place / name).is_file()], False
     card = f"{target.name}.json"
     return [card] if target.suffix in _PLANS and (place / card).is_file() else [], False
 

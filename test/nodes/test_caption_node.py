@@ -140,6 +140,72 @@ def test_a_server_that_misbehaves_is_said_and_the_node_lives(
     assert node.alive
 
 
+def test_a_server_that_dies_comes_back_and_stalls_is_said_and_the_newest_trigger_wins(
+    ros: Ros, camera: None, chat: ChatServer, start_node: Start
+) -> None:
+    partial = ros.collect(String, "caption_partial")
+    statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+    node = _start(start_node, chat, "rate:=0.0")
+
+    def asked() -> Any:
+        answer = _send(ros)
+        assert ros.spin_until(answer.done), node.output()
+        return answer.result()
+
+    def right_again() -> bool:
+        answer = asked()
+        return bool(answer.success) and answer.message == "a red cup"
+
+    assert ros.spin_until(right_again)  # before the first image there is nothing to describe
+    chat.close()
+    dead = asked()
+    assert not dead.success
+    assert "cannot be reached" in dead.message
+    assert ros.spin_until(lambda: statuses and "cannot be reached" in statuses[-1].message)
+    back = ChatServer(port=chat.port)
+    try:
+        assert ros.spin_until(right_again), node.output()
+        back.mode = "stall"
+        told = len(partial)
+        stalled = _send(ros)
+        assert ros.spin_until(lambda: len(partial) >= told + 2)
+        for _ in range(3):  # each ends the one before it
+            had, told = stalled, len(partial)
+            stalled = _send(ros)
+            assert ros.spin_until(lambda had=had, told=told: had.done() and len(partial) >= told + 2)
+            assert (had.result().success, had.result().message) == (
+                False,
+                "the caption was cancelled: a newer trigger came",
+            )
+        back.mode = "answer"
+        newest = _send(ros)
+        assert ros.spin_until(lambda: stalled.done() and newest.done())
+        assert (newest.result().success, newest.result().message) == (True, "a red cup")
+        back.mode = "garbage"
+        assert "wrong answer" in asked().message
+        back.mode = "answer"
+        assert ros.spin_until(right_again)
+        assert node.alive
+        values = _values(statuses)
+        assert values["ledger.tick.residual"] == 0
+    finally:
+        back.close()
+
+
+def test_a_server_that_stalls_costs_a_deadline_and_not_the_node(
+    ros: Ros, camera: None, chat: ChatServer, start_node: Start
+) -> None:
+    captions, statuses = ros.collect(String, "caption"), ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+    node = _start(start_node, chat, "remote.deadline_ms:=3000.0", "rate:=2.0")
+    assert ros.spin_until(lambda: captions), node.output()
+    chat.mode = "stall"
+    assert ros.spin_until(lambda: statuses and "missed the deadline" in statuses[-1].message), node.output()
+    chat.mode = "answer"
+    had = len(captions)
+    assert ros.spin_until(lambda: len(captions) > had + 1), node.output()
+    assert node.alive
+
+
 def test_what_does_not_go_together_is_refused_by_name(ros: Ros, start_node: Start) -> None:
     node = start_node("caption_node", "-p", "beams:=3", "-p", "partial:=true")
     assert node.wait() == 78

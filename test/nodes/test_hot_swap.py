@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import tempfile
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -139,8 +141,14 @@ def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
     tuner = Tuner(ros, "policy_node")
     node = start_node("policy_node", "-p", "threads:=1", *allowed(tmp_path))
     assert ros.spin_until(lambda: tuner.statuses, 20), node.output()
-    (running,) = tuner.get("engine_state")
+    running, figures = _state(tuner)
     assert running == "running policy (onnx fp32 on cpu)"
+    size_mb = (MODELS / "policy.onnx").stat().st_size / 1e6
+    assert figures.keys() == {"size_mb", "parameters", "score", "process_memory_mb", "gpu_memory_mb"}
+    assert figures["size_mb"] == pytest.approx(size_mb, abs=1e-3)
+    assert 0.5 < 4e-6 * figures["parameters"] / size_mb <= 1  # fp32
+    assert (figures["score"], figures["gpu_memory_mb"]) == (None, None)
+    assert figures["process_memory_mb"] > 10
     cut = tmp_path / "cut.onnx"
     cut.write_bytes((MODELS / "policy.onnx").read_bytes()[:200_000])
     assert "does not end in the file" in tuner.set(model=str(cut))[0]
@@ -150,14 +158,14 @@ def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
     assert "device" in tuner.set(device="cuda:7")[0] or not tuner.wait()[0]
     assert "set by the node alone" in tuner.set(engine_state="running well")[0]
     assert tuner.set(rate=20.0)[0]  # read-only, as before
-    assert tuner.get(*SWAPPED, "engine_state")[:4] == ["policy", "auto", "auto", "auto"]
+    assert tuner.get(*SWAPPED) == ["policy", "auto", "auto", "auto"]
     # a detector is no policy: it loads, but the task refuses it
     assert tuner.set(model="detector") == [""]
     good, said = tuner.wait()
     assert not good
     assert said.startswith("failed: 'detector' is no policy")
     assert said.endswith(running)
-    assert tuner.get("model", "engine_state") == ["policy", said]
+    assert (tuner.get("model"), _state(tuner)[0]) == (["policy"], said)
     assert tuner.values()["swaps_failed"] >= 1
     assert ros.spin_until(lambda: tuner.statuses[-1].level != DiagnosticStatus.OK), tuner.statuses[-1]
     assert "swap failed" in tuner.statuses[-1].message
@@ -220,6 +228,12 @@ def test_a_node_that_is_stopped_in_a_swap_ends_at_once_and_leaves_nothing_behind
     assert node.stop() == 0, node.output()
     assert wait_until(lambda: not _trials(tmp_path), 2)
     assert set(Path(tempfile.gettempdir()).glob("perf_inference_trial_*")) <= before
+
+
+def _state(tuner: Tuner) -> tuple[str, dict[str, Any]]:
+    """Return the sentence that `engine_state` begins with, and the figures that it ends with."""
+    words, brace, figures = tuner.get("engine_state")[0].rpartition(" {")
+    return words, json.loads(brace + figures)
 
 
 def _trials(folder: Path) -> list[psutil.Process]:

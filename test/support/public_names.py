@@ -83,6 +83,8 @@ def of_node(ros: Any, name: str) -> dict[str, Any]:
     for key in sorted(set(listed) - set(OF_RCLPY)):  # one by one: one that has no value would leave the others out
         values = ros.call(GetParameters, f"{name}/get_parameters", GetParameters.Request(names=[key])).values
         plain = parameter_value_to_python(values[0]) if values else None
+        if key == "engine_state":  # ends with figures of this machine
+            plain = plain.partition(" {")[0]
         defaults[key] = list(plain) if hasattr(plain, "__len__") and not isinstance(plain, str) else plain
     return {**graph_of(ros, name), "parameters": defaults}
 

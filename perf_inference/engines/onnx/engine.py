@@ -62,6 +62,7 @@ class OnnxEngine:
         """
         self.parts_ns: Mapping[str, int] = NO_PARTS
         file = read_onnx_file(path)
+        self.parameters = sum(file.weights.values()) or None  # that it has learned, and its constants
         self._session, provider = open_session(file, session_options(options), options)
         try:
             self.inputs = tuple(_spec(value, owned=False) for value in self._session.get_inputs())

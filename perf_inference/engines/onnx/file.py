@@ -73,18 +73,39 @@ def read_onnx_file(path: Path, follow: bool = True) -> OnnxFile:
     Raises:
         ConfigError: it cannot be read, is no protobuf message, or takes weights from outside its own folder.
     """
+    try:
+        # Not mapped into memory: a file that is overwritten meanwhile would end the process.
+        found = _read(path, path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"'{path}' is no ONNX model: {error}; copy or export it again") from error
+    for name in found.external:
+        if follow and not _beside(path, name):
+            raise ConfigError(f"'{path}' takes weights from '{name}', which is not in its own folder; export it again")
+    return found
+
+
+def read_onnx_content(name: str, content: bytes) -> OnnxFile:
+    """Return what a model in memory says of its weights.
+
+    Raises:
+        ConfigError: it is no protobuf message, takes weights from a file, or holds an engine that was built.
+    """
+    try:
+        found = _read(Path(name), content)
+    except ValueError as error:
+        raise ConfigError(f"'{name}' is no ONNX model: {error}; copy or export it again") from error
+    if found.external or found.holds_engine:
+        had = f"takes weights from '{min(found.external)[:80]}'" if found.external else "holds an engine (EPContext)"
+        raise ConfigError(f"'{name}' must hold all its weights itself, but {had}; export it as one file")
+    return found
+
+
+def _read(path: Path, content: bytes) -> OnnxFile:
     weights: Counter[str] = Counter()
     external: set[str] = set()
     operators: set[bytes] = set()
-    try:
-        # Not mapped into memory: a file that is overwritten meanwhile would end the process.
-        for tensor in _tensors(memoryview(path.read_bytes()), operators):
-            _take(tensor, weights, external)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"'{path}' is no ONNX model: {error}; copy or export it again") from error
-    for name in external:
-        if follow and not _beside(path, name):
-            raise ConfigError(f"'{path}' takes weights from '{name}', which is not in its own folder; export it again")
+    for tensor in _tensors(memoryview(content), operators):
+        _take(tensor, weights, external)
     precision = weights.most_common(1)[0][0] if weights else None
     named = frozenset(name.decode(errors="replace") for name in operators)
     return OnnxFile(path, precision, frozenset(external), _BUILT in operators, dict(weights), named)

@@ -56,6 +56,7 @@ class OpenVinoEngine:
             model = core.read_model(path)
             metadata = of_onnx.read_metadata(path) if path.suffix == ".onnx" else read_metadata(model, path)
             stored = stored_precision(model, metadata)
+            self.parameters = sum(weights_of(model).values()) or None  # that it has learned, and its constants
             capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
             precision, hint = precision_for(stored, options.precision, capabilities, f"'{path}' on device {device}")
             compiled = core.compile_model(model, device, _properties(device, hint, options.threads))
@@ -138,16 +139,22 @@ def stored_precision(model: Any, metadata: Mapping[str, str]) -> str:
     """Return what the model says of itself, else what most of its weights are stored in; int8 if it was quantised."""
     if metadata.get("precision") in PRECISIONS:
         return metadata["precision"]
+    # FakeQuantize is what QuantizeLinear and DequantizeLinear become.
+    if any(operation.get_type_name() == "FakeQuantize" for operation in model.get_ops()):
+        return "int8"
+    sizes = weights_of(model)
+    return sizes.most_common(1)[0][0] if sizes else "fp32"
+
+
+def weights_of(model: Any) -> Counter[str]:
+    """Return how many elements of its constants are stored in which precision; those of shapes and indices are none."""
     sizes: Counter[str] = Counter()
     for operation in model.get_ops():
-        kind = operation.get_type_name()
-        if kind == "FakeQuantize":  # what QuantizeLinear and DequantizeLinear become
-            return "int8"
-        if kind == "Constant":
+        if operation.get_type_name() == "Constant":
             stored = operation.get_output_element_type(0).get_type_name()
             sizes[_STORED.get(stored, "")] += math.prod(operation.get_output_shape(0))
-    del sizes[""]  # of shapes and indices
-    return sizes.most_common(1)[0][0] if sizes else "fp32"
+    del sizes[""]
+    return sizes
 
 
 def _spec(port: Any) -> ArraySpec:

@@ -155,8 +155,12 @@ def _completed(checkpoint: Checkpoint, path: Path) -> Checkpoint:
     weights = checkpoint_parts.unmasked(checkpoint.weights, path)
     architecture = checkpoint.architecture or architectures.recognised(str(name) for name in weights)
     words = checkpoint.metadata
-    if "vocabulary" not in words and architectures.has_vocabulary(architecture):
-        words = {**words, **checkpoint_parts.vocabulary_beside(path)}
+    if architectures.has_vocabulary(architecture):
+        if "vocabulary" not in words:
+            words = {**words, **checkpoint_parts.vocabulary_beside(path)}
+        if encoder := checkpoint_parts.encoder_beside(path):  # the builder knows whether it is needed
+            tensor = torch.frombuffer(bytearray(encoder), dtype=torch.uint8)
+            weights = {**weights, checkpoint_parts.ENCODER: tensor}
     return replace(checkpoint, weights=weights, architecture=architecture, metadata=words)
 
 

@@ -12,10 +12,13 @@ from perf_inference.errors import ConfigError, in_one_line
 from perf_inference.files.regular import open_regular
 
 VOCABULARY = "words.json"
+ENCODER = "encoder.onnx"
+COMPANIONS = (VOCABULARY, ENCODER)
+"""Files in a checkpoint's folder that a captioner's weights may go with."""
 _NESTED = re.compile(r"(encoder|decoder)(_state_dict|_state|_model|_model_state_dict)?")
 _VOCABULARIES = ("vocabulary", "vocab", "words", "word_map", "wordmap", "word2idx", "word_to_idx", "stoi", "itos",
                  "idx2word", "idx_to_word")  # fmt: skip
-_WORDS_BYTES = 64 << 20
+_WORDS_BYTES, _ENCODER_BYTES = 64 << 20, 2 << 30
 
 
 def joined(content: Any, module: Any) -> Any:
@@ -100,6 +103,25 @@ def vocabulary_beside(path: Path) -> dict[str, str]:
             f"'{beside}' must be a list of words in the order of their numbers, or a map of words to them"
         )
     return {"vocabulary": json.dumps(words)}
+
+
+def encoder_beside(path: Path) -> bytes:
+    """Return the content of the file `encoder.onnx` in the checkpoint's folder; empty: there is none.
+
+    Raises:
+        ConfigError: it cannot be read, or has over 2 GiB.
+    """
+    beside = path.parent / ENCODER
+    if not beside.is_file():
+        return b""
+    try:
+        with open_regular(beside) as file:
+            content = file.read(_ENCODER_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"'{beside}' cannot be read: {error.strerror or error}") from error
+    if not 0 < len(content) <= _ENCODER_BYTES:
+        raise ConfigError(f"'{beside}' must be an ONNX model of at most 2 GiB, got {len(content)} bytes")
+    return content
 
 
 def words_of(content: Any) -> list[str]:

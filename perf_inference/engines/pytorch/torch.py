@@ -34,6 +34,7 @@ def open_engine(model: str, options: Options) -> TorchEngine:
     device = find_device(options.device, precision)
     built = architectures.build(name, checkpoint.weights, {**checkpoint.metadata, **options.generation()})
     count = sum(parameter.numel() for parameter in built.module.parameters())
+    count += sum(getattr(part, "more_parameters", 0) for part in built.module.modules())
     with refusals(path.stem, precision, device):
         module = in_precision(built.module.eval().requires_grad_(False), precision).to(torch.device(device))
     return TorchEngine(

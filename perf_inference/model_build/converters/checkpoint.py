@@ -22,6 +22,7 @@ from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
 from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.model_build.converters.inner_graph import with_graph
 
 _OPSET = 17
 
@@ -112,6 +113,9 @@ def _onnx(module: torch.nn.Module, target: Path, card: ModelCard, example: Examp
         dynamo=False,
     )
     model = onnx.load(target)
+    content = next((part.onnx_content for part in module.modules() if hasattr(part, "onnx_content")), b"")
+    if content:
+        model = with_graph(model, content)
     onnx.helper.set_model_props(model, {**card.metadata, "precision": card.precision})
     onnx.save(model, target)
 

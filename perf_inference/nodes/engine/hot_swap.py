@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 
 from perf_inference import model_build
 from perf_inference.devices.process_memory import give_back
-from perf_inference.engines import AUTO
+from perf_inference.engines import AUTO, Engine
 from perf_inference.engines.background_load import loading_beside
 from perf_inference.engines.runtimes import is_remote
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
@@ -52,6 +52,7 @@ class HotSwap:
         allowed: model_build.AllowedModels,
         load: Callable[[model_build.Plan], Model],
         pipeline: Pipeline,
+        figures: Callable[[Engine], str],
     ) -> None:
         """Declare `engine_state`, offer the service ~/swap_wait and start to listen.
 
@@ -59,8 +60,9 @@ class HotSwap:
             parameters: what runs now, in the node's own dataclass.
             allowed: what the model may become.
             load: makes a model, warmed up (swap thread); raises ConfigError.
+            figures: of what runs, as a JSON object that the parameter ends with.
         """
-        self._node, self._allowed, self._load, self._pipeline = node, allowed, load, pipeline
+        self._node, self._allowed, self._load, self._pipeline, self._json = node, allowed, load, pipeline, figures
         self._configured = parameters
         self._names = {item.name for item in fields(EngineParameters) if item.metadata.get("while_running")}
         self._turn = threading.Condition()
@@ -76,7 +78,7 @@ class HotSwap:
         self._waiting, self._allowance = Waiting(), Allowance()
         self._state = self._runs()
         read_only = "set by the node alone: what runs, what is being loaded, or why the last swap failed"
-        node.declare_parameter(STATE, self._state, ParameterDescriptor(description=read_only))
+        node.declare_parameter(STATE, self._with_figures(), ParameterDescriptor(description=read_only))
         node.add_on_set_parameters_callback(self._on_set)
         # Who waits for the service must hold up nothing else, least of all what answers it.
         group = ReentrantCallbackGroup()
@@ -169,14 +171,10 @@ class HotSwap:
         """Show in the parameters what there is now."""
         with self._turn:
             settled, shown = self._asked_ns is None, self._running
-        values = {STATE: self._state}
+        values = {STATE: self._with_figures()}
         if settled:
             values.update({name: getattr(shown, name) for name in self._names})
-        changed = [
-            Parameter(name, value=value)
-            for name, value in values.items()
-            if self._node.get_parameter(name).value != value
-        ]
+        changed = [Parameter(n, value=v) for n, v in values.items() if self._node.get_parameter(n).value != v]
         self._own = True
         try:
             self._node.set_parameters_atomically(changed)
@@ -289,12 +287,14 @@ class HotSwap:
         except PerfInferenceError as error:
             raise ConfigError(f"the trial on the last input failed: {error}") from error
 
+    def _with_figures(self) -> str:
+        return f"{self._state} {self._json(self._pipeline.model.engine)}"
+
     def _runs(self) -> str:
         info = self._pipeline.model.engine.info
         return shown(f"running {info.name} ({info.runtime} {info.precision} on {info.device})")
 
 
 def _said(wanted: EngineParameters) -> str:
-    return (
-        f"{shown(wanted.model)} (runtime {wanted.runtime}, precision {wanted.precision}, device {shown(wanted.device)})"
-    )
+    how = f"runtime {wanted.runtime}, precision {wanted.precision}, device {shown(wanted.device)}"
+    return f"{shown(wanted.model)} ({how})"

@@ -95,7 +95,7 @@ class Inference:
             queue_size=queue_size,
             source_clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
-        self._swap = HotSwap(node, parameters, allowed, load, self.pipeline)
+        self._swap = HotSwap(node, parameters, allowed, load, self.pipeline, self._sizes.as_json)
         self.reporter = Reporter(node, self.report)
         self.pipeline.start()
 

@@ -1,7 +1,9 @@
-"""What the heartbeat says of the size of a node's model and of the memory of its process."""
+"""What the heartbeat and `engine_state` say of the size of a node's model and of the memory of its process."""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -15,6 +17,13 @@ from perf_inference.model_build import content
 
 _KEPT = 4  # engines, of which one is in use and another may be on its way
 _SCORES = ("score", "accuracy", "bleu", "map50_95")  # what a model's metadata may call how good it is
+_IN_STATE = {
+    "size_mb": "model_mb",
+    "parameters": "model_parameters",
+    "score": "model_score",
+    "process_memory_mb": "process_memory_mb",
+    "gpu_memory_mb": "gpu_memory_mb",
+}
 
 
 class ModelSizes:
@@ -40,13 +49,23 @@ class ModelSizes:
             "gpu_memory_mb": _gpu_mb(engine.info.device),
         }
 
+    def as_json(self, engine: Engine) -> str:
+        """Return the same as `engine_state` ends with it: a flat JSON object, nulls for what is not known."""
+        said = self.figures(engine)
+        return json.dumps({key: _rounded(said[name]) for key, name in _IN_STATE.items()}, allow_nan=False)
+
 
 def _score(metadata: Mapping[str, str]) -> float | None:
     said = next((metadata[key] for key in _SCORES if key in metadata), "")
     try:
-        return float(said)
+        score = float(said)
     except ValueError:
         return None
+    return score if math.isfinite(score) else None
+
+
+def _rounded(value: Scalar) -> Scalar:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _gpu_mb(device: str) -> float | None:

@@ -18,6 +18,8 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _UNKNOWN_SIZES = (0, 0xFFFFFFFF)  # of a header that was written before the sound
 _MOST_RATE_HZ, _MOST_CHANNELS = 768_000, 64
 _MOST_SAMPLES = 1 << 28
+_BLOCK = 1 << 16  # samples of each channel that are decoded at once
+_UNKNOWN_FRAMES = (1 << 36) - 1  # a FLAC header counts samples in 36 bits; libsndfile gives more where it has no count
 
 
 class Sound(NamedTuple):
@@ -79,11 +81,25 @@ def _flac(path: Path) -> Sound:
         soundfile: Any = import_module("soundfile")
     except (ImportError, OSError) as error:
         raise ConfigError("FLAC is read by the package soundfile: pip install 'perf_inference[audio]'") from error
+    # After each block soundfile seeks to where it is, which fails where the header has no number of samples.
+    in_order: Any = type("InOrder", (soundfile.SoundFile,), {"seekable": lambda self: False})
     try:
-        samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with in_order(str(path)) as file:
+            said, rate_hz, parts = int(file.frames), int(file.samplerate), []
+            at_most = _MOST_SAMPLES // file.channels
+            left = at_most + 1
+            # In blocks: the header may promise any number of samples, and none where it was written before the sound.
+            while left > 0 and len(part := file.read(min(left, _BLOCK), dtype="float32", always_2d=True)):
+                parts.append(part.mean(1, dtype=np.float32))
+                left -= len(part)
     except Exception as error:  # libsndfile's own
         raise InputError(f"'{path}' is a damaged FLAC file ({in_one_line(error)})") from error
-    return Sound(samples.mean(1, dtype=np.float32), int(rate_hz))
+    samples = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if len(samples) > at_most:
+        raise InputError(f"'{path}' must have at most {_MOST_SAMPLES} samples; cut it")
+    if len(samples) < said <= _UNKNOWN_FRAMES:
+        raise InputError(f"'{path}' was cut: {len(samples)} of {said} samples of its sound are there")
+    return Sound(samples, rate_hz)
 
 
 def _wav(path: Path) -> Sound:

@@ -1,4 +1,4 @@
-"""What sees in a captioner: the convolutions of ResNet, MobileNetV2 or EfficientNet-B0, by the names of their weights.
+"""What sees in a captioner: ResNet, MobileNetV2 or EfficientNet-B0 by their weights' names, else an ONNX file.
 
 The names are those of torchvision's models, alone or behind a prefix, or the numbers that the same layers get as the
 children of a `nn.Sequential`. Every size is read from the weights, so that a pruned network is built as it is; what the
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from perf_inference.errors import ConfigError
+from perf_inference.tasks.language import onnx_encoder
 from perf_inference.tasks.language.named_weights import NamedWeights
 
 _RESNET = {"stem": "conv1", "norm": "bn1", **{f"layer{n}": f"layer{n}" for n in (1, 2, 3, 4)}}
@@ -28,23 +29,29 @@ _EFFICIENTNET_STRIDES = (1, 2, 2, 2, 1, 2, 1)
 _HEADS = ("fc.weight", "fc.bias", "classifier.weight", "classifier.bias", "classifier.1.weight", "classifier.1.bias")
 
 
-def encoder(weights: NamedWeights) -> nn.Sequential:
+def encoder(weights: NamedWeights, channels: int = 0) -> nn.Module:
     """Return the encoder that is among the weights: normalised RGB [B, 3, H, W] to features.
 
+    Args:
+        channels: that the decoder reads, for an encoder that is an ONNX file (among the weights as its bytes).
+
     Raises:
-        ConfigError: none of the three, or weights that do not fit together.
+        ConfigError: none of the three and no ONNX file, or weights that do not fit together.
     """
     for pattern, build in _LAYOUTS:
         for name in weights.names:
             if found := pattern.fullmatch(name):
                 built = build(weights, found[1])
                 above = found[1].removesuffix("features.")
-                weights.ignore({f"{above}{head}" for head in _HEADS})
+                weights.ignore({*(f"{above}{head}" for head in _HEADS), onnx_encoder.NAME})
                 return built
+    if weights.has(onnx_encoder.NAME):
+        content = weights.take(onnx_encoder.NAME, 1).numpy().tobytes()
+        return onnx_encoder.OnnxEncoder(content, channels)
     inside = [name for name in weights.names if "encoder." in name]
     raise ConfigError(
-        f"the encoder must be a ResNet, MobileNetV2 or EfficientNet-B0 with torchvision's names of weights, got "
-        f"{', '.join(map(repr, inside[:3])) or 'no weights of one'}"
+        f"the encoder must be a ResNet, MobileNetV2 or EfficientNet-B0 with torchvision's names of weights, or a "
+        f"file {onnx_encoder.NAME} beside the checkpoint, got {', '.join(map(repr, inside[:3])) or 'no weights of one'}"
     )
 
 

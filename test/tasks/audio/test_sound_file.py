@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.flac import flac
 
-from perf_inference.errors import InputError
+from perf_inference.errors import ConfigError, InputError
 from perf_inference.tasks.audio.sound_file import Sound, read_sound, resampled
 from perf_inference.tasks.audio.task import chunks_of
 
@@ -80,6 +82,47 @@ def test_what_is_no_sound_is_refused_by_name(tmp_path: Path) -> None:
         read_sound(tmp_path / "a.flac")
     with pytest.raises(InputError, match="cannot be read"):
         read_sound(tmp_path / "missing.wav")
+
+
+@pytest.mark.parametrize(
+    ("bits", "channels", "rate_hz"), [(16, 1, 16_000), (16, 2, 44_100), (24, 3, 48_000), (8, 1, 8000)]
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_flac_is_decoded(tmp_path: Path, bits: int, channels: int, rate_hz: int, known: bool) -> None:
+    pytest.importorskip("soundfile")
+    most = 1 << bits - 1
+    samples = np.random.default_rng(bits).integers(-most, most, (5000, channels))
+    path = tmp_path / "a.flac"
+    path.write_bytes(flac(samples, rate_hz, bits, known))
+    sound = read_sound(path)
+    assert sound.rate_hz == rate_hz
+    np.testing.assert_allclose(sound.samples, samples.mean(1) / most, atol=1e-6)
+
+
+def test_damaged_flac_is_refused_by_name(tmp_path: Path) -> None:
+    pytest.importorskip("soundfile")
+    samples = np.random.default_rng(0).integers(-(1 << 15), 1 << 15, (9000, 1))
+    good = flac(samples, 16_000)
+    for content, words in (
+        (good[:200], "damaged FLAC|was cut: 0 of 9000"),
+        (good[: len(good) // 2], "was cut|damaged FLAC"),
+        (good[:42], "was cut: 0 of 9000|damaged FLAC"),
+        (b"fLaC" + bytes(50), "damaged FLAC"),
+        (flac(np.zeros((0, 1), np.int64), 16_000, known=False), "no samples|damaged FLAC"),
+    ):
+        path = tmp_path / "bad.flac"
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=words) as raised:
+            read_sound(path)
+        assert "bad.flac" in str(raised.value)
+
+
+def test_flac_without_its_library_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    path = tmp_path / "a.flac"
+    path.write_bytes(flac(np.zeros((10, 1), np.int64), 16_000))
+    with pytest.raises(ConfigError, match=r"pip install 'perf_inference\[audio\]'"):
+        read_sound(path)
 
 
 def test_chunks_begin_at_each_hop_and_the_last_is_filled_up() -> None:
