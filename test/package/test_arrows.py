@@ -31,14 +31,15 @@ ALLOWED = {
     "report": {"errors", "files", "measure", "printable", "recording"},
     "demo": {"engines", "errors", "measure", "tasks"},
     "pipeline": {"engines", "errors", "measure"},
+    "batch_pipeline": {"engines", "errors", "measure", "pipeline"},
     "testing": {"engines", "errors", "measure"},
     "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
     "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
     "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
     "nodes": {
-        "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure", "model_build", "pipeline",
-        "printable", "recording", "safety", "tasks", "telemetry",
+        "batch_pipeline", "bringup", "demo", "devices", "doctor", "engines", "errors", "files", "measure",
+        "model_build", "pipeline", "printable", "recording", "safety", "tasks", "telemetry",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them
