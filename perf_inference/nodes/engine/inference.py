@@ -21,6 +21,7 @@ from perf_inference.measure.stamps import Arrival, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
 from perf_inference.nodes.engine.model_sizes import ModelSizes
+from perf_inference.nodes.engine.waiting import WaitingInputs
 from perf_inference.nodes.reports.messages import OK
 from perf_inference.nodes.reports.reporter import Report, Reporter
 from perf_inference.nodes.ros.parameters import EngineParameters
@@ -79,6 +80,7 @@ class Inference:
         made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())
         model_build.prove(made)
         self.inputs: dict[str, Input] = {}
+        self._waiting = WaitingInputs(node)
         self._node, self._state, self._skipped = node, state, skipped
         self._rate_hz = rate_hz * sources if rate_hz else None
         self._period_ns = round(1e9 / rate_hz) if rate_hz else None
@@ -141,6 +143,7 @@ class Inference:
         self._beats += 1
         if self._beats % _TYPE_CHECK_EVERY == 1:
             self._check_types()
+        self._waiting.look(self.inputs)
         level, message = self._state()
         return Report(level, message, self._heartbeat().as_values()).with_trouble(self._trouble())
 

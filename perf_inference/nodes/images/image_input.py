@@ -33,5 +33,8 @@ def image_input(
         return Input(
             node, Image, topic, arrive, ledger, expected_hz=expected_hz, read=read_image, unreadable=unreadable
         )
-    topic = node.resolve_topic_name(topic) + "/compressed"
-    return Input(node, CompressedImage, topic, arrive, ledger, expected_hz=expected_hz)
+    made = Input(
+        node, CompressedImage, node.resolve_topic_name(topic) + "/compressed", arrive, ledger, expected_hz=expected_hz
+    )
+    made.asked_for = topic
+    return made

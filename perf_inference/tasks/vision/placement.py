@@ -136,8 +136,10 @@ def part_of(frame: NDArray[Any], roi: tuple[int, int, int, int] | None, block: I
     """Return the part of an image [H, W, ...] within a region x, y, width, height [px]; None: all of it.
 
     Raises:
-        InputError: they do not overlap.
+        InputError: no image, or they do not overlap.
     """
+    if frame.ndim < 2 or not frame.size:
+        raise InputError(f"the model takes an image [height, width, 3], got an array {list(frame.shape)}")
     height, width = frame.shape[:2]
     if roi is None:
         return Part(frame, 0, 0, width, height, block)

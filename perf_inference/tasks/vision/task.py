@@ -190,7 +190,7 @@ class YoloTask:
         """Return what is in one image of a batch."""
         head = self.head
         if head.layout == "classify":
-            return self._classified(outputs[head.outputs[0]][index], view, limits)
+            return self._classified(_one(outputs[head.outputs[0]], index, False), view, limits)
         arrays = [_one(outputs[name], index, len(head.outputs) == 1 and head.layout == "nms") for name in head.outputs]
         some = candidates(head, arrays, limits.confidence, view.size)
         if limits.classes is not None:
