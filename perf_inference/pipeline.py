@@ -7,8 +7,10 @@ stage knows the next one. Every message offered ends in exactly one place of the
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ from perf_inference.measure.stamps import Arrival, Scalar, Stamps, Timing, sourc
 from perf_inference.measure.warmup import WarmUp
 
 Arrays = Mapping[str, NDArray[Any]]
+_NOTHING: Mapping[str, Scalar] = MappingProxyType({})
 
 
 class Frame(NamedTuple):
@@ -51,8 +54,96 @@ class Model(NamedTuple):
     task: Task
 
 
+class Lane:
+    """One source of messages: its mailbox and ledger, and the timings of what came from it."""
+
+    def __init__(
+        self,
+        node: str,
+        report: Callable[[Timing], None],
+        problem: Callable[[str, Exception], None],
+        queue_size: int,
+        source_clock_ns: Callable[[], int],
+        clocks: Clocks,
+        number: Callable[[], int],
+        extra: Mapping[str, Scalar] = _NOTHING,
+    ) -> None:
+        """Make an empty one; `number` counts the inferences of all lanes, and `extra` is in each timing of this one."""
+        self.ledger = Ledger()
+        self.mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size, self._age_ns)
+        self._node, self._number, self._extra = node, number, extra
+        self._report, self._problem = report, problem
+        self._clocks, self._source_clock_ns = clocks, source_clock_ns
+        self._dropped = 0
+        self._dropped_age_ns: int | None = None
+
+    def take(self, timeout_s: float | None = None) -> Arrival | None:
+        """Return the message that is in work from now on; None when the mailbox was closed or stayed empty."""
+        taken = self.mailbox.take(timeout_s)
+        if taken is None:
+            return None
+        arrival, dropped, age_ns = taken
+        self._dropped += dropped  # stays until a timing says it
+        if age_ns is not None:
+            self._dropped_age_ns = age_ns if self._dropped_age_ns is None else max(age_ns, self._dropped_age_ns)
+        return arrival
+
+    def skip(self, outcome: str, error: Exception) -> None:
+        """Count the message in work as `rejected` or `failed`."""
+        self.mailbox.done(outcome)
+        self._problem(outcome, error)
+
+    def finish(
+        self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, engine: Engine, extra: Mapping[str, Scalar],
+        is_warmup: Callable[[int], bool],
+    ) -> None:  # fmt: skip
+        """Report the timing of the message in work, and count it as processed.
+
+        Args:
+            is_warmup: says of the duration of `infer` [ns] whether it belongs to the engine's warm-up.
+        """
+        latency_ns = source_latency_ns(stamp_ns, self._source_clock_ns())
+        if latency_ns is None and stamp_ns:
+            self.ledger.count("implausible_stamps")
+        info = engine.info
+        durations = stamps.durations_ns()
+        late_ns = None if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
+        dropped, self._dropped = self._dropped, 0
+        dropped_age_ns, self._dropped_age_ns = self._dropped_age_ns, None
+        timing = Timing(
+            node=self._node,
+            engine=info.name,
+            precision=info.precision,
+            device=info.device,
+            seq=self._number(),
+            stamp_ns=stamp_ns,
+            due_ns=arrival.due_ns,
+            received_ns=arrival.received_ns,
+            arrived_ns=arrival.arrived_ns,
+            stages_ns=durations,
+            total_ns=stamps.total_ns,
+            latency_ns=latency_ns,
+            dropped_before=dropped,
+            due_latency_ns=None if late_ns is None else late_ns + stamps.total_ns,
+            dropped_age_ns=dropped_age_ns,
+            warmup=is_warmup(durations["infer"]),
+            extra={**self._extra, **extra, **{f"{part}_ms": ns / 1e6 for part, ns in engine.parts_ns.items()}},
+        )
+        self.ledger.count("published")
+        try:
+            self._report(timing)
+        except Exception as error:  # the worker must not end in silence
+            self.skip("failed", error)
+        else:
+            self.mailbox.done("processed")
+
+    def _age_ns(self, arrival: Arrival) -> int:
+        late_ns = 0 if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
+        return self._clocks.monotonic_ns() - arrival.arrived_ns + late_ns
+
+
 class Pipeline:
-    """One engine's mailbox, worker and ledger."""
+    """One engine's worker, and the mailbox and ledger of what it works on."""
 
     def __init__(
         self,
@@ -65,6 +156,7 @@ class Pipeline:
         queue_size: int = 1,
         source_clock_ns: Callable[[], int] | None = None,
         clocks: Clocks = CLOCKS,
+        sources: Mapping[str, Mapping[str, Scalar]] = MappingProxyType({"": _NOTHING}),
     ) -> None:
         """Wire the stages.
 
@@ -75,25 +167,34 @@ class Pipeline:
             report: takes the timing of each inference.
             problem: told (`rejected` | `failed`, error) of each message that is skipped.
             source_clock_ns: the clock of the messages' header stamps; the system clock by default.
+            sources: what `Arrival.source` may be, and what is in each timing of it (`BatchPipeline` has several).
         """
-        self.ledger = Ledger()
-        self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger, queue_size, self._age_ns)
-        self._node = node
-        self._decode, self._model = decode, model
+        number = itertools.count(1).__next__
+        clock = source_clock_ns or clocks.system_ns
+        self.lanes = {
+            source: Lane(node, report, problem, queue_size, clock, clocks, number, extra)
+            for source, extra in sources.items()
+        }
+        self._decode, self._model, self._publish, self._clocks = decode, model, publish, clocks
         self._turn = threading.Condition()
-        self._in_use: Model | None = None  # by the message in work
+        self._in_use: Model | None = None  # by the messages in work
         self._last: Any = None  # the newest decoded frame
-        self._publish, self._report, self._problem = publish, report, problem
-        self._clocks = clocks
-        self._source_clock_ns = source_clock_ns or clocks.system_ns
-        self._seq = self._dropped = 0
-        self._dropped_age_ns: int | None = None
         self._warm_up = WarmUp()
         self._worker = threading.Thread(target=self._work, name=f"{node} worker", daemon=True)
 
     def start(self) -> None:
         """Start the worker."""
         self._worker.start()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the only source."""
+        return self.lanes[""].ledger
+
+    @property
+    def ledgers(self) -> Sequence[Ledger]:
+        """The ledger of each source."""
+        return [lane.ledger for lane in self.lanes.values()]
 
     @property
     def model(self) -> Model:
@@ -117,30 +218,32 @@ class Pipeline:
             return self._turn.wait_for(lambda: self._in_use is not before, timeout_s)
 
     def offer(self, arrival: Arrival) -> None:
-        """Put a message into the mailbox (ROS thread)."""
-        self._mailbox.put(arrival)
+        """Put a message into its mailbox (ROS thread)."""
+        self.lanes[arrival.source].mailbox.put(arrival)
 
     def step(self, timeout_s: float | None = None) -> bool:
-        """Walk one message through all stages; False when the mailbox was closed or stayed empty."""
-        taken = self._mailbox.take(timeout_s)
-        if taken is None:
+        """Walk what is taken through all stages; False when the mailbox was closed or stayed empty."""
+        taken = self._take(timeout_s)
+        if not taken:
             return False
-        arrival, dropped, age_ns = taken
-        self._dropped += dropped  # stays until a timing says it
-        if age_ns is not None:
-            self._dropped_age_ns = age_ns if self._dropped_age_ns is None else max(age_ns, self._dropped_age_ns)
         with self._turn:
             self._in_use = self._model
             engine, task = self._model
         try:
-            self._walk(arrival, engine, task)
+            self._walk(taken, engine, task)
         finally:
             with self._turn:
                 self._in_use = None
                 self._turn.notify_all()
         return True
 
-    def _walk(self, arrival: Arrival, engine: Engine, task: Task) -> None:
+    def _take(self, timeout_s: float | None) -> Sequence[Arrival]:
+        arrival = self.lanes[""].take(timeout_s)
+        return () if arrival is None else (arrival,)
+
+    def _walk(self, taken: Sequence[Arrival], engine: Engine, task: Any) -> None:
+        (arrival,) = taken
+        lane = self.lanes[arrival.source]
         stamps = Stamps(arrival.arrived_ns, self._clocks.monotonic_ns)
         stamps.mark("queue")
         try:
@@ -156,19 +259,17 @@ class Pipeline:
             self._publish(result, frame, arrival)
             stamps.mark("publish")
         except InputError as error:
-            self._skip("rejected", error)
+            lane.skip("rejected", error)
         except (EngineError, Exception) as error:
-            self._skip("failed", error)
+            lane.skip("failed", error)
         else:
             self._last = frame.data
-            try:
-                self._finish(arrival, frame.stamp_ns, stamps, engine, extra)
-            except Exception as error:  # of what the timing is reported to: the worker must not end in silence
-                self._skip("failed", error)
+            lane.finish(arrival, frame.stamp_ns, stamps, engine, extra, self._warm_up.mark)
 
     def close(self, timeout_s: float = 1.0) -> bool:
-        """Finish the message in work and end the worker; False if it is still busy after the time."""
-        self._mailbox.close()
+        """Finish the messages in work and end the worker; False if it is still busy after the time."""
+        for lane in self.lanes.values():
+            lane.mailbox.close()
         if self._worker.is_alive():
             self._worker.join(timeout_s)
         return not self._worker.is_alive()
@@ -176,46 +277,3 @@ class Pipeline:
     def _work(self) -> None:
         while self.step():
             pass
-
-    def _age_ns(self, arrival: Arrival) -> int:
-        late_ns = 0 if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
-        return self._clocks.monotonic_ns() - arrival.arrived_ns + late_ns
-
-    def _skip(self, outcome: str, error: Exception) -> None:
-        self._mailbox.done(outcome)
-        self._problem(outcome, error)
-
-    def _finish(
-        self, arrival: Arrival, stamp_ns: int | None, stamps: Stamps, engine: Engine, extra: Mapping[str, Scalar]
-    ) -> None:
-        latency_ns = source_latency_ns(stamp_ns, self._source_clock_ns())
-        if latency_ns is None and stamp_ns:
-            self.ledger.count("implausible_stamps")
-        self._seq += 1
-        info = engine.info
-        durations = stamps.durations_ns()
-        late_ns = None if arrival.due_ns is None else arrival.received_ns - arrival.due_ns
-        dropped, self._dropped = self._dropped, 0
-        dropped_age_ns, self._dropped_age_ns = self._dropped_age_ns, None
-        timing = Timing(
-            node=self._node,
-            engine=info.name,
-            precision=info.precision,
-            device=info.device,
-            seq=self._seq,
-            stamp_ns=stamp_ns,
-            due_ns=arrival.due_ns,
-            received_ns=arrival.received_ns,
-            arrived_ns=arrival.arrived_ns,
-            stages_ns=durations,
-            total_ns=stamps.total_ns,
-            latency_ns=latency_ns,
-            dropped_before=dropped,
-            due_latency_ns=None if late_ns is None else late_ns + stamps.total_ns,
-            dropped_age_ns=dropped_age_ns,
-            warmup=self._warm_up.mark(durations["infer"]),
-            extra={**extra, **{f"{part}_ms": ns / 1e6 for part, ns in engine.parts_ns.items()}},
-        )
-        self.ledger.count("published")
-        self._report(timing)
-        self._mailbox.done("processed")

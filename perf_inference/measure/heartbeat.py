@@ -63,7 +63,7 @@ class Heartbeat:
     runtime: str | None = None
     precision: str | None = None
     device: str | None = None
-    driven_by: str | None = None  # the input that the engine runs on each message of, or `tick`
+    driven_by: str | None = None  # the inputs that the engine runs on each message of, with commas, or `tick`
     inferences: int | None = None
     rate_hz: float | None = None
     expected_hz: float | None = None
@@ -113,16 +113,19 @@ class Heartbeat:
 
     def loss_counters(self, name: str) -> tuple[str, ...]:
         """Return the counters of what an input lost; where nobody waits for each message, being replaced is no loss."""
-        return (*_LOSSES, "replaced") if name == self.driven_by else _LOSSES
+        return (*_LOSSES, "replaced") if self._is_driver(name) else _LOSSES
 
     def of_node(self) -> Heartbeat:
         """Return this without what is said of single topics; the ledger of what drives the engine is the node's."""
         kept = {
             name: state if state.topic is None else InputState(state.ledger)
             for name, state in self.inputs.items()
-            if state.topic is None or name == self.driven_by
+            if state.topic is None or self._is_driver(name)
         }
         return replace(self, inputs=kept)
+
+    def _is_driver(self, name: str) -> bool:
+        return name in (self.driven_by or "").split(",")
 
     @property
     def residual(self) -> int:

@@ -29,6 +29,9 @@ class Mailbox(Generic[T]):
         self._closed = False
         ledger.watch(self._items)
 
+    def __len__(self) -> int:
+        return len(self._items)
+
     def put(self, item: T) -> None:
         """Add the newest item; the oldest goes when the box is full."""
         with self._changed:

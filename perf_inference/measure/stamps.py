@@ -26,35 +26,39 @@ class Arrival(NamedTuple):
     sequence: int | None = None  # in its publisher's own count; None: not known here
     published_ns: int | None = None  # system time at the publisher; None: not known here
     publisher: bytes = b""  # its gid; empty: not known here
+    source: str = ""  # which of the pipeline's sources it came from
 
 
 class Stamps:
-    """Monotonic readings of one message's stages [ns]; durations are computed when read."""
+    """Monotonic readings of one message's stages [ns]; durations are computed when read.
+
+    A stage that is marked again goes on: a message of a batch waits in its queue, and again for the others' stages.
+    """
 
     __slots__ = ("_clock", "_readings", "_start")
 
     def __init__(self, start_ns: int, monotonic_ns: Callable[[], int]) -> None:
         self._clock = monotonic_ns
         self._start = start_ns
-        self._readings: dict[str, int] = {}
+        self._readings: list[tuple[str, int]] = []
 
     def mark(self, stage: str) -> None:
         """Note that `stage` has just finished."""
-        self._readings[stage] = self._clock()
+        self._readings.append((stage, self._clock()))
 
     def durations_ns(self) -> dict[str, int]:
         """Return the duration of each finished stage [ns], in the order in which they finished."""
         previous = self._start
-        durations = {}
-        for stage, reading in self._readings.items():
-            durations[stage] = reading - previous
+        durations: dict[str, int] = {}
+        for stage, reading in self._readings:
+            durations[stage] = durations.get(stage, 0) + reading - previous
             previous = reading
         return durations
 
     @property
     def total_ns(self) -> int:
         """From the callback to the end of the last finished stage [ns]."""
-        return (list(self._readings.values())[-1] - self._start) if self._readings else 0
+        return self._readings[-1][1] - self._start if self._readings else 0
 
 
 class Timing(NamedTuple):

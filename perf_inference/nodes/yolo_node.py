@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
+from perf_inference.batch_pipeline import BatchPipeline
 from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
-from perf_inference.nodes.images.converter import Converter
 from perf_inference.nodes.images.image_input import image_input
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.parameters import declare
+from perf_inference.nodes.vision.camera import Camera
 from perf_inference.nodes.vision.parameters import LIVE, YoloParameters, limits_of, task_of
 from perf_inference.nodes.vision.results import Results
-from perf_inference.pipeline import Frame
+from perf_inference.pipeline import Frame, Pipeline
 from perf_inference.printable import shown
 from perf_inference.tasks.vision.found import Found
 from perf_inference.tasks.vision.task import YoloTask
-from perf_inference.tasks.vision.tracking import ByteTracker
 
 
 class YoloNode(runner.RunnableNode):
-    """image -> detections_json, and as its kind has them detections, classification, masks, keypoints, annotated."""
+    """image -> detections_json, and as its kind has them detections, classification, masks, keypoints, annotated.
+
+    With the parameter `cameras` it is front/image -> front/detections_json ... for each of their names.
+    """
 
     def __init__(self, name: str = "yolo_node") -> None:
         super().__init__(name)
         p = self._configured_as = declare(self, YoloParameters)
+        names = p.camera_names()
         self._live: dict[str, Any] = {name: getattr(p, name) for name in LIVE}
 
         def task_with_notes(engine: Engine) -> YoloTask:
@@ -38,9 +44,7 @@ class YoloNode(runner.RunnableNode):
                 self.get_logger().warning(task.note)
             return task
 
-        self._tracker = ByteTracker(p.confidence, p.track_lost_s) if p.tracker == "bytetrack" else None
-        self._converter = Converter(p.image_bits, self.get_logger().warning)
-        self.results = Results(self, by_index=p.class_id == "index")
+        self._cameras = {name: Camera(self, p, name) for name in names}
         self._inference = Inference(
             self,
             p,
@@ -50,30 +54,47 @@ class YoloNode(runner.RunnableNode):
             blank=YoloTask.blank,
             queue_size=p.queue_size,
             rate_hz=p.expected_frequency or None,
+            pipeline=_pipeline_of(p),
+            sources=len(names),
         )
         self.add_on_set_parameters_callback(self._on_set)
-        pipeline = self._inference.pipeline
-        self._inference.watch(
-            "image",
-            image_input(
-                self,
-                p.image_transport,
-                pipeline.offer,
-                self._inference.unreadable,
-                pipeline.ledger,
-                p.expected_frequency,
-            ),
-        )
+        for name, camera in self._cameras.items():
+            self._listen(name, camera)
         engine, task = self._inference.engine, self._inference.task
         block = task.block
         self.get_logger().info(
             f"{engine.info.name} ({engine.info.runtime} {engine.info.precision} on {engine.info.device}, "
             f"{task.layout} layout, {len(task.names)} classes, {task.kind}, images {block.size[1]}x{block.size[0]} "
-            f"{block.fit} {block.colour} {block.interpolation}) waits for {self._inference.inputs['image'].topic}"
+            f"{block.fit} {block.colour} {block.interpolation}) waits for "
+            + ", ".join(source.topic for source in self._inference.inputs.values())
         )
+
+    @property
+    def results(self) -> Results:
+        """The topics of the first camera."""
+        return next(iter(self._cameras.values())).results
 
     def finish(self) -> None:
         self._inference.finish()
+
+    def _listen(self, name: str, camera: Camera) -> None:
+        p, pipeline = self._configured_as, self._inference.pipeline
+
+        def offer(arrival: Arrival) -> None:
+            pipeline.offer(arrival._replace(source=name))
+
+        self._inference.watch(
+            camera.name,
+            image_input(
+                self,
+                p.image_transport,
+                offer if name else pipeline.offer,
+                self._inference.unreadable,
+                pipeline.lanes[name].ledger,
+                p.expected_frequency,
+                f"{camera.prefix}image",
+            ),
+        )
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         given = {one.name: one.value for one in parameters if one.name in LIVE}
@@ -84,24 +105,27 @@ class YoloNode(runner.RunnableNode):
             except ConfigError as error:
                 return SetParametersResult(successful=False, reason=shown(error, 1000))
             self._live = live
-            if self._tracker is not None:
-                self._tracker.confidence = live["confidence"]
+            for camera in self._cameras.values():
+                if camera.tracker is not None:
+                    camera.tracker.confidence = live["confidence"]
         return SetParametersResult(successful=True)
 
     def _decode(self, arrival: Arrival, task: YoloTask) -> Frame:
-        return Frame(self._converter.bgr(arrival.message), arrival.stamp_ns)
+        return self._cameras[arrival.source].decoded(arrival)
 
     def _publish(self, result: Found, frame: Frame, arrival: Arrival) -> None:
-        more = {}
-        if self._tracker is not None and result.kind != "classify":
-            result = self._tracker.update(result, frame.stamp_ns or arrival.received_ns)
-            more = {"tracks_lost": self._tracker.lost, "tracks_found": self._tracker.found}
-        self.results.publish(arrival.message.header, frame.data, result, more)
+        self._cameras[arrival.source].publish(result, frame, arrival)
         if result.not_finite:
             self.get_logger().warning(
                 f"{result.not_finite} anchors of the model's output are not finite and were left out",
                 throttle_duration_sec=10.0,
             )
+
+
+def _pipeline_of(p: YoloParameters) -> Callable[..., Pipeline]:
+    if not p.cameras:
+        return Pipeline
+    return partial(BatchPipeline, sources={name: {"camera": name} for name in p.cameras}, wait_ms=p.batch_wait_ms)
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ ALLOWED = {
     "camera": {"errors", "files", "measure", "printable"},
     "demo": {"engines", "errors", "measure", "tasks"},
     "pipeline": {"engines", "errors", "measure"},
+    "batch_pipeline": {"engines", "errors", "measure", "pipeline"},
     "testing": {"engines", "errors", "measure"},
     "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable"},
     "serving": {"errors", "measure", "engines", "model_build"},
@@ -40,8 +41,8 @@ ALLOWED = {
     "console": {"errors", "measure", "printable"},
     "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
     "nodes": {
-        "bringup", "camera", "console", "demo", "devices", "doctor", "engines", "errors", "files", "measure",
-        "model_build", "pipeline", "printable", "recording", "safety", "speech", "tasks", "telemetry",
+        "batch_pipeline", "bringup", "camera", "console", "demo", "devices", "doctor", "engines", "errors", "files",
+        "measure", "model_build", "pipeline", "printable", "recording", "safety", "speech", "tasks", "telemetry",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them

@@ -131,3 +131,37 @@ def depth_of_brightness(path: Path, height_px: int, width_px: int) -> Path:
     outputs = [helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, height_px, width_px])]
     mean = helper.make_node("ReduceMean", ["image"], ["depth"], axes=[1], keepdims=0)
     return save(path, [mean], inputs, outputs, {}, {})
+
+
+def brightness_detector(path: Path, batch: int | str | None = 1, side: int | None = 64, products: int = 0) -> Path:
+    """Write a detector of one box whose score is the mean of the image's first channel, from 0 to 1.
+
+    Args:
+        batch: fixed, or the name of a free axis.
+        side: of the input [px]; None: free.
+        products: matrices of the image's own size that each image is multiplied with first, to take time.
+    """
+    sides = ["h", "w"] if side is None else [side, side]
+    inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, *sides])]
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [batch, 6, None if side is None else 84])]
+    base = np.zeros((1, 6, 84), np.float32)
+    base[0, :4, 0] = 32, 32, 16, 8
+    place = np.zeros((1, 6, 84), np.float32)
+    place[0, 4, 0] = 1
+    constants: dict[str, Any] = {
+        "first": np.array([0], np.int64), "base": base, "place": place, "shape": np.array([-1, 1, 1], np.int64),
+    }  # fmt: skip
+    nodes = []
+    source = "images"
+    for i in range(products):
+        constants["unit"] = np.eye(side or 64, dtype=np.float32)
+        nodes.append(helper.make_node("MatMul", [source, "unit"], [f"m{i}"]))
+        source = f"m{i}"
+    nodes += [
+        helper.make_node("Gather", [source, "first"], ["channel"], axis=1),
+        helper.make_node("ReduceMean", ["channel"], ["mean"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Reshape", ["mean", "shape"], ["score"]),
+        helper.make_node("Mul", ["place", "score"], ["scores"]),
+        helper.make_node("Add", ["base", "scores"], ["output0"]),
+    ]
+    return save(path, nodes, inputs, outputs, constants, {"names": "{0: 'light', 1: 'dark'}", "task": "detect"})

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -21,6 +21,7 @@ from perf_inference.measure.stamps import Arrival, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
 from perf_inference.nodes.engine.model_sizes import ModelSizes
+from perf_inference.nodes.engine.waiting import WaitingInputs
 from perf_inference.nodes.reports.messages import OK
 from perf_inference.nodes.reports.reporter import Report, Reporter
 from perf_inference.nodes.ros.parameters import EngineParameters
@@ -51,6 +52,8 @@ class Inference:
         rate_hz: float | None = None,
         skipped: Callable[[Exception], None] = lambda error: None,
         wrap: Callable[[Engine], Engine] = lambda engine: engine,
+        pipeline: Callable[..., Pipeline] = Pipeline,
+        sources: int = 1,
     ) -> None:
         """Load the engine, warm it up and start the worker.
 
@@ -61,6 +64,8 @@ class Inference:
             skipped: told of each message that ended in an error, after it was counted (worker thread).
             wrap: what an engine is run as, from its warm-up on.
             rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
+            pipeline: makes the pipeline, with the arguments of `Pipeline`.
+            sources: of messages at that rate, that it has.
 
         Raises:
             ConfigError: the model does not run.
@@ -75,17 +80,18 @@ class Inference:
         made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())
         model_build.prove(made)
         self.inputs: dict[str, Input] = {}
+        self._waiting = WaitingInputs(node)
         self._node, self._state, self._skipped = node, state, skipped
-        self._rate_hz = rate_hz or None
-        self._period_ns = None if self._rate_hz is None else round(1e9 / self._rate_hz)
-        self._driver = TICK
+        self._rate_hz = rate_hz * sources if rate_hz else None
+        self._period_ns = round(1e9 / rate_hz) if rate_hz else None
+        self._drivers: list[str] = []
         self._sizes = ModelSizes()
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
         self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
         self._beats = 0
         self._wrong_types = ""
-        self.pipeline = Pipeline(
+        self.pipeline = pipeline(
             node=node.get_fully_qualified_name().lstrip("/"),
             decode=decode,
             model=load(made),
@@ -116,8 +122,8 @@ class Inference:
     def watch(self, name: str, source: Input) -> None:
         """Report this input, its ledger and its type; the one that the pipeline is offered drives the engine."""
         self.inputs[name] = source
-        if source.ledger is self.ledger:
-            self._driver = name
+        if source.ledger in self.pipeline.ledgers:
+            self._drivers.append(name)
 
     def unreadable(self, error: InputError) -> None:
         """Report a message of an input that could not be read (ROS thread); its own ledger has it."""
@@ -137,6 +143,7 @@ class Inference:
         self._beats += 1
         if self._beats % _TYPE_CHECK_EVERY == 1:
             self._check_types()
+        self._waiting.look(self.inputs)
         level, message = self._state()
         return Report(level, message, self._heartbeat().as_values()).with_trouble(self._trouble())
 
@@ -148,14 +155,14 @@ class Inference:
         rate_from_ns = now_ns - max(_RATE_NS, _RATE_PERIODS * (self._period_ns or 0))
         latency = Distribution.of(t.latency_ns for t in recent if t.latency_ns is not None).summary_ms()
         total = Distribution.of(t.total_ns for t in recent).summary_ms()
-        ticks = {TICK: InputState(self.ledger.snapshot().as_dict())} if self._driver == TICK else {}
+        ticks = {} if self._drivers else {TICK: InputState(self.ledger.snapshot().as_dict())}
         return Heartbeat(
             engine=info.name,
             runtime=info.runtime,
             precision=info.precision,
             device=info.device,
-            driven_by=self._driver,
-            inferences=self.ledger.snapshot().processed,
+            driven_by=",".join(self._drivers) or TICK,
+            inferences=sum(ledger.snapshot().processed for ledger in self.pipeline.ledgers),
             rate_hz=rate_hz([t.arrived_ns for t in newest if t.arrived_ns > rate_from_ns]),
             expected_hz=self._rate_hz,
             deadline_ms=None if self._period_ns is None else self._period_ns / 1e6,
@@ -179,9 +186,8 @@ class Inference:
         for outcome, (when, what) in list(self._problems.items()):
             if now - when < 5_000_000_000:
                 return f"{outcome}: {what}"
-        for source in self.inputs.values():
-            if silence := source.silence():
-                return silence
+        if silence := "; ".join(filter(None, (source.silence() for source in self.inputs.values()))):
+            return silence
         since_ns = now - _SLOW_NS
         slow = max((t.total_ns for t in self._judged() if t.arrived_ns + t.total_ns > since_ns), default=0)
         if self._period_ns is not None and slow > self._period_ns:
@@ -193,7 +199,7 @@ class Inference:
 
         A source that is slower than it promised makes every due time of its grid early; that is the input's to tell.
         """
-        late = timing.due_latency_ns if self._driver == TICK else None
+        late = None if self._drivers else timing.due_latency_ns
         return timing.total_ns if late is None else late
 
     def _judged(self) -> list[Timing]:
@@ -247,18 +253,27 @@ class Inference:
 
 def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callable[[Any], Any], runs: int = 2) -> Model:
     """Return a model that has run on a blank frame; its engine is closed where it does not."""
+    blanks = "a blank frame"
     try:
         task = task_of(engine)
-        inputs, _ = task.preprocess(blank(task))
-        for _ in range(runs if getattr(engine, "needs_warm_up", True) else 0):
-            engine.infer(inputs)
+        for inputs in _blank_inputs(task, blank):
+            count = len(next(iter(inputs.values())))
+            blanks = "a blank frame" if count == 1 else f"{count} blank frames at once, set max_batch to fewer"
+            for _ in range(runs if getattr(engine, "needs_warm_up", True) else 0):
+                engine.infer(inputs)
     except (EngineError, InputError) as error:
         engine.close()
         # A server that has gone just now may come back, and a new process has a CUDA that is not broken.
         if engine.info.runtime in ("remote", "chat") or isinstance(error, BrokenDeviceError):
             raise
-        raise ConfigError(f"model '{engine.info.name}' does not run on a blank frame: {error}") from error
+        raise ConfigError(f"model '{engine.info.name}' does not run on {blanks}: {error}") from error
     except PerfInferenceError:
         engine.close()
         raise
     return Model(engine, task)
+
+
+def _blank_inputs(task: Any, blank: Callable[[Any], Any]) -> Iterable[Mapping[str, Any]]:
+    """Yield the inputs of each form that the engine is to run on."""
+    batches = getattr(task, "batches_of_nothing", None)
+    yield from batches() if batches is not None else [task.preprocess(blank(task))[0]]

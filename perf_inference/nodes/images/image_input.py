@@ -23,6 +23,7 @@ def image_input(
     unreadable: Callable[[InputError], None],
     ledger: Ledger,
     expected_hz: float = 0.0,
+    topic: str = "image",
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 
@@ -30,7 +31,10 @@ def image_input(
     """
     if transport == "raw":
         return Input(
-            node, Image, "image", arrive, ledger, expected_hz=expected_hz, read=read_image, unreadable=unreadable
+            node, Image, topic, arrive, ledger, expected_hz=expected_hz, read=read_image, unreadable=unreadable
         )
-    topic = node.resolve_topic_name("image") + "/compressed"
-    return Input(node, CompressedImage, topic, arrive, ledger, expected_hz=expected_hz)
+    made = Input(
+        node, CompressedImage, node.resolve_topic_name(topic) + "/compressed", arrive, ledger, expected_hz=expected_hz
+    )
+    made.asked_for = topic
+    return made

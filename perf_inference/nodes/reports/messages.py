@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from perf_inference.measure.heartbeat import TEXTS, Heartbeat
 from perf_inference.measure.stamps import Scalar
 
-TEXT_KEYS = frozenset({"node", "engine", "precision", "device"})
+TEXT_KEYS = frozenset({"node", "engine", "precision", "device", "camera"})
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 
 

@@ -54,11 +54,12 @@ class Input:
             unreadable: called with that error, after the message was counted as rejected (ROS thread).
         """
         self.ledger = ledger
+        self.asked_for = topic  # what is remapped to have another topic
         self.last_ns: int | None = None  # monotonic, of the newest callback
         self.lost_unknown = "" if HAS_MESSAGE_INFO else "this ROS 2 gives no sequence numbers"
         self._node, self._arrive, self._read, self._unreadable = node, arrive, read, unreadable
         self._gaps = GapCounter()
-        self._type_name = _type_name(message_type)
+        self.type_name = _type_name(message_type)
         self._wrong_types = ""
         self._newest: deque[tuple[int, int | None]] = deque(maxlen=_RATE_MESSAGES)  # (monotonic, header stamp)
         self._expected_hz = expected_hz or None
@@ -130,10 +131,10 @@ class Input:
         others = {
             info.topic_type: info.node_name
             for info in self._node.get_publishers_info_by_topic(self.topic)
-            if info.topic_type != self._type_name
+            if info.topic_type != self.type_name
         }
         names = ", ".join(f"{kind} (from {name})" for kind, name in others.items())
-        wrong = f"topic {self.topic} must be {self._type_name}, but {names} is published on it and cannot be received"
+        wrong = f"topic {self.topic} must be {self.type_name}, but {names} is published on it and cannot be received"
         self._wrong_types = wrong if others else ""
         return self._wrong_types
 

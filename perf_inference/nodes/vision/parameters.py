@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from perf_inference.engines.engine import Engine
 from perf_inference.errors import ConfigError
 from perf_inference.nodes.ros.parameters import EngineParameters, ImageEngineParameters, model_parameter, parameter
 from perf_inference.tasks.class_names_file import names_in
+from perf_inference.tasks.vision.batch import BatchedYoloTask
 from perf_inference.tasks.vision.found import KINDS
 from perf_inference.tasks.vision.image_block import COLOURS, FITS, INTERPOLATIONS
 from perf_inference.tasks.vision.outputs.head import AUTO, LAYOUTS
@@ -18,6 +21,8 @@ from perf_inference.tasks.vision.task import Limits, YoloTask
 
 _BLOCK = "image."  # the parameters of the image block
 _UNSET = -1.0
+_MOST_CAMERAS = 64
+_CAMERA = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # a part of a topic's name
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,14 @@ class YoloParameters(ImageEngineParameters):
     """Parameters of yolo_node."""
 
     model: str = model_parameter("detector")
+    cameras: tuple[str, ...] = parameter(
+        (), "names of several cameras that share the model; topics are under each name: front/image, "
+        "front/detections_json; empty: one camera, without a name"
+    )  # fmt: skip
+    max_batch: int = parameter(0, "images of several cameras that run at once, of a model that leaves their number "
+                               "free; 0: all that wait", at_least=0, at_most=_MOST_CAMERAS)  # fmt: skip
+    batch_wait_ms: float = parameter(0.0, "so long an image waits for those of the other cameras [ms]; 0: what waits "
+                                     "when the model is free runs", at_least=0, at_most=10_000)  # fmt: skip
     kind: str = parameter(AUTO, "kind of the model; auto: as it says", choices=(AUTO, *KINDS))
     layout: str = parameter(AUTO, "layout of the model's output; auto: by its shape", choices=LAYOUTS)
     confidence: float = parameter(0.4, "scores above it count", at_least=0, at_most=1, while_running=True)
@@ -75,6 +88,24 @@ class YoloParameters(ImageEngineParameters):
                 said[item.metadata["name"].removeprefix(_BLOCK)] = value
         return said
 
+    def camera_names(self) -> tuple[str, ...]:
+        """Return the names of the cameras; of one without a name the empty text.
+
+        Raises:
+            ConfigError: a name that no topic can have, one that is given twice, or too many.
+        """
+        for name in self.cameras:
+            if not _CAMERA.fullmatch(name) or "__" in name or name.endswith("_"):
+                raise ConfigError(
+                    "cameras must be names of letters, digits and single underscores that begin with a letter, "
+                    f"got {name[:60]!r}"
+                )
+        if len(set(self.cameras)) < len(self.cameras) or len(self.cameras) > _MOST_CAMERAS:
+            raise ConfigError(
+                f"cameras must be at most {_MOST_CAMERAS} different names, got {', '.join(self.cameras)[:200]}"
+            )
+        return self.cameras or ("",)
+
     def names(self) -> tuple[str, ...]:
         """Return the names of the classes that the user gave.
 
@@ -100,7 +131,8 @@ def task_of(engine: Engine, p: YoloParameters, live: Mapping[str, Any]) -> YoloT
     Raises:
         ConfigError: the model or a value does not fit.
     """
-    task = YoloTask(
+    kind = partial(BatchedYoloTask, images=len(p.cameras), max_batch=p.max_batch) if p.cameras else YoloTask
+    task = kind(
         engine,
         p.layout,
         class_names=p.names(),

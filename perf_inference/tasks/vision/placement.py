@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.image_preprocessing import ImageFit
+from perf_inference.errors import InputError
 from perf_inference.tasks.vision.image_block import ImageBlock
 
 Floats = NDArray[np.float32]
@@ -106,3 +108,43 @@ def least_rectangle(block: ImageBlock, width_px: int, height_px: int, stride: in
     height = -(-fit.inner_height_px // stride) * stride
     width = -(-fit.inner_width_px // stride) * stride
     return replace(block, size=(height, width))
+
+
+class View(NamedTuple):
+    """Where what the model saw lies in the camera's image."""
+
+    placement: Placement  # in the part that was looked at
+    x_px: int  # where that part begins
+    y_px: int
+    width_px: int  # of the whole image
+    height_px: int
+    size: tuple[int, int]  # height and width of the model's image [px]
+
+
+class Part(NamedTuple):
+    """What the model looks at of a camera's image."""
+
+    pixels: NDArray[Any]  # a view
+    x_px: int  # where it begins
+    y_px: int
+    width_px: int  # of the whole image
+    height_px: int
+    block: ImageBlock  # what the model's image is to be
+
+
+def part_of(frame: NDArray[Any], roi: tuple[int, int, int, int] | None, block: ImageBlock) -> Part:
+    """Return the part of an image [H, W, ...] within a region x, y, width, height [px]; None: all of it.
+
+    Raises:
+        InputError: no image, or they do not overlap.
+    """
+    if frame.ndim < 2 or not frame.size:
+        raise InputError(f"the model takes an image [height, width, 3], got an array {list(frame.shape)}")
+    height, width = frame.shape[:2]
+    if roi is None:
+        return Part(frame, 0, 0, width, height, block)
+    x, y = min(max(roi[0], 0), width), min(max(roi[1], 0), height)
+    part = frame[y : min(max(roi[1] + roi[3], 0), height), x : min(max(roi[0] + roi[2], 0), width)]
+    if not part.size:
+        raise InputError(f"roi [x, y, width, height] must overlap the image of {width}x{height} px, got {list(roi)}")
+    return Part(part, x, y, width, height, block)

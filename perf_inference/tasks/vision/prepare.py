@@ -60,6 +60,23 @@ def prepare_into(target: Pixels, image: Pixels, block: ImageBlock) -> Placement:
     return canvas.put(image)
 
 
+class BatchPreparation:
+    """The same for several images at once, each in a place of its own."""
+
+    def __init__(self, block: ImageBlock, places: int) -> None:
+        self.block = block
+        self.array: Pixels = np.zeros((places, *block.shape), block.dtype)
+        self._canvases = [_Canvas(block, place) for place in self.array]
+
+    def put(self, place: int, image: Pixels) -> Placement:
+        """Write an image into its place of `array`; return where it lies in it.
+
+        Raises:
+            InputError: as `prepare`.
+        """
+        return self._canvases[place].put(image)
+
+
 class _Canvas:
     """An array of the block's shape whose bars are written once for each size of camera."""
 

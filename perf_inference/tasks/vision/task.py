@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines.engine import Engine
-from perf_inference.errors import ConfigError, EngineError, InputError
+from perf_inference.errors import ConfigError, EngineError
 from perf_inference.measure.stamps import Scalar
 from perf_inference.tasks.vision.found import Found, Mask
 from perf_inference.tasks.vision.image import Image, ImageInput, front_of_block
+from perf_inference.tasks.vision.image_block import ImageBlock
 from perf_inference.tasks.vision.origin import block_of, image_spec
 from perf_inference.tasks.vision.outputs.candidates import Candidates, candidates, class_scores
 from perf_inference.tasks.vision.outputs.head import AUTO, LAYOUTS, Asked, is_ultralytics_before
 from perf_inference.tasks.vision.outputs.masks import NOT_FINITE, masks_of
 from perf_inference.tasks.vision.outputs.reader import head_of
 from perf_inference.tasks.vision.outputs.suppression import suppress, suppress_rotated
-from perf_inference.tasks.vision.placement import Placement, least_rectangle
+from perf_inference.tasks.vision.placement import Part, Placement, View, least_rectangle, part_of
 from perf_inference.tasks.vision.prepare import prepare_into
 
 __all__ = ["LAYOUTS", "Limits", "View", "YoloTask"]
@@ -48,17 +49,6 @@ class Limits:
     """Of the shorter side of a box."""
     top: int = 5
     """Classes of a classifier, whatever their score."""
-
-
-class View(NamedTuple):
-    """Where what the model saw lies in the camera's image."""
-
-    placement: Placement  # in the part that was looked at
-    x_px: int  # where that part begins
-    y_px: int
-    width_px: int  # of the whole image
-    height_px: int
-    size: tuple[int, int]  # height and width of the model's image [px]
 
 
 class YoloTask:
@@ -103,6 +93,7 @@ class YoloTask:
         self._stride = _whole(engine.info.metadata.get("stride", ""), _STRIDE)
         self._has_one_scale = self.layout == "yolox" or is_ultralytics_before(engine.info.metadata, _OWN_SCALES)
         self.batch = spec.shape[0]  # None: any
+        self.is_in_graph = self._input.in_graph is not None
         self._sizes = [other for other in engine.inputs if other is not spec]
         self.limits = limits or Limits(confidence, iou, max_detections, class_agnostic)
 
@@ -146,21 +137,43 @@ class YoloTask:
         Raises:
             InputError: an image of another form, or one that the region of interest is outside of.
         """
-        height, width = frame.shape[:2]
-        part, x, y = _part(frame, self.limits.roi)
-        block = self.block
-        if self._is_rectangle:
-            block = least_rectangle(block, part.shape[1], part.shape[0], self._stride)
+        part = self.part_of(frame)
         if self._is_rectangle or (self.batch or 1) > 1:
-            array, placement = self._placed(part, block)
+            array: NDArray[Any] = np.zeros((self.batch or 1, *part.block.shape), part.block.dtype)
+            placement = prepare_into(array[0], part.pixels, part.block)
         else:
-            array, placement = self._input.prepared(part)
-        if self._has_one_scale and block.fit.startswith("letterbox"):
-            placement = placement.with_one_scale(block.size)
+            array, placement = self.prepared(part.pixels)
+        return self.inputs_of(array, part.block), self.view_of(part, placement)
+
+    def part_of(self, frame: Image) -> Part:
+        """Return what the model looks at of a BGR image [H, W, 3], and how it wants to have it.
+
+        Raises:
+            InputError: the region of interest is outside of the image.
+        """
+        part = part_of(frame, self.limits.roi, self.block)
+        if not self._is_rectangle:
+            return part
+        return part._replace(
+            block=least_rectangle(self.block, part.pixels.shape[1], part.pixels.shape[0], self._stride)
+        )
+
+    def prepared(self, pixels: Image) -> tuple[NDArray[Any], Placement]:
+        """Return the array of one image, for a model of batch 1; it is valid until this thread's next call."""
+        return self._input.prepared(pixels)
+
+    def inputs_of(self, array: NDArray[Any], block: ImageBlock) -> Mapping[str, NDArray[Any]]:
+        """Return the engine's inputs of an array [B, ...] of prepared images."""
         inputs = {self._input.name: array}
         for spec in self._sizes:  # boxes come back in px of the model's image
             inputs[spec.name] = np.tile(np.array([block.size[::-1]], spec.dtype), (len(array), 1))
-        return inputs, View(placement, x, y, width, height, block.size)
+        return inputs
+
+    def view_of(self, part: Part, placement: Placement) -> View:
+        """Return where what the model sees of an image lies in it."""
+        if self._has_one_scale and part.block.fit.startswith("letterbox"):
+            placement = placement.with_one_scale(part.block.size)
+        return View(placement, part.x_px, part.y_px, part.width_px, part.height_px, part.block.size)
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: View) -> Found:
         """Return what is in the image, best first.
@@ -177,7 +190,7 @@ class YoloTask:
         """Return what is in one image of a batch."""
         head = self.head
         if head.layout == "classify":
-            return self._classified(outputs[head.outputs[0]][index], view, limits)
+            return self._classified(_one(outputs[head.outputs[0]], index, False), view, limits)
         arrays = [_one(outputs[name], index, len(head.outputs) == 1 and head.layout == "nms") for name in head.outputs]
         some = candidates(head, arrays, limits.confidence, view.size)
         if limits.classes is not None:
@@ -249,12 +262,6 @@ class YoloTask:
         nothing = np.zeros((len(order), 0), np.float32)
         return Found("classify", view.width_px, view.height_px, self.names, order, scores[order], nothing)
 
-    def _placed(self, image: Image, block: Any) -> tuple[NDArray[Any], Placement]:
-        """Return the image in the first place of a batch, or of an array of its own size."""
-        block = replace(block, dtype=self.block.dtype)
-        array = np.zeros((self.batch or 1, *block.shape), block.dtype)
-        return array, prepare_into(array[0], image, block)
-
 
 def _one(output: NDArray[Any], index: int, is_flat: bool) -> NDArray[Any]:
     """Return one image's part of an output."""
@@ -266,17 +273,6 @@ def _one(output: NDArray[Any], index: int, is_flat: bool) -> NDArray[Any]:
         raise EngineError(f"the model gave an output {list(output.shape)} without a row for each image")
     one: NDArray[Any] = output[index]
     return one
-
-
-def _part(frame: Image, roi: tuple[int, int, int, int] | None) -> tuple[Image, int, int]:
-    if roi is None:
-        return frame, 0, 0
-    height, width = frame.shape[:2]
-    x, y = min(max(roi[0], 0), width), min(max(roi[1], 0), height)
-    part = frame[y : min(max(roi[1] + roi[3], 0), height), x : min(max(roi[0] + roi[2], 0), width)]
-    if not part.size:
-        raise InputError(f"roi [x, y, width, height] must overlap the image of {width}x{height} px, got {list(roi)}")
-    return part, x, y
 
 
 def _whole(text: str, default: int) -> int:

@@ -288,6 +288,33 @@ def test_many_boxes_are_suppressed_as_few_are() -> None:
     assert suppress(boxes, scores, classes, 0.45).tolist() == kept
 
 
+def _naive(boxes: NDArray[np.float64], scores: NDArray[np.float32], iou: float) -> list[int]:
+    kept: list[int] = []
+    for i in np.argsort(-scores, kind="stable"):
+        chosen = boxes[kept]
+        high = np.minimum(boxes[i, 2:], chosen[:, 2:]) - np.maximum(boxes[i, :2], chosen[:, :2])
+        common = np.prod(np.maximum(high, 0), axis=1)
+        areas = np.prod(chosen[:, 2:] - chosen[:, :2], axis=1) + np.prod(boxes[i, 2:] - boxes[i, :2]) - common
+        if not (common > iou * areas).any():
+            kept.append(int(i))
+    return kept
+
+
+@pytest.mark.parametrize("spread_px", [4, 40, 4000])  # from all in one heap to all apart
+@pytest.mark.parametrize("count", [301, 513, 1100])  # less than a block, a block and one, several
+@pytest.mark.parametrize("along", ["both", "y"])
+def test_the_same_boxes_stay_however_many_are_compared_at_once(spread_px: int, count: int, along: str) -> None:
+    rng = np.random.default_rng(count + spread_px)
+    corner = rng.integers(0, spread_px, (count, 2)).astype(np.float64)  # whole px: sides that touch, boxes twice
+    corner[:, 0] *= along != "y"
+    corner[:, 1] *= along != "x"
+    boxes = np.concatenate([corner, corner + rng.integers(1, 30, (count, 2))], axis=1)
+    scores = (rng.integers(1, 50, count) / 50).astype(np.float32)  # many equal ones
+    for iou in (0.451234, 0.701234):  # no share of whole px
+        got = suppress(boxes.astype(np.float32), scores, np.zeros(count, np.int64), iou, agnostic=True)
+        assert got.tolist() == _naive(boxes, scores, iou), iou
+
+
 def test_oriented_boxes_are_suppressed_by_their_probabilistic_iou() -> None:
     # two boxes of one shape, 3 px apart across their 12 px: (d^2 / 12) / (2 * 12^2 / 12) / 4 ... by hand
     boxes = np.array([[100, 100, 60, 12, 0.5], [100, 100, 60, 12, 0.5], [400, 100, 60, 12, 0.5]], np.float32)

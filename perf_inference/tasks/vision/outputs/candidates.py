@@ -60,11 +60,11 @@ def candidates(head: Head, outputs: Sequence[Raw], confidence: float, size: tupl
     """
     with np.errstate(invalid="ignore", over="ignore"):
         found = _READERS[head.layout](head, outputs, confidence, size)
+        if np.isfinite(found.boxes).all() and np.isfinite(found.extra).all():
+            return found
         finite = np.asarray(np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.extra).all(axis=1))
-    if not finite.all():
-        left_out = int(len(finite) - finite.sum())
-        found = found.only(finite)._replace(not_finite=found.not_finite + left_out)
-    return found
+    left_out = int(len(finite) - finite.sum())
+    return found.only(finite)._replace(not_finite=found.not_finite + left_out)
 
 
 def class_scores(head: Head, outputs: Sequence[Raw]) -> Floats:
@@ -99,13 +99,12 @@ def _ultralytics(head: Head, outputs: Sequence[Raw], confidence: float, size: tu
     raw = np.asarray(raw, np.float32)
     best = raw[4] if classes == 1 else raw[4 : 4 + classes].max(axis=0)
     index, not_finite = above(best, confidence)
-    columns = raw[:, index]
-    boxes = columns[:4].T
+    boxes = raw[:4].take(index, axis=1).T
     return Candidates(
         boxes if head.kind == "obb" else corners(boxes),
         best[index],
-        columns[4 : 4 + classes].argmax(axis=0),
-        columns[4 + classes :].T,
+        np.ascontiguousarray(raw[4 : 4 + classes].T[index]).argmax(axis=1),
+        raw[4 + classes :].take(index, axis=1).T,
         not_finite,
     )
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.errors import EngineError
 from perf_inference.tasks.vision.found import Mask
 from perf_inference.tasks.vision.placement import Placement
 
@@ -33,8 +34,15 @@ def masks_of(
         prototypes: [M, h, w], over the model's image.
         boxes: [N, 4] xyxy in px of the model's image.
         size: height and width of the model's image [px].
+
+    Raises:
+        EngineError: prototypes of another shape.
     """
     prototypes = np.asarray(prototypes, np.float32)
+    if prototypes.ndim != 3 or len(prototypes) != coefficients.shape[1] or not prototypes.size:
+        raise EngineError(
+            f"the model's prototypes must be [{coefficients.shape[1]}, height, width], got {list(prototypes.shape)}"
+        )
     first = np.clip(np.ceil(boxes[:, :2]), 0, size[::-1]).astype(int).tolist()
     last = np.clip(np.ceil(boxes[:, 2:]), 0, size[::-1]).astype(int).tolist()
     return tuple(

@@ -70,8 +70,8 @@ def class_numbers(values: Raw) -> NDArray[np.int64]:
 
 def corners(boxes: Floats) -> Floats:
     """Return corners [N, 4] of centre and size."""
-    half = boxes[:, 2:4] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1)
+    centre, half = boxes.T[:2], boxes.T[2:4] / 2
+    return np.concatenate([centre - half, centre + half]).T
 
 
 def to_px(size: tuple[int, int]) -> Floats:

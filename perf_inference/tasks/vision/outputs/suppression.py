@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ _APART_PX = 7680.0  # between boxes of two classes: beyond the largest image in 
 _MOST = 30_000  # candidates that are compared, best first
 _MOST_PAIRS = 1_000_000  # of boxes that are compared at once
 _FEW = 300  # boxes that OpenCV compares sooner
+_BLOCK = 512  # boxes that are compared with each other at once
 
 
 def suppress(
@@ -24,42 +27,104 @@ def suppress(
     order = np.argsort(-scores, kind="stable")[:_MOST]
     if len(order) < 2:
         return order
-    boxes = boxes_xyxy[order]
+    sides = boxes_xyxy.T.take(order, axis=1)  # x0, y0, x1, y1
     if not agnostic:
-        apart = max(_APART_PX, float(np.abs(boxes).max()) + 1)
-        boxes = boxes + (classes[order] * apart).astype(np.float32)[:, None]
-    solid = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    stays = np.ones(len(order), np.bool_)
-    stays[solid] = _stays(boxes[solid].astype(np.float64), scores[order[solid]], iou)
+        apart = max(_APART_PX, float(sides.max()) + 1, 1 - float(sides.min()))
+        sides = sides + (classes[order] * apart).astype(np.float32)
+    is_solid = (sides[2] > sides[0]) & (sides[3] > sides[1])
+    if is_solid.all():
+        return order[_stays(sides.astype(np.float64), scores[order], iou)]
+    stays = ~is_solid
+    stays[is_solid] = _stays(sides[:, is_solid].astype(np.float64), scores[order[is_solid]], iou)
     return order[stays]
 
 
-def _stays(boxes: Doubles, scores: Floats, iou: float) -> NDArray[np.bool_]:
-    """Return which of these boxes [N, 4], best first, stay; the boxes of two classes lie apart.
+def _stays(sides: Doubles, scores: Floats, iou: float) -> NDArray[np.bool_]:
+    """Return which of these boxes x0, y0, x1, y1 [4, N], best first, stay; the boxes of two classes lie apart.
 
     Few boxes, and those that lie nearly all in one place, go to OpenCV, which compares each with each that stays. Of
-    many that lie apart only pairs that overlap in x are looked at, all at once.
+    many that lie apart only pairs that overlap in x are looked at: the best few hundred among each other, then those of
+    them that stay with all others, which leaves little of these to be looked at in the next round.
     """
-    if len(boxes) > _FEW:
-        by_x = np.argsort(boxes[:, 0])
-        x0, y0, x1, y1 = np.ascontiguousarray(boxes[by_x].T)
-        last = np.searchsorted(x0, x1, side="left")
-        counts = last - np.arange(len(by_x)) - 1
-        if int(counts.sum()) <= _MOST_PAIRS:
-            i, j = _pairs(np.arange(len(by_x)), last)
-            high = np.minimum(np.repeat(y1, counts), y1[j]) - np.maximum(np.repeat(y0, counts), y0[j])
-            near = np.flatnonzero(high > 0)
-            i, j, high = i[near], j[near], high[near]
-            areas = (x1 - x0) * (y1 - y0)
-            common = high * (np.minimum(x1[i], x1[j]) - x0[j])  # x0 rises
-            over = common > iou * (areas[i] + areas[j] - common)
-            i, j = by_x[i[over]], by_x[j[over]]
-            return _greedy(len(boxes), np.minimum(i, j), np.maximum(i, j))
-    stays = np.zeros(len(boxes), np.bool_)
-    if len(boxes):
-        rectangles = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    stays = np.zeros(sides.shape[1], np.bool_)
+    if len(stays) > _FEW:
+        left = _Sides.of(sides)
+        if left.pairs() <= _MOST_PAIRS:
+            while len(left.rank):
+                last = min(_BLOCK, len(left.rank)) - 1
+                is_best = left.rank <= np.partition(left.rank, last)[last]
+                best, left = left.only(is_best), left.only(~is_best)
+                best = best.only(best.staying(iou))
+                stays[best.rank] = True
+                if len(left.rank):
+                    left = left.only(~best.overlap(left, iou))
+            return stays
+    if len(stays):
+        rectangles = np.concatenate([sides[:2], sides[2:] - sides[:2]]).T
         stays[np.asarray(cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, iou), np.intp).reshape(-1)] = True
     return stays
+
+
+class _Sides(NamedTuple):
+    """Boxes by their sides [N], in doubles, in the order of x; those of two classes lie apart in x."""
+
+    x0: Doubles
+    y0: Doubles
+    x1: Doubles
+    y1: Doubles
+    area: Doubles
+    rank: NDArray[np.intp]  # 0: of the best score
+
+    @classmethod
+    def of(cls, sides: Doubles) -> _Sides:
+        """Return boxes [4, N], best first."""
+        rank = np.argsort(sides[0], kind="stable")  # boxes of a class lie together already
+        x0, y0, x1, y1 = sides.take(rank, axis=1)
+        return cls(x0, y0, x1, y1, (x1 - x0) * (y1 - y0), rank)
+
+    def only(self, mask: NDArray[np.bool_]) -> _Sides:
+        index = np.flatnonzero(mask)
+        x0, y0, x1, y1, area, rank = self
+        return _Sides(x0[index], y0[index], x1[index], y1[index], area[index], rank[index])
+
+    def pairs(self) -> int:
+        """Return how many pairs overlap in x."""
+        count = len(self.x0)
+        return int(np.searchsorted(self.x0, self.x1, side="left").sum()) - count * (count + 1) // 2
+
+    def staying(self, iou: float) -> NDArray[np.bool_]:
+        """Return which are overlapped by more than `iou` by none of a better score that stays."""
+        count = len(self.x0)
+        i, j = _pairs(np.arange(count), np.searchsorted(self.x0, self.x1, side="left"))
+        i, j = self._over(i, j, self, iou)
+        is_better = self.rank[i] < self.rank[j]
+        return _greedy(count, np.where(is_better, i, j), np.where(is_better, j, i))
+
+    def overlap(self, others: _Sides, iou: float) -> NDArray[np.bool_]:
+        """Return which of the others any of these overlaps by more than `iou`."""
+        gone = np.zeros(len(others.x0), np.bool_)
+        # Of two that overlap in x, the left side of one lies within the other.
+        within = np.searchsorted(others.x0, self.x0, side="left"), np.searchsorted(others.x0, self.x1, side="left")
+        _, j = self._over(*_ranges(*within), others, iou)
+        gone[j] = True
+        left = np.flatnonzero(~gone)
+        others = others.only(~gone)
+        within = np.searchsorted(self.x0, others.x0, side="right"), np.searchsorted(self.x0, others.x1, side="left")
+        j, i = _ranges(*within)
+        _, j = self._over(i, j, others, iou)
+        gone[left[j]] = True
+        return gone
+
+    def _over(
+        self, i: NDArray[np.intp], j: NDArray[np.intp], others: _Sides, iou: float
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return those of these pairs, which overlap in x, that overlap by more than `iou`."""
+        high = np.minimum(self.y1[i], others.y1[j]) - np.maximum(self.y0[i], others.y0[j])
+        near = np.flatnonzero(high > 0)
+        i, j, high = i[near], j[near], high[near]
+        common = high * (np.minimum(self.x1[i], others.x1[j]) - np.maximum(self.x0[i], others.x0[j]))
+        over = np.flatnonzero(common > iou * (self.area[i] + others.area[j] - common))
+        return i[over], j[over]
 
 
 def _greedy(count: int, better: NDArray[np.intp], worse: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -151,8 +216,13 @@ def _pieces(counts: NDArray[np.intp]) -> list[NDArray[np.intp]]:
 
 def _pairs(first: NDArray[np.intp], last: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return i and j of all pairs i < j < last[i]."""
-    counts = last[first] - first - 1
-    i = np.repeat(first, counts)
-    starts = np.cumsum(counts) - counts
-    j = np.arange(len(i)) - np.repeat(starts, counts) + i + 1
-    return i, j
+    which, j = _ranges(first + 1, last[first])
+    return first[which], j
+
+
+def _ranges(low: NDArray[np.intp], high: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the index of each range low <= j < high, as often as it is long, and its j; an empty one has none."""
+    counts = np.maximum(high - low, 0)
+    which = np.repeat(np.arange(len(low)), counts)
+    starts = np.cumsum(counts) - counts - low
+    return which, np.arange(len(which)) - starts[which]
