@@ -8,17 +8,14 @@ and not publishers: a process that was killed stays matched for 20 s. Where this
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory
 
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.gate_setup import GateSetup
@@ -26,13 +23,6 @@ from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.raw_input import RawInput
 
 ACTION, JOINT_STATES = "action", "joint_states"
-_ACTION_TYPES = {
-    "std_msgs/msg/Float64MultiArray": Float64MultiArray,
-    "trajectory_msgs/msg/JointTrajectory": JointTrajectory,
-    "sensor_msgs/msg/JointState": JointState,
-    "geometry_msgs/msg/Twist": Twist,
-    "geometry_msgs/msg/TwistStamped": TwistStamped,
-}
 _LOOK_S, _WINDOW_NS = 0.2, 1_000_000_000
 _QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # which hears everybody
 _MORE = 3  # messages a second beyond our own are somebody's
@@ -52,29 +42,50 @@ class OtherSenders:
         self._before = self._senders(ACTION)
         self._ours = frozenset(map(bytes.fromhex, setup.ours))
         self._said: tuple[str, ...] = ()
+        self._minds_actions = not setup.shadow
 
-    def begin(self, sent: Callable[[], int]) -> None:
-        """Look from now on; `sent` returns how many actions have left this node."""
+    def begin(self, kind: Any, sent: Callable[[], int]) -> None:
+        """Look from now on.
+
+        Args:
+            kind: the messages of `action`.
+            sent: returns how many actions have left this node.
+        """
+        self._take_own()
+        self._sent, self._sent_before = sent, deque([(CLOCKS.monotonic_ns(), sent())])
+        kinds = {JOINT_STATES: JointState, ACTION: kind}
+        self._heard = {topic: _Heard(self._node, kind, self._topics[topic]) for topic, kind in kinds.items()}
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)
+
+    def switch(self, on: bool, do: Callable[[], None]) -> None:
+        """Let `do` take the publisher of `action` away, where others are to send then, or make another one."""
+        self._before = self._senders(ACTION)
+        do()
+        self._minds_actions = not on
+        if not on:
+            self._take_own()
+            self._sent_before = deque([(CLOCKS.monotonic_ns(), self._sent())])
+
+    def take_for_ours(self, gids: Sequence[str]) -> None:
+        """Know publishers that are no others'."""
+        self._ours = self._ours.union(map(bytes.fromhex, gids))
+
+    def _take_own(self) -> None:
         name = (self._node.get_name(), self._node.get_namespace())
         own = [
             info for info in self._node.get_publishers_info_by_topic(self._topics[ACTION])
             if _gid(info) not in self._before and (info.node_name, info.node_namespace) == name
         ]  # fmt: skip
         self._ours = self._ours.union(map(_gid, own))
-        self._sent, self._sent_before = sent, deque([(CLOCKS.monotonic_ns(), sent())])
-        kinds = {JOINT_STATES: JointState}
-        for info in own:
-            if info.topic_type in _ACTION_TYPES:
-                kinds[ACTION] = _ACTION_TYPES[info.topic_type]
-        self._heard = {topic: _Heard(self._node, kind, self._topics[topic]) for topic, kind in kinds.items()}
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)
 
     def _look(self) -> None:
         found: dict[str, str] = {}  # who: what is said of it
         another = ""
         for topic, heard in self._heard.items():
             counts, names = heard.within_a_second(), self._senders(topic)
+            if topic == ACTION and not self._minds_actions:
+                continue
             others = self._others(topic, heard, counts) if heard.tells_senders else self._unnamed(topic, counts, names)
             if others:
                 absolute = self._topics[topic]

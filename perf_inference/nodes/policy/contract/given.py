@@ -125,6 +125,7 @@ def gate_setup_of(
         topics=replace(topics, action=str(node.resolve_topic_name(main[0].topic))),
         message=p.action_message,
         enabled=enabled,
+        shadow=p.shadow,
         estop_timeout_s=p.estop_timeout_s if p.estop_required else None,
     )
     return setup, first
