@@ -28,6 +28,7 @@ from perf_inference.tasks.policy.contract.contract import (
 )
 from perf_inference.tasks.policy.contract.reading import Section, finite
 from perf_inference.tasks.policy.contract.scalings import clip_of, normalize_of
+from perf_inference.tasks.policy.importing.draft import refuse_left_open
 from perf_inference.tasks.policy.observing.fields import PATH
 from perf_inference.tasks.policy.observing.transforms import transform_names
 from perf_inference.tasks.vision.image_block import ImageBlock
@@ -81,6 +82,7 @@ def parse_contract(text: str, where: str) -> Contract:
         root = read_yaml(text, MOST_BYTES)
     except YamlError as error:
         raise ConfigError(f"{where}: a contract must be YAML: {error}") from error
+    refuse_left_open(root, where)
     top = Section(where, "", root)
     top.whole("version", VERSION, VERSION, VERSION)
     contract = Contract(
