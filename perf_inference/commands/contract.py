@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the contract; what it leaves open is said on standard error."""
     from perf_inference.files.bounded_yaml import read_yaml
+    from perf_inference.files.draft import left_open
     from perf_inference.files.whole import write_whole
     from perf_inference.printable import printable
-    from perf_inference.tasks.policy.importing.draft import left_open
     from perf_inference.tasks.policy.importing.read import contract_text
 
     text = contract_text(arguments.source, arguments.dataset)

@@ -12,9 +12,9 @@ import yaml
 
 from perf_inference import cli
 from perf_inference.errors import ConfigError
+from perf_inference.files.draft import left_open
 from perf_inference.tasks.policy.contract.contract import Contract
 from perf_inference.tasks.policy.contract.parse import parse_contract
-from perf_inference.tasks.policy.importing.draft import left_open
 from perf_inference.tasks.policy.importing.read import contract_text
 
 ACT = {

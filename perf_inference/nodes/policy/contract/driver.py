@@ -124,9 +124,9 @@ class ContractDriver:
         self._gates.finish()
 
     def _task_of(self, engine: Engine) -> ContractTask:
-        carried = contract_of_metadata(engine.info.metadata, engine.info.name)
-        if not self._p.contract and carried is not None:
-            require_same(self._contract, carried, engine.info.name)
+        info = engine.info
+        if not self._p.contract and (carried := contract_of_metadata(info.metadata, info.name)) is not None:
+            require_same(self._contract, carried, info.name)
         task = ContractTask(self._contract, engine)
         if self._task is not None and self._task.binding.horizon != task.binding.horizon:
             raise ConfigError(

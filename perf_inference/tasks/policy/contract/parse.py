@@ -9,6 +9,7 @@ from typing import Any
 
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
+from perf_inference.files.draft import refuse_left_open
 from perf_inference.tasks.policy.contract.actions import actions_of
 from perf_inference.tasks.policy.contract.contract import (
     DURABILITIES,
@@ -28,7 +29,6 @@ from perf_inference.tasks.policy.contract.contract import (
 )
 from perf_inference.tasks.policy.contract.reading import Section, finite
 from perf_inference.tasks.policy.contract.scalings import clip_of, normalize_of
-from perf_inference.tasks.policy.importing.draft import refuse_left_open
 from perf_inference.tasks.policy.observing.fields import PATH
 from perf_inference.tasks.policy.observing.transforms import transform_names
 from perf_inference.tasks.vision.image_block import ImageBlock

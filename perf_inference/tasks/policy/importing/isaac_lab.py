@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perf_inference.errors import ConfigError
-from perf_inference.tasks.policy.importing.draft import required
+from perf_inference.files.draft import required
 
 _JOINTS, _IMU, _ODOMETRY = "sensor_msgs/msg/JointState", "sensor_msgs/msg/Imu", "nav_msgs/msg/Odometry"
 _KINDS = {"JointPositionAction": "position", "JointVelocityAction": "velocity", "RelativeJointPositionAction": "delta"}

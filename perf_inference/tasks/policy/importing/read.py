@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from perf_inference.engines.lerobot import contract as lerobot
+from perf_inference.engines.lerobot.folder import is_config
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
-from perf_inference.tasks.policy.importing import isaac_lab, lerobot, rosetta
-from perf_inference.tasks.policy.importing.draft import as_yaml
+from perf_inference.files.draft import as_yaml
+from perf_inference.tasks.policy.importing import isaac_lab, rosetta
 
 MOST_BYTES = 8 << 20
 _LEROBOT, _ISAAC = "config.json", "*IO_descriptors.yaml"
@@ -28,12 +30,11 @@ def contract_text(source: Path, dataset: Path | None = None) -> str:
     """
     file = _file_of(source)
     content = _content_of(file)
-    if lerobot.is_config(content):
-        draft = lerobot.draft_of(content, None if dataset is None else _info(dataset), str(file))
-        kind = f"LeRobot's {content['type']} policy"
-    elif dataset is not None:
+    if is_config(content):
+        return lerobot.text_of(content, str(file), None if dataset is None else _info(dataset))
+    if dataset is not None:
         raise ConfigError(f"--dataset goes with LeRobot's config.json alone, and '{file}' is none")
-    elif isaac_lab.is_descriptor(content):
+    if isaac_lab.is_descriptor(content):
         draft, kind = isaac_lab.draft_of(content, str(file)), "Isaac Lab's IO descriptors"
     elif rosetta.is_contract(content):
         draft, kind = rosetta.draft_of(content, str(file)), "rosetta's contract"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perf_inference.errors import ConfigError
-from perf_inference.tasks.policy.importing.draft import required
+from perf_inference.files.draft import required
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _MESSAGES = {
