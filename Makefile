@@ -64,6 +64,7 @@ parameters: setup ## write docs/parameters.md from the nodes' dataclasses
 	@$(PY) tools/write_parameters.py
 
 prove: setup ## the long acceptance runs; PROVE=name for one of them
+	@$(if $(findstring lerobot,$(PROVE)),tools/setup_venv.sh torch && tools/setup_lerobot.sh)
 	@echo "prove: pytest -m long$(if $(PROVE), -k $(PROVE))"
 	@$(PY) -m pytest -m long -v -s $(if $(PROVE),-k "$(PROVE)")
 

@@ -67,6 +67,7 @@ class Options:
     beams: int = 0  # captioners: of the search; 0: as the model says
     max_tokens: int = 0  # captioners: of a sentence; 0: as the model says
     deadline_ms: float = 1000.0  # remote: of one request
+    python: str = ""  # lerobot: absolute path of the interpreter that has LeRobot
     certificates: str = ""  # remote: PEM file of who is trusted to sign the server's
 
     def generation(self) -> Mapping[str, str]:

@@ -17,7 +17,9 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from perf_inference.engines.lerobot.folder import is_config, sign_of
 from perf_inference.errors import ConfigError, in_one_line
+from perf_inference.files.json_file import read_json
 from perf_inference.printable import shown
 
 GROUP = "perf_inference.runtimes"
@@ -65,7 +67,7 @@ def _extra(name: str) -> str:
 
 
 _ENGINES, _CONVERTERS = "perf_inference.engines", "perf_inference.model_build.converters"
-_ONNX_OR_TORCH = ("onnx", "torch", "transformers")
+_ONNX_OR_TORCH = ("onnx", "torch", "transformers", "lerobot")
 _TORCH = ("libc10.so", "libtorch_cpu.so", "libc10_cuda.so", "libtorch_cuda.so", "libtorch_python.so")
 _ROWS = (
     Runtime(
@@ -156,6 +158,15 @@ _ROWS = (
         shared_objects=_TORCH,
     ),
     Runtime(
+        name="lerobot",
+        module=f"{_ENGINES}.lerobot.engine",
+        suffixes=(),  # a folder
+        library="subprocess",  # LeRobot itself is in an environment of its own
+        install="",
+        precisions={"fp32": AS_STORED},
+        files="LeRobot policy folder",
+    ),
+    Runtime(
         name="remote",
         module=f"{_ENGINES}.remote.engine",
         suffixes=(),
@@ -234,7 +245,7 @@ def runtime_of(model: str | Path, wanted: str = AUTO) -> Runtime:
         return RUNTIMES["chat" if str(model).startswith(CHAT) else "remote"]
     path = Path(model)
     if path.is_dir():
-        return RUNTIMES["transformers"]
+        return RUNTIMES["lerobot" if _is_lerobot(path) else "transformers"]
     if path.suffix in (".pt", ".pth") and _is_torchscript(path):
         return RUNTIMES["torchscript"]
     for names in (tuple(RUNTIMES), registered()):
@@ -245,6 +256,14 @@ def runtime_of(model: str | Path, wanted: str = AUTO) -> Runtime:
     raise ConfigError(
         f"'{path}' must end in one of {known}, got '{path.suffix or 'no suffix'}'; rename it, or set runtime"
     )
+
+
+def _is_lerobot(path: Path) -> bool:
+    """Return whether a folder is of a LeRobot policy."""
+    try:
+        return is_config(read_json(sign_of(path)))
+    except ConfigError:  # whoever reads it will say what is wrong
+        return False
 
 
 def _is_torchscript(path: Path) -> bool:

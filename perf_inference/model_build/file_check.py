@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from perf_inference.engines.huggingface import folder
+from perf_inference.engines.lerobot.folder import is_config, sign_of
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.errors import ConfigError
+from perf_inference.files.json_file import read_json
 
 _LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file (its specification)
 _PICKLE = b"\x80\x02"  # torch.save before 1.6
@@ -19,7 +21,8 @@ _PICKLE = b"\x80\x02"  # torch.save before 1.6
 def check_format(path: Path) -> None:
     """Raise ConfigError where the file is empty, damaged at its ends, or of another format than its suffix says."""
     if path.is_dir():
-        folder.check(path)
+        if not is_config(read_json(sign_of(path))):
+            folder.check(path)
         for weights in path.glob("*.safetensors"):
             check_format(weights)
         return

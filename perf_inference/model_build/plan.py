@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from perf_inference.engines import AS_IT_IS, AUTO, Options, find_model
+from perf_inference.engines.lerobot import contract as lerobot
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.engines.runtimes import AS_STORED, AT_LOADING, RUNTIMES, Runtime, is_remote, runtime_of
@@ -103,6 +104,8 @@ def metadata_of(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT
     plan = resolve(model, runtime, options)
     if plan.source is None:
         return _NO_METADATA
+    if plan.kind == "lerobot":
+        return lerobot.metadata_of(plan.source)
     if plan.source.suffix == ".onnx":
         return read_metadata(plan.source)
     if plan.kind == "torch":

@@ -102,7 +102,7 @@ def key_of(made: Plan, recipe: Recipe = PLAIN) -> cache.Key:
     options = made.options
     on = ("cuda:0" if options.device == AUTO else options.device) if made.runtime.made_for_device else "cpu"
     libraries = ("perf_inference", *made.runtime.versions)
-    if made.kind in ("torch", "transformers"):
+    if made.kind in ("torch", "transformers", "lerobot"):
         libraries = (*libraries, "torch", f"architecture {options.architecture}")
         libraries = (*libraries, *(f"{key} {number}" for key, number in options.generation().items()))
     return cache.Key(

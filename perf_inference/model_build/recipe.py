@@ -116,7 +116,7 @@ def _as_onnx(made: Plan, recipe: Recipe, folder: Path) -> Path:
     """Return the source as an ONNX file, with the shapes that are wanted."""
     assert made.source is not None
     target = folder / f"{made.source.stem}.onnx"
-    if made.kind in ("torch", "transformers"):
+    if made.kind in ("torch", "transformers", "lerobot"):
         _export(made, target, recipe)
     elif shapes := fixed(recipe.shapes):
         onnx_precision.fix_shapes(plain_files(made.source, folder / "plain"), target, shapes)

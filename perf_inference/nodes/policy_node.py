@@ -28,7 +28,6 @@ from perf_inference.nodes.policy.guard import instant, judged_at
 from perf_inference.nodes.policy.late import Late
 from perf_inference.nodes.policy.observations import Observations
 from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits, settings_of, warning_of
-from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.pacer import Pacer
 from perf_inference.nodes.ros.parameters import declare
@@ -89,6 +88,7 @@ class PolicyNode(runner.RunnableNode):
             topics=Topics.of(self),
             message=message_of(self._kind, p.action_message),
             enabled=p.enabled and not crashed,
+            shadow=p.shadow,
             estop_timeout_s=p.estop_timeout_s if p.estop_required else None,
         )
         self._gate = self._gates.begin(setup, self._joint_input, self._look, p.enabled and p.enabled_after_restart)
@@ -218,10 +218,7 @@ class PolicyNode(runner.RunnableNode):
             self._inference.pipeline.offer(arrival)
 
     def _state(self) -> tuple[bytes, str]:
-        reason = self._gate.reason
-        if reason == "disabled":
-            return OK, "disabled: safe action"
-        return (WARN, f"safe action: {reason}") if reason else (OK, "driving")
+        return self._gates.state(self._gate.reason)
 
     # the gate's thread -----------------------------------------------------------------------------------------------
 
@@ -262,6 +259,8 @@ class PolicyNode(runner.RunnableNode):
     def _publish(self, result: Action, frame: Frame, arrival: Arrival) -> None:
         seen: Observation = frame.data
         values, clamped = self._gate.release(instant(self), result.values.tolist(), seen.observed_ns)
+        self._gates.note(values)
+        seen.figures.update(self._gates.figures())
         self._sent += 1
         elapsed_ms = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e6
         self.get_logger().info(

@@ -70,7 +70,7 @@ class PolicyNodeGate(runner.RunnableNode):
         self._joints: Input | None = None
         if setup.hears_joints:
             self._joints = Input(self, JointState, setup.topics.joint_states, self._on_joints, ledger, qos)
-        self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look)
+        self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look, self._guard)
         if setup.enabled:
             self._guard.gate.enable(True, self._guard.now())
         self._heartbeat = HeartbeatPublisher(self, self._report)
@@ -120,12 +120,14 @@ class PolicyNodeGate(runner.RunnableNode):
             ledger.count(outcome)
 
     def _report(self) -> Report:
-        reason = self._guard.gate.reason
+        reason, where = self._guard.gate.reason, "shadow: " if self._guard.in_shadow else ""
         inputs = {} if self._joints is None else {"joint_states": self._joints.state()}
         said = Heartbeat(inputs=inputs, others=self._guard.values())
         if reason == "disabled":
             return Report(OK, "disabled: safe action", said.as_values())
-        return Report(WARN if reason else OK, f"safe action: {reason}" if reason else "driving", said.as_values())
+        return Report(
+            WARN if reason else OK, f"{where}safe action: {reason}" if reason else f"{where}driving", said.as_values()
+        )
 
     # the gate's thread -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ nothing fresh to act on. It reads no clock and knows no ROS: each call brings it
     accept / joint_states   a sample of an input             any thread
     release                 an action of the policy          the policy's thread
     look                    every LOOK_S, for ever           the gate's own thread
-    enable, stop            what people and the end of the process say
+    enable, shadow, stop    what people and the end of the process say
     bar, disable, scale     what stops say (`stops/`)
 """
 
@@ -56,16 +56,14 @@ class Gate:
         self._max_age_ns, self._period_ns = round(settings.max_age_s * 1e9), round(settings.period_s * 1e9)
         self._permission, self._stopping = Permission(settings.ramp_s), False
         self.driving = False  # a command of the policy is in force ...
-        self._until_ns = 0  # ... until then at most
-        self._waiting_since_ns = 0  # for an action
+        self._until_ns = self._waiting_since_ns = 0  # ... until then at most; waiting for an action
         self._looked_ns: int | None = None
         self._reason, self._silent = "disabled", False  # silent: `stop` has sent its one command
         self._safe_ns: int | None = None  # when the safe action was sent last; None: not since the last action
         self._out_ns = 0  # when something was sent last
-        self.sends = self.clamped = 0
-        self.longest_look_s = 0.0  # between two looks
+        self.sends, self.clamped, self.longest_look_s = 0, 0, 0.0  # the last: between two looks
 
-    # people ----------------------------------------------------------------------------------------------------------
+    # people and stops -------------------------------------------------------------------------------------------------
 
     @property
     def enabled(self) -> bool:
@@ -98,6 +96,16 @@ class Gate:
             self._judge(now)
             return ""
 
+    def shadow(self, on: bool, now: Instant, switch: Callable[[], None]) -> None:
+        """Begin anew where commands move nothing, enabled, or after that, disabled; `switch` changes where they go."""
+        with self._lock:
+            switch()
+            self._inputs.joints.begin_anew(compared=not on)
+            self._commands = commands_of(self._inputs.joints, self.settings)
+            self.driving, self._silent, self._safe_ns = False, False, None
+            self._permission.enable(False)
+            self.enable(on, now)
+
     def stop(self, now: Instant) -> None:
         """Send the safe action from now on, and nothing else ever after; look on until it has surely arrived."""
         with self._lock:
@@ -108,8 +116,6 @@ class Gate:
         """Use these limits of the same joints, as far as they lie within the robot's own."""
         with self._lock:
             self._inputs.joints.narrow(limits)
-
-    # stops -----------------------------------------------------------------------------------------------------------
 
     def bar(self, who: str, why: str, now: Instant, quiet: bool = False) -> None:
         """Let nobody drive for this reason until the same one says nothing; `quiet`: send nothing at all meanwhile."""
@@ -197,10 +203,8 @@ class Gate:
             InputError: the action is not finite, nobody may drive now, or what it rests on is too old: nothing is sent.
         """
         with self._lock:
-            if len(values) != len(self.limits.names) or not all(map(math.isfinite, values)):
-                raise InputError(
-                    f"an action must be {len(self.limits.names)} finite values, got {list(values)}: not sent"
-                )
+            if len(values) != (count := len(self.limits.names)) or not all(map(math.isfinite, values)):
+                raise InputError(f"an action must be {count} finite values, got {list(values)}: not sent")
             if self._stopping or not self._permission.enabled:
                 raise InputError("the policy was disabled while the action was computed: not sent")
             if self._permission.barred:
@@ -287,8 +291,7 @@ class Gate:
         if command is None:
             return
         self._out(now, command)
-        self._safe_ns = now.steady_ns
-        self._silent = self.settings.safe_action == "stop"
+        self._safe_ns, self._silent = now.steady_ns, self.settings.safe_action == "stop"
 
     def _out(self, now: Instant, command: Any) -> None:
         """Send, and note what was sent: it counts from before it leaves."""

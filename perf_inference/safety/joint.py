@@ -51,9 +51,9 @@ class Joint:
         self.sample: Sample | None = None
         self.positions = SentPositions(latency_ns)
         self._latency_ns, self._tolerance_rad = latency_ns, tolerance_rad
-        keep_ns = max_age_ns + latency_ns + _STILL_NS
-        self._up = SentVelocities(latency_ns, keep_ns)
-        self._down = SentVelocities(latency_ns, keep_ns)  # with their sign turned
+        self._keep_ns = max_age_ns + latency_ns + _STILL_NS
+        self._up = SentVelocities(latency_ns, self._keep_ns)
+        self._down = SentVelocities(latency_ns, self._keep_ns)  # with their sign turned
         self._deviating = self._agreeing = 0  # samples in a row
         self._lost = self._stuck = ""  # where it is, and where it should be
         self._followed = False  # it has been seen to go where it was sent
@@ -66,6 +66,13 @@ class Joint:
         self._deviating, self._agreeing, self._lost, self._stuck = 0, _DEVIATIONS, "", ""
         self._still_from_ns = self.sample.measured_ns if self.sample else 0
         self._steps = 0
+
+    def begin_anew(self, tolerance_rad: float) -> None:
+        """Know of nothing that was sent; compare from now on with this tolerance, as `__init__` has it."""
+        self._tolerance_rad, self._followed = tolerance_rad, False
+        self.positions = SentPositions(self._latency_ns)
+        self._up, self._down = (SentVelocities(self._latency_ns, self._keep_ns) for _ in range(2))
+        self.restart()
 
     def forget(self) -> None:
         """Drop the sample: its time means nothing any more."""

@@ -17,7 +17,7 @@ class Joints:
     """All joints that the policy drives, in its order; messages may have them in any order, or some of them."""
 
     def __init__(self, limits: JointLimits, latency_s: float, tolerance_rad: float, max_age_s: float) -> None:
-        self._limits = limits
+        self._limits, self._tolerance_rad = limits, tolerance_rad
         self._index = {name: index for index, name in enumerate(limits.names)}
         bounds = _bounds(limits)
         self.each = tuple(
@@ -116,6 +116,11 @@ class Joints:
         """Drive from where the joints are, wherever they were sent before."""
         for joint in self.each:
             joint.positions.clear()
+
+    def begin_anew(self, compared: bool) -> None:
+        """Know of nothing that was sent; `compared`: what is measured is compared with what will be."""
+        for joint in self.each:
+            joint.begin_anew(self._tolerance_rad if compared else 0.0)
 
     def sent(self, at_ns: int, values: Sequence[float], velocity: bool) -> None:
         """Note a command of all joints [rad/s, or rad] that leaves now [ns, steady]."""

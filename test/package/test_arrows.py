@@ -68,6 +68,7 @@ WITHIN = {
         "": set(),
         "chat": {"", "remote"},
         "huggingface": {"", "pytorch"},
+        "lerobot": {"", "pytorch"},
         "onnx": {""},
         "openvino": {"", "onnx"},
         "pytorch": {""},

@@ -63,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="build it again")
     parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
+    parser.add_argument(
+        "--python", default="", help="an interpreter that has LeRobot: what is exported is compared with it"
+    )
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
     parser.add_argument("--beams", type=int, default=0, help="of a captioner's search, kept in its graph (default: 1)")
     parser.add_argument("--max-tokens", type=int, default=0, help="of a captioner's sentence (default: 20)")

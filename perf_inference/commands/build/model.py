@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         threads=arguments.threads,
         architecture=arguments.architecture,
+        python=arguments.python,
         allow_pickle=arguments.allow_pickle,
         beams=arguments.beams,
         max_tokens=arguments.max_tokens,

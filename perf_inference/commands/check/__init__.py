@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", metavar="M", help="an embedded model's name, a file, or an address")
     parser.add_argument("--runtime", default="auto", help="of the model (default: what its file is for)")
+    parser.add_argument("--python", default="", help="runtime lerobot: the interpreter that has LeRobot")
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
     parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")
 
@@ -22,9 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Say what it would do; status 0 where it fits, 78 where it does not."""
     from perf_inference.commands.check import fit
+    from perf_inference.engines import Options
     from perf_inference.printable import printable
 
     path = None if arguments.contract is None else Path(arguments.contract)
-    for line in fit.report(path, arguments.model, arguments.runtime, arguments.architecture, arguments.allow_pickle):
+    options = Options(
+        architecture=arguments.architecture, allow_pickle=arguments.allow_pickle, threads=1, python=arguments.python
+    )
+    for line in fit.report(path, arguments.model, arguments.runtime, options):
         print(printable(line))
     return 0

@@ -16,7 +16,7 @@ from perf_inference.tasks.policy.observing.fields import fields_of
 from perf_inference.tasks.policy.widths import action_width, width_of
 
 
-def report(path: Path | None, model: str | None, runtime: str, architecture: str, allow_pickle: bool) -> list[str]:
+def report(path: Path | None, model: str | None, runtime: str, options: Options) -> list[str]:
     """Return the lines.
 
     Raises:
@@ -27,7 +27,7 @@ def report(path: Path | None, model: str | None, runtime: str, architecture: str
         if contract is None:
             raise ConfigError("check needs a CONTRACT, or --model with one in its metadata")
         return [*described(contract), f"{contract.where}: a contract; give --model to see whether a model fits it"]
-    engine = model_build.load(model, runtime, Options(architecture=architecture, allow_pickle=allow_pickle, threads=1))
+    engine = model_build.load(model, runtime, options)
     try:
         contract = contract or contract_of_metadata(engine.info.metadata, engine.info.name)
         if contract is None:

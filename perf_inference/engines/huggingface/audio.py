@@ -20,6 +20,7 @@ from perf_inference.engines.huggingface import folder as folders
 from perf_inference.engines.pytorch.engine import Network, TorchEngine, find_device, refusals
 from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.errors import ConfigError, in_one_line
+from perf_inference.files.json_file import read_json
 
 INPUTS = (ArraySpec("samples", (None, None), np.dtype(np.float32)),)
 OUTPUTS = ("logits",)
@@ -116,11 +117,11 @@ def open_engine(folder: Path, options: Options) -> TorchEngine:
 
 
 def _optional(file: Path) -> dict[str, Any]:
-    return folders.read_json(file) if file.is_file() else {}
+    return read_json(file) if file.is_file() else {}
 
 
 def _letters(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    vocabulary = folders.read_json(folder / "vocab.json")
+    vocabulary = read_json(folder / "vocab.json")
     if not vocabulary or not all(type(number) is int and number >= 0 for number in vocabulary.values()):
         raise ConfigError(f"'{folder / 'vocab.json'}' must map letters to numbers")
     count = max(vocabulary.values()) + 1

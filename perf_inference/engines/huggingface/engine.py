@@ -27,6 +27,7 @@ from perf_inference.engines.pytorch.engine import TorchEngine, find_device, refu
 from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.engines.stream import TokenStream
 from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError, in_one_line
+from perf_inference.files.json_file import read_json
 
 _DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _STORED = {"float16": "fp16", "bfloat16": "bf16"}
@@ -276,5 +277,5 @@ def _ends(model: Any) -> set[int]:
 def _about(folder: Path) -> dict[str, str]:
     """Return what a file `perf_inference.json` in the folder says of the model, such as its score."""
     file = folder / "perf_inference.json"
-    said = folders.read_json(file) if file.is_file() else {}
+    said = read_json(file) if file.is_file() else {}
     return {key: value for key, value in said.items() if isinstance(value, str)}

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from perf_inference.engines.model_file import FOLDER_SIGN
-from perf_inference.errors import ConfigError, in_one_line
-from perf_inference.files.regular import open_regular
+from perf_inference.errors import ConfigError
+from perf_inference.files.json_file import read_json
 
 CONFIG = FOLDER_SIGN
 READ = (".json", ".txt", ".safetensors", ".model", ".jinja")
 """Suffixes of the files that are read; none of these formats holds code."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_MOST_BYTES = 256 << 20  # of a JSON file: a big tokenizer has some 20 MB
 
 
 def is_folder(path: Path) -> bool:
@@ -57,17 +55,6 @@ def check(folder: Path) -> dict[str, Any]:
     if not isinstance(config.get("model_type"), str):
         raise ConfigError(f"'{folder / CONFIG}' must say a 'model_type'; save the model with save_pretrained")
     return config
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        with open_regular(file) as stream:
-            content = json.loads(stream.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"'{file}' must be a file of JSON: {in_one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"'{file}' must hold a JSON object, got {type(content).__name__}")
-    return content
 
 
 def _code_in(content: Any) -> Iterator[str]:

@@ -22,13 +22,14 @@ def prove(model: str | Plan, runtime: str = AUTO, options: Options = AS_IT_IS) -
     """Return when the model is known to run, or to fail in an orderly way, under this runtime on this machine.
 
     What was tried once is not tried again: the cache remembers its content, the runtime's version, precision and
-    device. The embedded models and those on a server are taken at their word.
+    device. The embedded models and those on a server are taken at their word, and LeRobot
+    has a process of its own anyway.
 
     Raises:
         ConfigError: it cannot be loaded, or brought down the process that tried.
     """
     made = resolve(model, runtime, options)
-    if made.source is None or made.source.parent == MODELS:
+    if made.source is None or made.source.parent == MODELS or made.runtime.name == "lerobot":
         return
     mark = cache.root() / _PROVED / _digest(made, made.source)
     if cache.is_trusted(_PROVED) and is_own_file(mark):

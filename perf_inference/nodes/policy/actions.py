@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,12 +17,12 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from perf_inference.nodes.policy.formed_message import FormedMessage
-from perf_inference.nodes.policy.gate_setup import GateSetup, qos_of
+from perf_inference.nodes.policy.gate_setup import GateSetup, declare_qos, qos_of, qos_values
 from perf_inference.safety.commands.knots import Trajectory
 
 ACTION_MESSAGES = ("auto", "multi_array", "joint_trajectory", "joint_state")
 ACTION_QOS = QoSProfile(depth=1)
-_TYPES = {
+ACTION_TYPES = {
     "multi_array": Float64MultiArray, "joint_trajectory": JointTrajectory, "joint_state": JointState,
     "twist": Twist, "twist_stamped": TwistStamped,
 }  # fmt: skip
@@ -36,7 +37,7 @@ class ActionPublisher:
     """Publishes the commands that the gate lets out."""
 
     def __init__(self, node: Node, setup: GateSetup) -> None:
-        """Advertise `action`, with the QoS that the user gave it to policy_node."""
+        """Advertise `action`, or `action_shadow`, with the QoS that the user gave it to policy_node."""
         settings = setup.settings
         self._node, self._joints = node, list(setup.limits.names)
         self._kind = settings.kind
@@ -44,24 +45,43 @@ class ActionPublisher:
             "multi_array": self._multi_array, "joint_trajectory": self._trajectory, "joint_state": self._joint_state,
             "twist": self._twist, "twist_stamped": self._twist_stamped,
         }  # fmt: skip
-        if setup.message not in makers:  # of another package
+        if setup.message in makers:
+            self.type = ACTION_TYPES[setup.message]
+        else:  # of another package
             formed = FormedMessage(setup.message, self._joints)
             makers[setup.message] = lambda values: formed.make(values, self._node.get_clock().now().to_msg())
-            kind = formed.kind
-        else:
-            kind = _TYPES[setup.message]
-        self._make = makers[setup.message]
-        given = setup.action_qos
-        self._publisher = node.create_publisher(
-            kind, setup.topics.action, ACTION_QOS if given is None else qos_of(given),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies() if given is None else None,
-        )  # fmt: skip
-        self.sent = 0  # messages
+            self.type = formed.kind
+        self._make, self._topics = makers[setup.message], setup.topics
+        given, topic = setup.action_qos, setup.topics.action
+        self._lock = threading.Lock()
+        if given is None and not setup.shadow:
+            self._publisher = node.create_publisher(
+                self.type, topic, ACTION_QOS, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            )
+        elif given is None:
+            declare_qos(node, topic, ACTION_QOS)
+        self._qos = qos_of(given or qos_values(node, topic, "publisher", ACTION_QOS))
+        if given is not None or setup.shadow:
+            self._publisher = node.create_publisher(self.type, self._topic(setup.shadow), self._qos)
+        self.in_shadow = setup.shadow
+        self.sent = 0  # messages, to the robot
+
+    def shadow(self, on: bool) -> None:
+        """Publish on `action_shadow`, or on `action`, and have no publisher of the other topic."""
+        with self._lock:
+            if on != self.in_shadow:
+                self._node.destroy_publisher(self._publisher)
+                self._publisher = self._node.create_publisher(self.type, self._topic(on), self._qos)
+                self.in_shadow = on
+
+    def _topic(self, shadow: bool) -> str:
+        return self._topics.action_shadow if shadow else self._topics.action
 
     def publish(self, command: Sequence[float] | Trajectory) -> None:
         """Publish one command."""
-        self.sent += 1
-        self._publisher.publish(self._make(command))
+        with self._lock:
+            self.sent += not self.in_shadow
+            self._publisher.publish(self._make(command))
 
     def _multi_array(self, values: Sequence[float]) -> Any:
         return Float64MultiArray(data=array("d", values))

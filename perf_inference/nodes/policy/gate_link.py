@@ -74,7 +74,7 @@ class GateLink:
         if setup.settings.trajectory:  # its tail stops the joints
             self._zeros = None
         self._again, self._said = again, said
-        self.front = Front(setup.limits, setup.settings, setup.inputs, lambda: instant(self._node))
+        self.front = Front(setup.limits, setup.settings, setup.inputs, lambda: instant(self._node), setup.shadow)
         self._attach(self._setup)
         self._thread = threading.Thread(target=self._run, name=f"{self._node.get_name()} gate link", daemon=True)
         self._thread.start()
@@ -86,6 +86,28 @@ class GateLink:
         if not self.front.ready():
             raise EngineError(f"the gate's process has not spoken within {_START_S:g} s of its start")
         return self.front
+
+    def shadow(self, on: bool, timeout_s: float) -> bool:
+        """Let the gate and this node send on `action_shadow`, or on `action` again; return whether both do by then.
+
+        If not, all is as before.
+        """
+        self._setup = replace(self._setup, shadow=on)
+        if not on:  # the gate must know this publisher before it sends
+            before = self._actions(self._setup)
+            self._stand_in.shadow(False)
+            ours = [gid for gid in self._actions(self._setup) if gid not in before]
+            self._setup = replace(self._setup, ours=(*self._setup.ours, *ours))
+        self.front.shadow(on, self._setup.ours)
+        deadline = time.monotonic() + timeout_s
+        while self.front.in_shadow is not on and time.monotonic() < deadline:
+            time.sleep(0.005)
+        if not (done := self.front.in_shadow is on):
+            self._setup = replace(self._setup, shadow=not on)
+            self.front.shadow(not on, self._setup.ours)
+        if on is done:
+            self._stand_in.shadow(True)
+        return done
 
     def close(self) -> None:
         """End the gate: it has been told to stop; wait until it is gone."""

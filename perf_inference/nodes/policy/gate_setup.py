@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
@@ -18,6 +19,7 @@ class Topics:
     """Resolved names: the gate's node has no remappings of its own."""
 
     action: str
+    action_shadow: str
     joint_states: str
     estop: str
     speed_scale: str
@@ -32,7 +34,8 @@ class Topics:
 
         enable = str(node.resolve_service_name("~/enable"))
         return cls(
-            resolved("action"), resolved("joint_states"), resolved("estop"), resolved("speed_scale"), enable
+            resolved("action"), resolved("action_shadow"), resolved("joint_states"), resolved("estop"),
+            resolved("speed_scale"), enable,
         )  # fmt: skip
 
 
@@ -48,6 +51,7 @@ class GateSetup:
     enabled: bool
     joints_qos: Mapping[str, Any] | None = None  # of the reader of joint_states; None: as the node's parameters say
     action_qos: Mapping[str, Any] | None = None  # of the publisher of action; None: as the node's parameters say
+    shadow: bool = False  # begin on the topic action_shadow, with no publisher of action
     ours: tuple[str, ...] = ()  # publishers of action that are policy_node's own: their gids in hexadecimal
     hears_joints: bool = True  # joint_states are a topic; False: policy_node tells of what stands for them
     estop_timeout_s: float | None = None  # estop is required, and older than this counts as true
@@ -93,6 +97,21 @@ def qos_values(node: Node, topic: str, entity: str, base: QoSProfile) -> dict[st
         "reliability": value("reliability", base.reliability.short_key),
         "durability": value("durability", base.durability.short_key),
     }
+
+
+def declare_qos(node: Node, topic: str, base: QoSProfile) -> None:
+    """Declare the parameters by which a user overrides the QoS of a publisher that does not exist yet.
+
+    They are those that rclpy declares with the publisher itself.
+    """
+    read_only = ParameterDescriptor(description="QoS of a publisher, for the start only", read_only=True)
+    defaults: dict[str, Any] = {
+        "depth": base.depth, "history": base.history.short_key, "reliability": base.reliability.short_key,
+    }  # fmt: skip
+    for policy, default in defaults.items():
+        name = f"qos_overrides.{topic}.publisher.{policy}"
+        if not node.has_parameter(name):
+            node.declare_parameter(name, default, read_only)
 
 
 def qos_of(values: Mapping[str, Any]) -> QoSProfile:

@@ -8,7 +8,7 @@ and not publishers: a process that was killed stays matched for 20 s. Where this
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -20,7 +20,6 @@ from sensor_msgs.msg import JointState
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.nodes.reports.faults import faults_of
-from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.nodes.ros.raw_input import RawInput
 
 ACTION, JOINT_STATES = "action", "joint_states"
@@ -43,28 +42,50 @@ class OtherSenders:
         self._before = self._senders(ACTION)
         self._ours = frozenset(map(bytes.fromhex, setup.ours))
         self._said: tuple[str, ...] = ()
+        self._minds_actions = not setup.shadow
 
-    def begin(self, sent: Callable[[], int]) -> None:
-        """Look from now on; `sent` returns how many actions have left this node."""
+    def begin(self, kind: Any, sent: Callable[[], int]) -> None:
+        """Look from now on.
+
+        Args:
+            kind: the messages of `action`.
+            sent: returns how many actions have left this node.
+        """
+        self._take_own()
+        self._sent, self._sent_before = sent, deque([(CLOCKS.monotonic_ns(), sent())])
+        kinds = {JOINT_STATES: JointState, ACTION: kind}
+        self._heard = {topic: _Heard(self._node, kind, self._topics[topic]) for topic, kind in kinds.items()}
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)
+
+    def switch(self, on: bool, do: Callable[[], None]) -> None:
+        """Let `do` take the publisher of `action` away, where others are to send then, or make another one."""
+        self._before = self._senders(ACTION)
+        do()
+        self._minds_actions = not on
+        if not on:
+            self._take_own()
+            self._sent_before = deque([(CLOCKS.monotonic_ns(), self._sent())])
+
+    def take_for_ours(self, gids: Sequence[str]) -> None:
+        """Know publishers that are no others'."""
+        self._ours = self._ours.union(map(bytes.fromhex, gids))
+
+    def _take_own(self) -> None:
         name = (self._node.get_name(), self._node.get_namespace())
         own = [
             info for info in self._node.get_publishers_info_by_topic(self._topics[ACTION])
             if _gid(info) not in self._before and (info.node_name, info.node_namespace) == name
         ]  # fmt: skip
         self._ours = self._ours.union(map(_gid, own))
-        self._sent, self._sent_before = sent, deque([(CLOCKS.monotonic_ns(), sent())])
-        kinds = {JOINT_STATES: JointState}
-        for info in own:
-            kinds[ACTION] = message_class(info.topic_type)
-        self._heard = {topic: _Heard(self._node, kind, self._topics[topic]) for topic, kind in kinds.items()}
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._timer = self._node.create_timer(_LOOK_S, self._look, clock=steady)
 
     def _look(self) -> None:
         found: dict[str, str] = {}  # who: what is said of it
         another = ""
         for topic, heard in self._heard.items():
             counts, names = heard.within_a_second(), self._senders(topic)
+            if topic == ACTION and not self._minds_actions:
+                continue
             others = self._others(topic, heard, counts) if heard.tells_senders else self._unnamed(topic, counts, names)
             if others:
                 absolute = self._topics[topic]

@@ -40,6 +40,10 @@ class PolicyParameters(ImageParameters):
     )
     rate: float = parameter(10.0, "actions per second [Hz]", at_least=0.1, at_most=1000)
     enabled: bool = parameter(False, "drive from the start; else when the service ~/enable says so")
+    shadow: bool = parameter(
+        False,
+        "begin in shadow mode: what it would send goes to action_shadow, and nothing to action; ~/shadow changes it",
+    )
     enabled_after_restart: bool = parameter(
         False, "drive again by itself after a crash; else the service ~/enable is waited for"
     )

@@ -86,6 +86,7 @@ class EngineParameters:
     )  # fmt: skip
     architecture: str = parameter("", "network of a checkpoint, model's alone, that does not name its own")
     allow_pickle: bool = parameter(False, "the file of model, and of no other, may run code of its own when it is read")
+    python: str = parameter("", "runtime lerobot: absolute path of the interpreter that has LeRobot")
     threads: int = parameter(0, "threads of one inference on a CPU; 0: one per core", at_least=0, at_most=1024)
     execution_providers: tuple[str, ...] = parameter(
         (), "of ONNX Runtime, best first; empty: those present, best first"
@@ -109,6 +110,7 @@ class EngineParameters:
             precision=self.precision,
             device=self.device,
             threads=self.threads,
+            python=self.python,
             providers=self.execution_providers,
             architecture=self.architecture,
             allow_pickle=self.allow_pickle,

@@ -17,12 +17,14 @@ from perf_inference.safety.limits import JointLimits
 from perf_inference.safety.process.keeper import ASK_S, BEAT_S
 from perf_inference.safety.process.messages import (
     ACTIVE,
+    SHADOW,
     Accepted,
     Act,
     Beat,
     Failed,
     Message,
     Narrow,
+    Ours,
     Outcome,
     Refused,
     State,
@@ -46,8 +48,9 @@ class Front:
         settings: GateSettings,
         inputs: Mapping[str, str],
         now: Callable[[], Instant],
+        shadow: bool = False,
     ) -> None:
-        """Begin without a gate; `inputs` as for `Gate`."""
+        """Begin without a gate; `inputs` as for `Gate`; `shadow`: the gate begins where commands move nothing."""
         self._limits, self._now = limits, now
         self._inputs = Inputs(limits, inputs, settings.max_age_s, settings.latency_s, tolerance_rad=0.0)
         self._lock = threading.RLock()
@@ -64,6 +67,7 @@ class Front:
         self._reason = self._gone
         self._moving = False  # a command may be in force
         self._stopping = False
+        self._mode = SHADOW if shadow else ACTIVE
         self.failed = ""  # why the gate cannot start
         self.sends = 0
 
@@ -123,7 +127,7 @@ class Front:
             self._inputs.look(now)
             if now.steady_ns - self._beat_ns >= _BEAT_NS // 2:  # a beat that is late by half of it is none missed
                 self._beat_ns = now.steady_ns
-                self._send(Beat(ACTIVE))
+                self._send(Beat(self._mode))
             state = self._state
             if self._stopping:
                 self._reason = "stopping"
@@ -149,6 +153,23 @@ class Front:
                 self._moving, self._asked = False, {}
             gone = self._state is None or self._silent(now) is not None
             return gone and (self._moving or bool(self._asked))
+
+    def shadow(self, on: bool, ours: Sequence[str] = ()) -> None:
+        """Ask the gate to send elsewhere than to the robot, or to the robot again: the beats say so from now on.
+
+        Args:
+            ours: publishers of `action` that policy_node has by now, for a gate that sends there again.
+        """
+        with self._lock:
+            self._mode = SHADOW if on else ACTIVE
+            self._send(Ours(list(ours)))
+            self._send(Beat(self._mode))
+
+    @property
+    def in_shadow(self) -> bool | None:
+        """Whether the gate sends elsewhere than to the robot; None: it has not said."""
+        state = self._state
+        return None if state is None else state.shadow
 
     # what policy_node asks -------------------------------------------------------------------------------------------
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.safety.gate import LOOK_S, Gate
 from perf_inference.safety.limits import JointLimits
 from perf_inference.safety.process.messages import (
+    SHADOW,
     Accepted,
     Act,
     Beat,
     Enable,
     Message,
     Narrow,
+    Ours,
     Outcome,
     Refused,
     State,
@@ -36,12 +39,26 @@ _WATCHED_S, _IN_ORDER_S, _LONGEST_S = 0.5, 0.15, 1.2  # the safe action is sent 
 _POLICY = "policy"
 
 
+class Shadowing(Protocol):
+    """Where commands go."""
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether they go elsewhere than to the robot."""
+
+    def want_shadow(self, on: bool) -> None:
+        """Let them go elsewhere as soon as the robot is at rest, or to the robot again."""
+
+    def take_for_ours(self, gids: Sequence[str]) -> None:
+        """Know publishers of policy_node's own."""
+
+
 class Keeper:
     """Serves one policy; all of it is one thread's, but `gate`, which has a lock."""
 
     def __init__(
         self, gate: Gate, send: Callable[[Message], bool], now: Callable[[], Instant],
-        look: Callable[[], str] | None = None,
+        look: Callable[[], str] | None = None, shadow: Shadowing | None = None,
     ) -> None:  # fmt: skip
         """Begin as if the policy had just been heard.
 
@@ -49,7 +66,9 @@ class Keeper:
             send: one message to the policy.
             now: on both clocks; asked before each message is judged.
             look: lets the gate look, and whatever else is to be looked at; None: the gate alone.
+            shadow: what knows where commands go; None: always to the robot.
         """
+        self._shadow = shadow
         self.gate, self._send, self._now = gate, send, now
         self._look = look or (lambda: gate.look(now()))
         self._heard_ns = now().steady_ns
@@ -67,6 +86,11 @@ class Keeper:
         now = self._now()
         if isinstance(message, Beat):
             self._heard_ns = now.steady_ns
+            if self._shadow is not None:
+                self._shadow.want_shadow(message.mode == SHADOW)
+        elif isinstance(message, Ours):
+            if self._shadow is not None:
+                self._shadow.take_for_ours(message.gids)
         elif isinstance(message, Accepted):
             self.gate.take(message.name, Taken(message.measured_ns, message.accepted_ns, message.stamp_ns))
         elif isinstance(message, Refused):
@@ -114,7 +138,8 @@ class Keeper:
         reason = self._look()
         gate = self.gate
         self._send(State(gate.enabled, gate.is_fresh(now, *gate.inputs), gate.driving, reason, gate.sends, gate.clamped,
-                         round(gate.longest_look_s * 1e3, 3)))  # fmt: skip
+                         round(gate.longest_look_s * 1e3, 3),
+                         self._shadow is not None and self._shadow.in_shadow))  # fmt: skip
 
     def finished(self) -> bool:
         """Return whether the safe action has been sent for long enough that this process may end."""

@@ -26,6 +26,8 @@ _FLOATS = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(d
 class OnnxEncoder(nn.Module):
     """Normalised RGB [1, 3, H, W] to features [1, C, h, w]."""
 
+    _session: Any = None
+
     def __init__(self, content: bytes, channels: int) -> None:
         """Take the file's content.
 
@@ -38,7 +40,6 @@ class OnnxEncoder(nn.Module):
         super().__init__()
         self.onnx_content, self._channels = content, channels
         self.more_parameters = sum(read_onnx_content(NAME, content).weights.values())
-        self._session: Any = None
         self._threads = 0  # of the session
         self._open(1)
         self._type, self.size = self._input()
@@ -62,7 +63,7 @@ class OnnxEncoder(nn.Module):
         return torch.from_numpy(self._ran(array)).to(pixels)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_session": None}  # type: ignore[misc]  # a session cannot be copied
+        return {**super().__getstate__(), "_session": None}  # a session cannot be copied
 
     def _ran(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
         try:

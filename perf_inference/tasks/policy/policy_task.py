@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Observation:
     sensor_fill: int
     robot_fill: int
     observed_ns: int  # steady clock: when the oldest of the newest samples was taken
+    figures: dict[str, Scalar] = field(default_factory=dict)  # for its timing
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,9 @@ class PolicyTask:
         return Action(self.kind, raw)
 
     def extra(self, result: Action, context: Observation) -> Mapping[str, Scalar]:
-        return {"sensor_fill": context.sensor_fill, "robot_fill": context.robot_fill}
+        """Return the timing's own figures; what becomes of the action is added when it is sent."""
+        context.figures.update(sensor_fill=context.sensor_fill, robot_fill=context.robot_fill)
+        return context.figures
 
 
 def _listed(metadata: Mapping[str, str], key: str) -> tuple[str, ...]:

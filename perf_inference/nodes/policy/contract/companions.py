@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from collections.abc import Sequence
 from typing import Any
@@ -31,23 +32,41 @@ _TYPES = {
 class Companions:
     """Splits a command into what the gate gets, and what goes with it."""
 
-    def __init__(self, node: Node, contract: Contract, commands: Commands, main: Sequence[ActionSpec]) -> None:
-        """Advertise the other topics."""
+    def __init__(self, node: Node, contract: Contract, commands: Commands, main: Sequence[ActionSpec],
+                 shadow: bool = False) -> None:  # fmt: skip
+        """Advertise the other topics; in shadow mode those of their names with `_shadow`."""
         self._node, self._period_s = node, 1 / (contract.actions[0].rate_hz or contract.rate_hz or 10)
         columns: dict[str, list[int]] = {}
         actions: dict[str, list[ActionSpec]] = {}
         for action, part in zip(commands.actions, commands.slices, strict=True):
             columns.setdefault(action.topic, []).extend(range(part.start, part.stop))
             actions.setdefault(action.topic, []).append(action)
-        self._main = columns.pop(main[0].topic)
-        self._others = []
-        for topic, places in columns.items():
-            message = actions[topic][0].message
-            formed = None if message in _TYPES else FormedMessage(message, _names(actions[topic]))
-            kind = formed.kind if formed else _TYPES[message]
-            self._others.append(
-                (places, actions[topic], formed, node.create_publisher(kind, topic, QoSProfile(depth=1)))
-            )
+        self._main, self._lock = columns.pop(main[0].topic), threading.Lock()
+        self._columns, self._actions = columns, actions
+        messages = {topic: actions[topic][0].message for topic in columns}
+        self._formed = {
+            topic: FormedMessage(message, _names(actions[topic]))
+            for topic, message in messages.items()
+            if message not in _TYPES
+        }
+        self._publishers = self._advertised(shadow)
+
+    def shadow(self, on: bool) -> None:
+        """Publish on the topics with `_shadow` alone, or on those without."""
+        with self._lock:
+            for publisher in self._publishers.values():
+                self._node.destroy_publisher(publisher)
+            self._publishers = self._advertised(on)
+
+    def _advertised(self, shadow: bool) -> dict[str, Any]:
+        return {
+            topic: self._node.create_publisher(self._type(topic), topic + "_shadow" * shadow, QoSProfile(depth=1))
+            for topic in self._columns
+        }
+
+    def _type(self, topic: str) -> Any:
+        formed = self._formed.get(topic)
+        return formed.kind if formed else _TYPES[self._actions[topic][0].message]
 
     def main_of(self, values: Floats) -> Floats:
         """Return the gate's part."""
@@ -57,12 +76,13 @@ class Companions:
         """Publish the others; return the whole command as it was sent."""
         whole = values.copy()
         whole[self._main] = sent
-        for places, actions, formed, publisher in self._others:
-            values = whole[places]
-            publisher.publish(
-                message_of(self._node, actions, values, self._period_s) if formed is None
-                else formed.make(values.tolist(), self._node.get_clock().now().to_msg())
-            )  # fmt: skip
+        with self._lock:
+            for topic, publisher in self._publishers.items():
+                part = whole[self._columns[topic]]
+                if formed := self._formed.get(topic):
+                    publisher.publish(formed.make(part.tolist(), self._node.get_clock().now().to_msg()))
+                else:
+                    publisher.publish(message_of(self._node, self._actions[topic], part, self._period_s))
         return whole
 
 

@@ -32,7 +32,6 @@ from perf_inference.nodes.policy.guard import instant, judged_at
 from perf_inference.nodes.policy.late import Late
 from perf_inference.nodes.policy.parameters import PolicyParameters
 from perf_inference.nodes.reports.faults import faults_of
-from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros.pacer import Pacer
 from perf_inference.nodes.ros.runner import RunnableNode
 from perf_inference.pipeline import Frame
@@ -80,8 +79,9 @@ class ContractDriver:
         self._text = TaskText(node, contract.task, self._new_task)
         first_s = self._delay.usual_s + warm_up_s(self._inference.engine, task, self._delay.usual_s)
         self._playing = Playing(
-            node, contract, task.binding, self._main, self._limits, p.rate, first_s, Guards(p.guards)
-        )
+            node, contract, task.binding, self._main, self._limits, p.rate, first_s, Guards(p.guards), self._gates,
+            p.shadow,
+        )  # fmt: skip
         self._observer = Observer(
             contract, {name: self._prepared(name) for name in task.binding.prepare}, round(p.max_disorder_s * 1e9),
             round(p.max_observation_age_s * 1e9), task.binding.commands.width, task.binding.widths,
@@ -124,9 +124,9 @@ class ContractDriver:
         self._gates.finish()
 
     def _task_of(self, engine: Engine) -> ContractTask:
-        carried = contract_of_metadata(engine.info.metadata, engine.info.name)
-        if not self._p.contract and carried is not None:
-            require_same(self._contract, carried, engine.info.name)
+        info = engine.info
+        if not self._p.contract and (carried := contract_of_metadata(info.metadata, info.name)) is not None:
+            require_same(self._contract, carried, info.name)
         task = ContractTask(self._contract, engine)
         if self._task is not None and self._task.binding.horizon != task.binding.horizon:
             raise ConfigError(
@@ -203,10 +203,7 @@ class ContractDriver:
             self._inference.pipeline.offer(arrival)
 
     def _state(self) -> tuple[bytes, str]:
-        reason = "starting" if self._gate is None else self._gate.reason
-        if reason == "disabled":
-            return OK, "disabled: safe action"
-        return (WARN, f"safe action: {reason}") if reason else (OK, "driving")
+        return self._gates.state("starting" if self._gate is None else self._gate.reason)
 
     def _new_task(self) -> None:
         self._ended = True
@@ -285,6 +282,7 @@ class ContractDriver:
                 self._raw = result.raw[min(seam.delay_steps, len(result.raw) - 1)]
                 if self._single:
                     playing.send(gate, tick.observed_ns)
+            tick.figures.update(self._gates.figures())
 
     def _on_step(self, due_ns: int) -> None:
         """Send the next step (the thread of the steps)."""

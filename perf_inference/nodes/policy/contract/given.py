@@ -126,6 +126,7 @@ def gate_setup_of(
         message=p.action_message,
         enabled=enabled,
         hears_joints=main[0].kind != "twist",
+        shadow=p.shadow,
         estop_timeout_s=p.estop_timeout_s if p.estop_required else None,
     )
     return setup, first

@@ -12,6 +12,7 @@ from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.contract.companions import Companions
 from perf_inference.nodes.policy.contract.words import ActionLine
+from perf_inference.nodes.policy.gates import Gates
 from perf_inference.nodes.policy.guard import instant
 from perf_inference.safety import Gate, JointLimits
 from perf_inference.safety.process.front import Front
@@ -34,16 +35,17 @@ class Playing:
 
     def __init__(
         self, node: Node, contract: Contract, binding: Binding, main: Sequence[ActionSpec], limits: JointLimits,
-        rate_hz: float, first_s: float, guards: Guards,
+        rate_hz: float, first_s: float, guards: Guards, gates: Gates, shadow: bool,
     ) -> None:  # fmt: skip
         """Begin with no plan.
 
         Args:
             main: the actions that the gate guards.
             first_s: how long an inference took in the warm-up.
+            gates: hears what is sent, for shadow mode, and says when that begins and ends.
         """
         self._node, self._commands, self._limits, self._main = node, binding.commands, limits, main
-        self._guards = guards
+        self._guards, self._gates = guards, gates
         self.line = ActionLine(node, contract)
         self.sent_any = False
         step_s = 1 / (contract.actions[0].rate_hz or rate_hz)
@@ -61,7 +63,8 @@ class Playing:
         )
         self.player = Player(settings, delays.Delays(step_s, first_s))
         self._limiter = Limiter(contract.actions, step_s)
-        self._companions = Companions(node, contract, binding.commands, main)
+        self._companions = Companions(node, contract, binding.commands, main, shadow)
+        gates.with_companions(self._companions.shadow)
         horizon = binding.horizon
         why = "" if horizon in (None, 1) or settings.sync else delays.trouble(first_s, step_s, settings.margin, horizon)
         if why:
@@ -103,6 +106,7 @@ class Playing:
         except InputError:
             self.reset(gate)
             raise
+        self._gates.note(sent)
         values = self._companions.publish(values, np.array(sent))
         self._limiter.sent(values)
         self.player.sent(values)

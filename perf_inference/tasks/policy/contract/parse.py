@@ -9,6 +9,7 @@ from typing import Any
 
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
+from perf_inference.files.draft import refuse_left_open
 from perf_inference.tasks.policy.contract.actions import actions_of
 from perf_inference.tasks.policy.contract.contract import (
     DURABILITIES,
@@ -81,6 +82,7 @@ def parse_contract(text: str, where: str) -> Contract:
         root = read_yaml(text, MOST_BYTES)
     except YamlError as error:
         raise ConfigError(f"{where}: a contract must be YAML: {error}") from error
+    refuse_left_open(root, where)
     top = Section(where, "", root)
     top.whole("version", VERSION, VERSION, VERSION)
     contract = Contract(

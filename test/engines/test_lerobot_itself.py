@@ -1,0 +1,123 @@
+"""Policies that LeRobot itself has saved: the same chunk by LeRobot, by runtime lerobot and by the exported ONNX.
+
+LeRobot is in an environment of its own: `tools/setup_lerobot.sh` makes .venv-lerobot, or LEROBOT_PYTHON names one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.paths import TESTS
+
+from perf_inference import model_build
+from perf_inference.engines import Engine, Options, load
+
+pytestmark = [pytest.mark.long, pytest.mark.torch]
+PYTHON = os.environ.get("LEROBOT_PYTHON", str(TESTS.parent / ".venv-lerobot" / "bin" / "python"))
+SCRIPT = TESTS / "support" / "lerobot_policies.py"
+SMALL = {"dim_model": 64, "n_heads": 4, "dim_feedforward": 96, "n_encoder_layers": 2, "chunk_size": 20,
+         "n_action_steps": 20, "n_vae_encoder_layers": 1, "pretrained_backbone_weights": None}  # fmt: skip
+QUANTILES = {"VISUAL": "MEAN_STD", "STATE": "QUANTILES", "ACTION": "QUANTILE10"}
+RANGES = {"VISUAL": "IDENTITY", "STATE": "MIN_MAX", "ACTION": "MIN_MAX", "ENV": "MIN_MAX"}
+KINDS = {
+    "two_cameras": {},
+    "deep": {"vision_backbone": "resnet50", "replace_final_stride_with_dilation": 1, "pre_norm": True, "cameras": 1,
+             "feedforward_activation": "gelu", "n_decoder_layers": 2, "modes": QUANTILES, "size": [70, 100]},
+    "no_camera": {"cameras": 0, "modes": RANGES, "use_vae": False, "seed": 7},
+    "camera_and_surroundings": {"cameras": 1, "env": True, "modes": RANGES, "temporal_ensemble_coeff": 0.01,
+                                "n_action_steps": 1},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _lerobot() -> None:
+    if not Path(PYTHON).exists():
+        pytest.skip(f"needs LeRobot at {PYTHON}: run tools/setup_lerobot.sh, or set LEROBOT_PYTHON")
+
+
+def made(kind: str, folder: Path, settings: dict[str, Any]) -> Path:
+    words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    subprocess.run([PYTHON, "-I", str(SCRIPT), "make", kind, str(folder), *words], check=True)
+    return folder
+
+
+def inputs_of(engine: Engine, seed: int = 1) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        spec.name: rng.integers(0, 256, spec.shape).astype(np.uint8)
+        if spec.dtype == np.uint8
+        else rng.normal(size=spec.shape).astype(np.float32)
+        for spec in engine.inputs
+    }
+
+
+def by_lerobot(folder: Path, inputs: dict[str, np.ndarray], tmp_path: Path) -> Any:
+    source, target = tmp_path / "in.npz", tmp_path / "out.npz"
+    np.savez(source, **inputs)
+    subprocess.run([PYTHON, "-I", str(SCRIPT), "run", str(folder), str(source), str(target)], check=True)
+    return np.load(target)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_act_gives_the_same_chunk_three_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("PERF_INFERENCE_CACHE", str(tmp_path / "cache"))
+    folder = made("act", tmp_path / "act", {**SMALL, **KINDS[name]})
+    engine = load(str(folder), options=Options(python=PYTHON, threads=1))
+    exported = model_build.load(str(folder), "onnx", Options(threads=1))
+    try:
+        inputs = inputs_of(engine)
+        wanted = by_lerobot(folder, inputs, tmp_path)
+        for what, found in (("runtime", engine.infer(inputs)), ("onnx", exported.infer(inputs))):
+            off = float(np.abs(found["action"] - wanted["action"]).max())
+            print(f"\n{name}: {what} differs from lerobot by {off:.2g} (largest {np.abs(wanted['action']).max():.3g})")
+            assert found["action"].shape == wanted["action"].shape == (1, 20, 6)
+            assert off < 1e-4
+        if name == "two_cameras":
+            _say_ratios(engine, exported, inputs, lambda: by_lerobot(folder, inputs, tmp_path)["ms"])
+    finally:
+        engine.close()
+        exported.close()
+
+
+def _say_ratios(
+    engine: Engine, exported: Engine, inputs: dict[str, np.ndarray], lerobot_ms: Callable[[], np.ndarray]
+) -> None:
+    """Print latencies as ratios, measured in turns."""
+    each: dict[str, list[float]] = {"runtime": [], "onnx": [], "lerobot": []}
+    for _ in range(3):
+        each["lerobot"] += lerobot_ms().tolist()
+        for _ in range(10):
+            for what, one in (("runtime", engine), ("onnx", exported)):
+                began = time.perf_counter()
+                one.infer(inputs)
+                each[what].append((time.perf_counter() - began) * 1e3)
+    middle = {what: float(np.median(values)) for what, values in each.items()}
+    ratios = {what: value / middle["onnx"] for what, value in middle.items()}
+    print(f"p50 of {len(each['onnx'])} on one thread: " + ", ".join(
+        f"{what} {middle[what]:.1f} ms ({ratio:.2f} of the exported one)" for what, ratio in ratios.items()
+    ))  # fmt: skip
+
+
+def test_diffusion_runs_by_the_runtime(tmp_path: Path) -> None:
+    settings = {"down_dims": [32, 64], "num_inference_steps": 5, "crop_shape": None, "size": [96, 96]}
+    folder = made("diffusion", tmp_path / "diffusion", settings)
+    engine = load(str(folder), options=Options(python=PYTHON, threads=1))
+    try:
+        inputs = inputs_of(engine)
+        assert inputs["observation.state"].shape == (1, 2, 6)
+        found = engine.infer(inputs)["action"]
+        wanted = by_lerobot(folder, inputs, tmp_path)["action"]
+        off = float(np.abs(found - wanted).max())
+        print(f"\ndiffusion: differs from lerobot by {off:.2g}, its chance drawn alike")
+        assert off < 1e-4
+        assert np.array_equal(engine.infer(inputs)["action"], found)  # the same observation, the same chunk
+    finally:
+        engine.close()
