@@ -50,6 +50,10 @@ class Model(NamedTuple):
     engine: Engine
     task: Task
 
+    def close(self) -> None:
+        """Free the device."""
+        self.engine.close()
+
 
 class Pipeline:
     """One engine's mailbox, worker and ledger."""

@@ -29,6 +29,7 @@ from perf_inference.nodes.reports.reporter import HeartbeatPublisher, Report
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.printable import guard_this_process
+from perf_inference.safety.process.activity import INACTIVE
 from perf_inference.safety.process.keeper import Keeper, serve
 from perf_inference.safety.process.messages import Failed, Setup
 from perf_inference.safety.process.pipe import Pipe
@@ -68,7 +69,7 @@ class PolicyNodeGate(runner.RunnableNode):
             raise
         ledger, qos = Ledger(), qos_of(setup.joints_qos or {})
         self._joints = Input(self, JointState, setup.topics.joint_states, self._on_joints, ledger, qos)
-        self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look)
+        self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look, setup.active)
         if setup.enabled:
             self._guard.gate.enable(True, self._guard.now())
         self._heartbeat = HeartbeatPublisher(self, self._report)
@@ -119,8 +120,8 @@ class PolicyNodeGate(runner.RunnableNode):
     def _report(self) -> Report:
         reason = self._guard.gate.reason
         said = Heartbeat(inputs={"joint_states": self._joints.state()}, others=self._guard.values())
-        if reason == "disabled":
-            return Report(OK, "disabled: safe action", said.as_values())
+        if reason in ("disabled", INACTIVE):
+            return Report(OK, f"{reason}: safe action", said.as_values())
         return Report(WARN if reason else OK, f"safe action: {reason}" if reason else "driving", said.as_values())
 
     # the gate's thread -----------------------------------------------------------------------------------------------

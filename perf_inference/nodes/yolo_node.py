@@ -13,8 +13,10 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.converter import Converter
 from perf_inference.nodes.images.image_input import image_input
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
-from perf_inference.nodes.ros.parameters import declare
 from perf_inference.nodes.vision.parameters import LIVE, YoloParameters, limits_of, task_of
 from perf_inference.nodes.vision.results import Results
 from perf_inference.pipeline import Frame
@@ -24,12 +26,14 @@ from perf_inference.tasks.vision.task import YoloTask
 from perf_inference.tasks.vision.tracking import ByteTracker
 
 
-class YoloNode(runner.RunnableNode):
+class YoloNode(ManagedNode):
     """image -> detections_json, and as its kind has them detections, classification, masks, keypoints, annotated."""
 
     def __init__(self, name: str = "yolo_node") -> None:
-        super().__init__(name)
-        p = self._configured_as = declare(self, YoloParameters)
+        super().__init__(name, YoloParameters)
+
+    def configure(self) -> Work:
+        p: YoloParameters = self.parameters
         self._live: dict[str, Any] = {name: getattr(p, name) for name in LIVE}
 
         def task_with_notes(engine: Engine) -> YoloTask:
@@ -51,7 +55,8 @@ class YoloNode(runner.RunnableNode):
             queue_size=p.queue_size,
             rate_hz=p.expected_frequency or None,
         )
-        self.add_on_set_parameters_callback(self._on_set)
+        yield from self._inference.loading()
+        self.judge_from_now_on(self._on_set)
         pipeline = self._inference.pipeline
         self._inference.watch(
             "image",
@@ -62,6 +67,7 @@ class YoloNode(runner.RunnableNode):
                 self._inference.unreadable,
                 pipeline.ledger,
                 p.expected_frequency,
+                p.reliability,
             ),
         )
         engine, task = self._inference.engine, self._inference.task
@@ -72,15 +78,18 @@ class YoloNode(runner.RunnableNode):
             f"{block.fit} {block.colour} {block.interpolation}) waits for {self._inference.inputs['image'].topic}"
         )
 
-    def finish(self) -> None:
-        self._inference.finish()
+    def listen(self, on: bool) -> Work:
+        return self._inference.listen(on)
+
+    def report(self) -> Report:
+        return self._inference.report()
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         given = {one.name: one.value for one in parameters if one.name in LIVE}
         if given:
             live = {**self._live, **{name: () if value is None else value for name, value in given.items()}}
             try:
-                self._inference.task.limits = limits_of(self._inference.task, self._configured_as, live)
+                self._inference.task.limits = limits_of(self._inference.task, self.parameters, live)
             except ConfigError as error:
                 return SetParametersResult(successful=False, reason=shown(error, 1000))
             self._live = live

@@ -14,6 +14,7 @@ ROOT = Path(perf_inference.__file__).parent
 ROS = {
     "rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "diagnostic_msgs", "trajectory_msgs", "std_srvs",
     "rcl_interfaces", "builtin_interfaces", "rosgraph_msgs", "vision_msgs", "cv_bridge", "launch", "launch_ros",
+    "bondpy", "lifecycle_msgs",
 }  # fmt: skip
 # room: what it may import of the package
 ALLOWED = {
@@ -75,13 +76,14 @@ WITHIN = {
         "ros": {"reports"},
         "vision": {"images", "ros"},
         "images": {"ros"},
-        "engine": {"reports", "ros"},
-        "policy": {"engine", "images", "reports", "ros"},
+        "lifecycle": {"reports", "ros"},
+        "engine": {"lifecycle", "reports", "ros"},
+        "policy": {"engine", "images", "lifecycle", "reports", "ros"},
         "monitor": {"reports", "ros", "vision"},
         "recording": {"reports", "ros"},
         "graph": {"reports", "ros"},
         "bench": {"images", "policy", "reports", "ros"},
-        "": {"engine", "images", "monitor", "policy", "recording", "reports", "ros", "vision"},
+        "": {"engine", "images", "lifecycle", "monitor", "policy", "recording", "reports", "ros", "vision"},
     },
     "safety": {  # the gate stands beside the rooms, and what `process` puts into another process
         "stops": set(),

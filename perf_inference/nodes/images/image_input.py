@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.errors import InputError
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.raw_image import read_image
+from perf_inference.nodes.images.reliability import AUTO, RELIABLE, Reliability
 from perf_inference.nodes.ros.subscription import Input
 
 TRANSPORTS = ("raw", "compressed")
@@ -23,14 +26,19 @@ def image_input(
     unreadable: Callable[[InputError], None],
     ledger: Ledger,
     expected_hz: float = 0.0,
+    reliability: str = AUTO,
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 
     As there, it is `image` that is remapped: `image:=/front/image_raw` reads /front/image_raw/compressed.
     """
+    qos = copy.copy(qos_profile_sensor_data)
+    if reliability == RELIABLE:
+        qos.reliability = ReliabilityPolicy.RELIABLE
     if transport == "raw":
-        return Input(
-            node, Image, "image", arrive, ledger, expected_hz=expected_hz, read=read_image, unreadable=unreadable
-        )
-    topic = node.resolve_topic_name("image") + "/compressed"
-    return Input(node, CompressedImage, topic, arrive, ledger, expected_hz=expected_hz)
+        made = Input(node, Image, "image", arrive, ledger, qos, expected_hz, read_image, unreadable)
+    else:
+        topic = node.resolve_topic_name("image") + "/compressed"
+        made = Input(node, CompressedImage, topic, arrive, ledger, qos, expected_hz)
+    Reliability(node, made, reliability).watch()
+    return made

@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.safety.gate import LOOK_S, Gate
 from perf_inference.safety.limits import JointLimits
+from perf_inference.safety.process.activity import activate, deactivate
 from perf_inference.safety.process.messages import (
     Accepted,
     Act,
+    Activity,
     Beat,
     Enable,
     Message,
@@ -41,7 +43,7 @@ class Keeper:
 
     def __init__(
         self, gate: Gate, send: Callable[[Message], bool], now: Callable[[], Instant],
-        look: Callable[[], str] | None = None,
+        look: Callable[[], str] | None = None, active: bool = True,
     ) -> None:  # fmt: skip
         """Begin as if the policy had just been heard.
 
@@ -49,6 +51,7 @@ class Keeper:
             send: one message to the policy.
             now: on both clocks; asked before each message is judged.
             look: lets the gate look, and whatever else is to be looked at; None: the gate alone.
+            active: whether policy_node is, to begin with.
         """
         self.gate, self._send, self._now = gate, send, now
         self._look = look or (lambda: gate.look(now()))
@@ -56,6 +59,9 @@ class Keeper:
         self._stopped_ns: int | None = None
         self._gone_ns: int | None = None
         self.gone = ""  # why the policy is heard no more for good
+        self._active = True
+        if not active:
+            self._be(active)
 
     @property
     def in_order(self) -> bool:
@@ -77,6 +83,8 @@ class Keeper:
             self._narrow(message)
         elif isinstance(message, Enable):
             self.gate.enable(message.on, now)
+        elif isinstance(message, Activity):
+            self._be(message.on)
         elif isinstance(message, Stop):
             self._stopped_ns = self._stopped_ns or now.steady_ns
             self.gate.stop(now)
@@ -97,6 +105,10 @@ class Keeper:
         except ConfigError as error:  # policy_node has refused such a model before
             self.gate.disable(str(error), self._now())
 
+    def _be(self, active: bool) -> None:
+        (activate if active else deactivate)(self.gate, self._now())
+        self._active = active
+
     def end(self, why: str) -> None:
         """Note that the policy will never be heard again."""
         if self._gone_ns is None:
@@ -114,7 +126,7 @@ class Keeper:
         reason = self._look()
         gate = self.gate
         self._send(State(gate.enabled, gate.is_fresh(now, *gate.inputs), gate.driving, reason, gate.sends, gate.clamped,
-                         round(gate.longest_look_s * 1e3, 3)))  # fmt: skip
+                         round(gate.longest_look_s * 1e3, 3), self._active))  # fmt: skip
 
     def finished(self) -> bool:
         """Return whether the safe action has been sent for long enough that this process may end."""
