@@ -15,7 +15,7 @@ DATA_FILES = [
     ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
     (f"share/{NAME}", ["package.xml"]),
     (f"share/{NAME}/launch", sorted(glob("launch/*.py"))),
-    (f"share/{NAME}/config", sorted(glob("config/*.yaml"))),
+    (f"share/{NAME}/config", sorted(glob("config/*.*"))),
 ]
 # An editable install would copy these files once and serve them stale ever after.
 if "editable_wheel" in sys.argv:

@@ -53,6 +53,10 @@ class Model(NamedTuple):
     engine: Engine
     task: Task
 
+    def close(self) -> None:
+        """Free the device."""
+        self.engine.close()
+
 
 class Lane:
     """One source of messages: its mailbox and ledger, and the timings of what came from it."""

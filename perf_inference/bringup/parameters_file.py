@@ -26,6 +26,8 @@ _PARAMETERS = "ros__parameters"
 _ONE, _ANY = "*", "**"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST = 240  # a name with its namespace; DDS topics have 255 letters at most
+_PARTS = {"policy_node": "engine", "yolo_node": "engine", "caption_node": "engine", "recorder_node": "recorder"}
+_SILENT = ("monitor_node", "replay_node")  # they have no heartbeat
 
 
 def sections_of(config: Path) -> dict[str, dict[str, Any]]:
@@ -267,3 +269,12 @@ def _one_slip(name: str, wanted: str) -> bool:
     while left and meant and left[-1] == meant[-1]:
         left, meant = left[:-1], meant[:-1]
     return max(len(left), len(meant)) <= 1 or (len(left) == 2 and left == meant[::-1])
+
+
+def expected_nodes(chosen: Sequence[Section], spaces: Sequence[str], space: str) -> list[str]:
+    """Return the nodes that a monitor in this namespace should hear, with the part of each in /diagnostics."""
+    return [
+        f"{other}/{section.name}/{_PARTS.get(section.executable, 'node')}".lstrip("/")
+        for section, other in zip(chosen, spaces, strict=True)
+        if other == space and section.executable not in _SILENT
+    ]

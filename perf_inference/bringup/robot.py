@@ -18,6 +18,7 @@ import yaml
 from perf_inference.bringup.executables import CONTAINER, NODES
 from perf_inference.bringup.parameters_file import (
     check_reach,
+    expected_nodes,
     namespace_of,
     sections_of,
     short,
@@ -177,6 +178,8 @@ def read_graph(
             run_directories.append(run_directory)
             spaces_of_runs.append(space)
             settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
+        if section.executable == "monitor_node" and "expected" not in given:
+            settings = {"expected": expected_nodes(chosen, spaces, space)}
         settings.update({**(overrides or {}).get(section.executable, {}), **assigned.get(section.name, {})})
         if section.executable == "speech_node" and not {**given, **settings}.get("sound_dir"):
             speaking.append((space, settings))

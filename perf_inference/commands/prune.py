@@ -18,7 +18,7 @@ from rich.table import Table
 from perf_inference.demo.model_score import Score, score_of
 from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, pip_install
 from perf_inference.printable import printable
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _tuning(network: Architecture) -> Callable[[Any, int], None]:
         ConfigError: it is none of the demo's, or what the training needs is not installed.
     """
     if find_spec("onnx") is None:
-        raise ConfigError("--fine-tune needs onnx, which is not installed: pip install 'perf_inference[build]'")
+        raise ConfigError(f"--fine-tune needs onnx, which is not installed: {pip_install('perf_inference[build]')}")
     from perf_inference.demo import tuning
 
     tuning.check(network.module)

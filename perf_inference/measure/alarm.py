@@ -40,6 +40,19 @@ class Alarm:
             self.level = max(over, default=OK)
         return self.level
 
+    def ends(self, value: float | None) -> float | None:
+        """Return what the value has to come behind until the level is lowered, where only the margin keeps it up."""
+        reached = [limit for level, limit in self._by_level() if level <= self.level]
+        if value is None or not reached or self._is_over(value, reached[-1], was_over=False):
+            return None
+        limit, best, margin = self._sign * reached[-1], self._sign * self._limits.best, self._limits.margin
+        return self._sign * max(limit - margin, best)
+
+    @property
+    def more_is_worse(self) -> bool:
+        """Whether a larger value is the worse one."""
+        return self._sign > 0
+
     def _by_level(self) -> list[tuple[int, float]]:
         limits = [(WARN, self._limits.warn)]
         return limits if self._limits.error is None else [*limits, (ERROR, self._limits.error)]

@@ -19,9 +19,12 @@ from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.latest_image import LatestImage
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.pacer import Pacer
-from perf_inference.nodes.ros.parameters import ImageParameters, declare, is_given, model_parameter, parameter
+from perf_inference.nodes.ros.parameters import ImageParameters, is_given, model_parameter, parameter
 from perf_inference.nodes.ros.request_bounds import TOO_MANY, Waiting
 from perf_inference.pipeline import Frame
 from perf_inference.printable import shown
@@ -56,22 +59,28 @@ class CaptionParameters(ImageParameters):
         return replace(super().options(), beams=self.beams, max_tokens=self.max_tokens)
 
 
-class CaptionNode(runner.RunnableNode):
+class CaptionNode(ManagedNode):
     """image -> caption, at a rate; the service ~/caption answers with the newest image's sentence."""
 
     def __init__(self, name: str = "caption_node") -> None:
-        super().__init__(name)
-        p = self._p = declare(self, CaptionParameters)
+        super().__init__(name, CaptionParameters)
+        p = self.started_as
         if p.beams > 1 and p.partial and is_given(self, "partial"):
             raise ConfigError("partial words and beams do not go together: no word of a search is sure before its end; "
                               f"set partial: false, or beams: 1, got beams: {p.beams}")  # fmt: skip
+
+    def configure(self) -> Work:
+        p: CaptionParameters = self.parameters
+        self._p = p
         self._prompt = p.prompt
         self._caption = self._publisher("caption")
         self._partial = self._publisher("caption_partial")
         self._asked = Waiting()  # answered by the next inference that begins
         self._serving = Waiting()
         self._busy = False  # a caption is being made
-        self._image = LatestImage(self, p.image_transport, self._unreadable, bits=p.image_bits)
+        self._image = LatestImage(
+            self, p.image_transport, self._unreadable, bits=p.image_bits, reliability=p.reliability
+        )
         self._inference = Inference(
             self,
             p,
@@ -82,9 +91,10 @@ class CaptionNode(runner.RunnableNode):
             rate_hz=p.rate or None,
             skipped=self._refuse,
         )
+        yield from self._inference.loading()
         self._inference.watch("image", self._image.input)
-        self.add_on_set_parameters_callback(self._on_set)
-        self._pacer = Pacer(self, p.rate, self._tick) if p.rate > 0 else None
+        self.judge_from_now_on(self._on_set)
+        self._pacer: Pacer | None = None
         # Who waits for a caption holds up nothing else.
         self.create_service(Trigger, "~/caption", self._on_caption, callback_group=ReentrantCallbackGroup())
         pace = f"{p.rate:g} Hz" if p.rate > 0 else "on request"
@@ -94,13 +104,26 @@ class CaptionNode(runner.RunnableNode):
             f"{self._image.input.topic}, {pace}"
         )
 
-    def stop(self) -> None:
+    def activate(self) -> None:
+        self._image.forget()
+        if self._p.rate > 0:
+            self._pacer = Pacer(self, self._p.rate, self._tick)
+
+    def deactivate(self) -> None:
         if self._pacer is not None:
-            self._pacer.cancel()
+            self._pacer.close()
+            self._pacer = None
         self._cancel()
 
-    def finish(self) -> None:
-        self._inference.finish()
+    def listen(self, on: bool) -> Work:
+        return self._inference.listen(on)
+
+    def report(self) -> Report:
+        return self._inference.report()
+
+    def stop(self) -> None:
+        if self.configured:
+            self.deactivate()
 
     def _publisher(self, topic: str) -> Any:
         overridable = QoSOverridingOptions.with_default_policies()
@@ -114,6 +137,9 @@ class CaptionNode(runner.RunnableNode):
             self._inference.pipeline.offer(arrival)
 
     async def _on_caption(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self.state != "active":
+            response.success, response.message = False, f"{self.get_name()} is {self.state}; activate it first"
+            return response
         if self._busy and self._when_busy() == _REFUSE:
             response.success, response.message = False, "a caption is being made; ask again when it is there"
             return response

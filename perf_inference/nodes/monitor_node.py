@@ -13,6 +13,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.alarm import Limits
 from perf_inference.nodes.monitor.machine_status import MachineLimits, MachineStatuses
+from perf_inference.nodes.monitor.missing import Missing
 from perf_inference.nodes.monitor.watched_node import NodeLimits, WatchedNode
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.heard import MOST_NODES, check_heartbeat
@@ -33,6 +34,12 @@ class MonitorParameters:
     """Parameters of monitor_node."""
 
     stale_s: float = parameter(5.0, "a node silent for longer is STALE [s]", at_least=1, at_most=3600)
+    expected: tuple[str, ...] = parameter(
+        (), "nodes that should be there, NODE or NODE/PART as in /diagnostics (a node with an engine has the part "
+        "engine, the recorder recorder, others node): one that never came is an ERROR; the starters name those that "
+        "they start")  # fmt: skip
+    expected_within_s: float = parameter(20.0, "so long an expected node may take to come [s]", at_least=1,
+                                         at_most=3600)  # fmt: skip
     window_s: float = parameter(5.0, "shares of misses and drops are those of so long [s]", at_least=1, at_most=3600)
     deadline_miss_warn_pct: float = parameter(
         5.0, "share of deadline misses that is a WARN [%]: inferences that take longer than 1/rate, of all but the "
@@ -100,6 +107,7 @@ class MonitorNode(runner.RunnableNode):
         p = declare(self, MonitorParameters)
         self._limits = p.of_nodes()
         self._nodes: dict[str, WatchedNode] = {}
+        self._missing = Missing(p.expected, p.expected_within_s, time.monotonic())
         self._faults = faults_of(self)
         self._machine = MachineStatuses(self.get_fully_qualified_name().lstrip("/"), p.of_machine())
         self._sampler = MachineSampler(
@@ -153,6 +161,7 @@ class MonitorNode(runner.RunnableNode):
         for _, node in sorted(self._nodes.items()):
             with self._faults.watching("a heartbeat's judgement"):  # of one node: the others are told of all the same
                 statuses += node.statuses(now_ns / 1e9)
+        statuses += self._missing.statuses(self._nodes, now_ns / 1e9)
         with self._faults.watching("the machine's figures"):
             sample = self._sampler.newest()
             if sample is not None:

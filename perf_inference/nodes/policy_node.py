@@ -1,280 +1,89 @@
-"""Drive joints with a learned policy. What is sent, and when, is the gate's business (`safety.gate`)."""
+"""Drive a robot with a learned policy, as a contract says or with image, joint_states and force -> action."""
 
 from __future__ import annotations
 
-import math
 import os
-import time
-from collections.abc import Callable
+from dataclasses import replace
 
-from geometry_msgs.msg import WrenchStamped
-from sensor_msgs.msg import JointState
+from rclpy.service import Service
+from std_srvs.srv import SetBool
 
 from perf_inference.bringup.tuning import RESTARTED
-from perf_inference.engines import Engine
-from perf_inference.errors import ConfigError, InputError
-from perf_inference.measure.clocks import CLOCKS
-from perf_inference.measure.ledger import Ledger
-from perf_inference.measure.stamps import Arrival
-from perf_inference.nodes.engine.inference import Inference
-from perf_inference.nodes.images.latest_image import LatestImage, SeenImage
-from perf_inference.nodes.policy.actions import message_of
-from perf_inference.nodes.policy.contract.delay import Delay
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
 from perf_inference.nodes.policy.contract.driver import ContractDriver
 from perf_inference.nodes.policy.contract.given import contract_of, warn_of_replaced
-from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
-from perf_inference.nodes.policy.gates import Gates
-from perf_inference.nodes.policy.guard import instant, judged_at
-from perf_inference.nodes.policy.late import Late
-from perf_inference.nodes.policy.observations import Observations
-from perf_inference.nodes.policy.parameters import PolicyParameters, robot_limits, settings_of, warning_of
+from perf_inference.nodes.policy.joint_driver import JointDriver
+from perf_inference.nodes.policy.parameters import PolicyParameters
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
-from perf_inference.nodes.ros.pacer import Pacer
-from perf_inference.nodes.ros.parameters import declare
-from perf_inference.nodes.ros.subscription import Input
-from perf_inference.pipeline import Frame
-from perf_inference.safety import JointLimits
-from perf_inference.safety.joints import JOINT_STATES
-from perf_inference.tasks.policy.policy_task import Action, Observation, PolicyTask
-
-_LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
+from perf_inference.safety.process.activity import INACTIVE
 
 
-class PolicyNode(runner.RunnableNode):
-    """What a contract says, or image, joint_states and force -> action, at a rate on the steady clock."""
+class PolicyNode(ManagedNode):
+    """A driver while it is configured, and the state that its gate is told of."""
 
     def __init__(self, name: str = "policy_node") -> None:
-        super().__init__(name)
-        self._p = p = declare(self, PolicyParameters)
-        crashed = bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
-        self._driver = None
-        if (contract := contract_of(p)) is not None:
-            warn_of_replaced(self, contract)
-            self._driver = ContractDriver(self, p, contract, p.enabled and not crashed)
-            return
-        self._limits = robot_limits(self, p)
-        self._gates = Gates(self, p.gate)
-        self._kind = ""  # of the actions; the first model's for good
-        self._names: tuple[str, ...] = ()  # of the joints, as the first model calls them
-        self._sent, self._said = 0, ""  # said: why the safe action was sent at the last look
-        self._late = Late(p.max_disorder_s)
-        self._observations = Observations(len(p.joint_names), p.sample_rate, p.max_disorder_s)
-        self._image = LatestImage(self, p.image_transport, self._unreadable, self._on_image, p.image_bits)
-        self._image_broken = False  # the newest one that was decoded
-        self._looked_at: SeenImage | None = None
-        self._force_input = Input(self, WrenchStamped, "force", self._on_force, Ledger())
-        self._joint_input = Input(self, JointState, JOINT_STATES, self._on_joints, Ledger())
-        self._inference = Inference(
-            self,
-            p,
-            self._task_of,
-            self._observe,
-            self._publish,
-            blank=PolicyTask.blank,
-            state=self._state,
-            rate_hz=p.rate,
-            wrap=Delay.of(p.added_delay_ms).wrapped,
-        )
-        inputs = {"image": self._image.input, JOINT_STATES: self._joint_input, "force": self._force_input}
-        for name, source in inputs.items():
-            self._inference.watch(name, source)
-        self._task: PolicyTask = self._inference.task
-        self._observations.need(self._task.window)
-        self._kind, self._names = self._task.kind, self._task.joint_names
-        setup = GateSetup(
-            limits=self._limits,
-            settings=settings_of(p, self._kind),
-            inputs={name: source.topic for name, source in inputs.items()},
-            topics=Topics.of(self),
-            message=message_of(self._kind, p.action_message),
-            enabled=p.enabled and not crashed,
-            shadow=p.shadow,
-            estop_timeout_s=p.estop_timeout_s if p.estop_required else None,
-        )
-        self._gate = self._gates.begin(setup, self._joint_input, self._look, p.enabled and p.enabled_after_restart)
-        self._gate.narrow(self._limits_of(self._task))
-        self._pacer = Pacer(self, p.rate, self._tick)
-        self._introduce(crashed)
+        super().__init__(name, PolicyParameters)
+        self._driver: ContractDriver | JointDriver | None = None
+        self._refusing: Service | None = None
+        self._was_in_shadow = False  # so it stays, through a cleanup
+        if not self.started_as.autostart:
+            self.cleaned_up()
 
-    def _introduce(self, crashed: bool) -> None:
-        info, p, full_name = self._inference.engine.info, self._p, self.get_fully_qualified_name()
-        if self._names and self._names != p.joint_names:
+    def configure(self) -> Work:
+        p: PolicyParameters = self.parameters
+        self.parameters = p = replace(p, shadow=p.shadow or self._was_in_shadow)
+        contract = yield lambda: contract_of(p)
+        if contract is None:
+            self._driver = JointDriver(self)
+        else:
+            warn_of_replaced(self, contract)
+            self._driver = ContractDriver(self, contract)
+        if self._refusing is not None:  # from now on the gate answers
+            self.destroy_service(self._refusing)
+            self._refusing = None
+        restarted = p.enabled and bool(os.environ.get(RESTARTED)) and not p.enabled_after_restart
+        if p.enabled and not self.goes_on:
             self.get_logger().warning(
-                f"'{info.name}' was made for joints {', '.join(self._names)}; it drives {', '.join(p.joint_names)}, as "
-                "joint_names says"
+                f"enabled: true is for a start by itself: {self.get_fully_qualified_name()}/enable is to be called "
+                "when the node is active"
             )
-        if warned := warning_of(p, self._kind):
-            self.get_logger().warning(warned)
-        self.get_logger().info(
-            f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives "
-            f"{', '.join(p.joint_names)} at {p.rate:g} Hz, "
-            + ("enabled" if self._gate.enabled else f"disabled until {full_name}/enable is called")
-            + (" (restarted)" if crashed and p.enabled else "")
-        )
+        yield from self._driver.configure(p.enabled and self.goes_on and not restarted, restarted)
+
+    def activate(self) -> None:
+        assert self._driver is not None
+        self._driver.activate()
+        self._driver.gates.activate()
+
+    def deactivate(self) -> Work:
+        """Have the gate send the safe action first."""
+        assert self._driver is not None
+        yield from self._driver.gates.deactivate()
+        self._driver.deactivate()
+
+    def listen(self, on: bool) -> Work:
+        assert self._driver is not None
+        return self._driver.inference.listen(on)
+
+    def report(self) -> Report:
+        assert self._driver is not None
+        return self._driver.inference.report()
+
+    def cleaned_up(self) -> None:
+        """Answer who wants to enable it, in place of the gate."""
+        self._was_in_shadow = self._driver is not None and self._driver.gates.in_shadow
+        self._driver = None
+        self._refusing = self.create_service(SetBool, "~/enable", self._refuse)
 
     def stop(self) -> None:
         if self._driver is not None:
             self._driver.stop()
-            return
-        self._pacer.cancel()
-        self._gate.stop(instant(self))
 
-    def finish(self) -> None:
-        """Finish the work in hand while the safe action is sent again and again.
-
-        A message that a busy reader has not taken yet is lost when its writer leaves the graph.
-        """
-        if self._driver is not None:
-            self._driver.finish()
-            return
-        enough_s = time.monotonic() + _LAST_SENDS_S
-        self._inference.finish()
-        time.sleep(max(enough_s - time.monotonic(), 0.0))
-        self._gates.finish()
-
-    # limits ----------------------------------------------------------------------------------------------------------
-
-    def _limits_of(self, task: PolicyTask) -> JointLimits:
-        """Return the limits that a model says of itself; the robot's where it says nothing."""
-        own, said = self._limits, task.limits
-        return JointLimits.of(own.names, said["lower"] or own.lower_rad, said["upper"] or own.upper_rad,
-                              said["velocity"] or own.velocity_rad_s)  # fmt: skip
-
-    def _task_of(self, engine: Engine) -> PolicyTask:
-        task = PolicyTask(engine, self._p.joint_names, self._p.action)
-        name = engine.info.name
-        self._limits.tightened(self._limits_of(task))
-        if self._kind and task.kind != self._kind:
-            raise ConfigError(
-                f"this node sends {self._kind} actions, '{name}' gives {task.kind} ones; start the node again with it"
-            )
-        if self._kind and task.joint_names and task.joint_names != (self._names or self._p.joint_names):
-            raise ConfigError(
-                f"this node drives {', '.join(self._names or self._p.joint_names)} in this order, '{name}' was made "
-                f"for {', '.join(task.joint_names)}; start the node again with it"
-            )
-        return task
-
-    # ROS thread ------------------------------------------------------------------------------------------------------
-
-    def _stamp(self, arrival: Arrival) -> int:
-        """Return a time for the windows, which are read by the ROS clock."""
-        return arrival.stamp_ns or self.get_clock().now().nanoseconds
-
-    def _on_image(self, arrival: Arrival) -> None:
-        """Accept an image as soon as it comes, where the one before could be decoded."""
-        if self._image_broken:
-            return
-        try:
-            self._gate.accept("image", judged_at(self, arrival), arrival.stamp_ns)
-        except InputError as error:
-            self._gate.refuse("image", str(error))
-
-    def _unreadable(self, error: InputError) -> None:
-        """Accept no image from one that cannot be read until one is decoded."""
-        self._image_broken = True
-        self._gate.refuse("image", str(error), forget=True)
-        self._inference.unreadable(error)
-
-    def _on_force(self, arrival: Arrival) -> None:
-        self._take("force", self._force_input, arrival, self._force_sample)
-
-    def _on_joints(self, arrival: Arrival) -> None:
-        self._take(JOINT_STATES, self._joint_input, arrival, self._joint_sample)
-
-    def _take(self, name: str, source: Input, arrival: Arrival, take: Callable[[Arrival], str]) -> None:
-        """Let `take` have a message, and count what became of it."""
-        source.ledger.count("received")
-        outcome = "failed"
-        try:
-            outcome = take(arrival)
-        except InputError as error:
-            outcome = "rejected"
-            self._gate.refuse(name, str(error))
-            self.get_logger().warning(f"skipped a message of {source.topic}: {error}", throttle_duration_sec=2.0)
-        finally:
-            source.ledger.count(outcome)
-
-    def _force_sample(self, arrival: Arrival) -> str:
-        f, t = arrival.message.wrench.force, arrival.message.wrench.torque
-        sample = _finite("force", [f.x, f.y, f.z, t.x, t.y, t.z])
-        if not self._late.is_late(("force",), arrival.stamp_ns):
-            self._gate.accept("force", judged_at(self, arrival), arrival.stamp_ns)
-        self._observations.add_force(self._stamp(arrival), sample)
-        return "processed"
-
-    def _joint_sample(self, arrival: Arrival) -> str:
-        message, when = arrival.message, judged_at(self, arrival)
-        ours = self._gate.joint_states(when, arrival.stamp_ns, message.name, message.position, message.velocity)
-        row = self._gate.joint_row()
-        if ours and row is not None:
-            self._observations.add_joints(self._stamp(arrival), *row)
-        return "processed" if ours else "ignored"  # of a gripper, say: other joints on the same topic
-
-    def _tick(self, arrival: Arrival) -> None:
-        """Ask for an action where there is a fresh observation to act on; an image is judged when it is decoded."""
-        age_s = self._image.input.age_s()
-        if age_s is not None and age_s <= self._p.max_observation_age_s and self._gate.is_fresh(instant(self), "image"):
-            self._inference.pipeline.offer(arrival)
-
-    def _state(self) -> tuple[bytes, str]:
-        return self._gates.state(self._gate.reason)
-
-    # the gate's thread -----------------------------------------------------------------------------------------------
-
-    def _look(self, said: str) -> None:
-        """Log when driving ends and begins; an input that has not come yet is said in the heartbeat alone."""
-        before, self._said = self._said, said
-        if said not in ("", "disabled", "stopping") and not before and self._sent:
-            self.get_logger().warning(f"safe action: {said}")
-        elif before not in ("", "disabled") and not said and self._sent:
-            self.get_logger().info("driving again")
-
-    # worker thread ---------------------------------------------------------------------------------------------------
-
-    def _observe(self, arrival: Arrival, task: PolicyTask) -> Frame:
-        if task is not self._task:  # after a swap
-            self._gate.narrow(self._limits_of(task))
-            self._observations.need(task.window)
-            self._task = task
-        image = self._newest_image()
-        observed_ns, now_ns = self._gate.observed_ns(), self.get_clock().now().nanoseconds
-        seen = self._observations.put_together(image.bgr, observed_ns, now_ns, task.window)
-        return Frame(seen, image.arrival.stamp_ns)
-
-    def _newest_image(self) -> SeenImage:
-        """Return the newest image; one that cannot be decoded is not accepted, nor is the next before it was."""
-        try:
-            image = self._image.look()
-        except InputError as error:
-            self._image_broken = True
-            self._gate.refuse("image", str(error), forget=True)
-            raise
-        if self._image_broken and image is not self._looked_at:
-            self._gate.accept("image", judged_at(self, image.arrival), image.arrival.stamp_ns)
-            self._image_broken = False
-        self._looked_at = image
-        return image
-
-    def _publish(self, result: Action, frame: Frame, arrival: Arrival) -> None:
-        seen: Observation = frame.data
-        values, clamped = self._gate.release(instant(self), result.values.tolist(), seen.observed_ns)
-        self._gates.note(values)
-        seen.figures.update(self._gates.figures())
-        self._sent += 1
-        elapsed_ms = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e6
-        self.get_logger().info(
-            f"[ACTION #{self._sent}] {' '.join(f'{v:+.3f}' for v in values)}"
-            f"{' clamped' if clamped else ''} | Time: {elapsed_ms:.1f}ms | "
-            f"Sensor: {seen.sensor_fill}/{len(seen.force)} | Robot: {seen.robot_fill}/{len(seen.joints)}",
-            throttle_duration_sec=5.0,
-        )
-
-
-def _finite(name: str, values: list[float]) -> list[float]:
-    if not all(map(math.isfinite, values)):
-        raise InputError(f"a sample of {name} must be finite, got {values}")
-    return values
+    def _refuse(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success = not request.data
+        response.message = f"not enabled: {INACTIVE}" if request.data else "disabled: no action is sent"
+        return response
 
 
 def main() -> None:

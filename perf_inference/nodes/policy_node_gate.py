@@ -29,6 +29,7 @@ from perf_inference.nodes.reports.reporter import HeartbeatPublisher, Report
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.printable import guard_this_process
+from perf_inference.safety.process.activity import INACTIVE
 from perf_inference.safety.process.keeper import Keeper, serve
 from perf_inference.safety.process.messages import Failed, Setup
 from perf_inference.safety.process.pipe import Pipe
@@ -70,7 +71,7 @@ class PolicyNodeGate(runner.RunnableNode):
         self._joints: Input | None = None
         if setup.hears_joints:
             self._joints = Input(self, JointState, setup.topics.joint_states, self._on_joints, ledger, qos)
-        self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look, self._guard)
+        self._keeper = Keeper(self._guard.gate, pipe.send, self._guard.now, self._guard.look, self._guard, setup.active)
         if setup.enabled:
             self._guard.gate.enable(True, self._guard.now())
         self._heartbeat = HeartbeatPublisher(self, self._report)
@@ -123,8 +124,8 @@ class PolicyNodeGate(runner.RunnableNode):
         reason, where = self._guard.gate.reason, "shadow: " if self._guard.in_shadow else ""
         inputs = {} if self._joints is None else {"joint_states": self._joints.state()}
         said = Heartbeat(inputs=inputs, others=self._guard.values())
-        if reason == "disabled":
-            return Report(OK, "disabled: safe action", said.as_values())
+        if reason in ("disabled", INACTIVE):
+            return Report(OK, f"{where}{reason}: safe action", said.as_values())
         return Report(
             WARN if reason else OK, f"{where}safe action: {reason}" if reason else f"{where}driving", said.as_values()
         )

@@ -19,15 +19,15 @@ from std_srvs.srv import Trigger
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
 from perf_inference.nodes.recording.kept_image import KeptImage
 from perf_inference.nodes.recording.parameters import RecorderParameters
 from perf_inference.nodes.recording.reports import RecordedReports
 from perf_inference.nodes.recording.topics import RecordedTopic, RecordedTopics
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import ERROR, OK, WARN
-from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS, Report, Reporter
+from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS, Report
 from perf_inference.nodes.ros import runner
-from perf_inference.nodes.ros.parameters import declare
 from perf_inference.nodes.ros.raw_input import RawInput, RawMessage
 from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage
@@ -49,12 +49,16 @@ _SAID_S = 1.0
 _BUSY = "records wait for the disk; the next file begins after them"
 
 
-class RecorderNode(runner.RunnableNode):
+class RecorderNode(ManagedNode):
     """Writes `topics_<n>.jsonl`, the timings, the summary and `session.json`."""
 
     def __init__(self, name: str = "recorder_node") -> None:
-        super().__init__(name)
-        p = declare(self, RecorderParameters)
+        super().__init__(name, RecorderParameters)
+        self._timings: RawInput | None = None
+        self._status: RawInput | None = None
+
+    def configure(self) -> None:
+        p: RecorderParameters = self.parameters
         namespace = self.get_namespace()
         encodings = Encodings(p.encoding, namespace)
         self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access)
@@ -85,16 +89,15 @@ class RecorderNode(runner.RunnableNode):
         self._splitting: queue.SimpleQueue[str] | None = None  # where the outcome of a split will be
         self._dropped: dict[str, _Dropped] = {}  # by topic: what the recording has not been told yet
         self._writer.call(self._summary.restore, self._session.timings)
-        self._timings = RawInput(self, DiagnosticArray, "inference/timing", TIMING_QOS)
-        self._status = RawInput(self, DiagnosticStatus, "inference/status", STATUS_QOS)
-        only_by_name = (*_MACHINERY, self._timings.topic, self._status.topic)
+        self.at_clean_up(self._close)
+        self._reports_on = tuple(map(self.resolve_topic_name, ("inference/timing", "inference/status")))
+        only_by_name = (*_MACHINERY, *self._reports_on)
         selection = Selection(p.topics, p.exclude, namespace, only_by_name)
         self._topics = RecordedTopics(self, selection, encodings)
         self._image: KeptImage | None = None
         if p.keep_image:
             path = self._session.directory / IMAGE
             self._image = KeptImage(self, path, selection.excludes, self._writer.call, space.problem)
-        self.reporter = Reporter(self, self.report)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period_s, work in (
             (_TAKE_S, self._take),
@@ -104,23 +107,53 @@ class RecorderNode(runner.RunnableNode):
             self.create_timer(period_s, work, clock=steady)
         for name, answer in (("pause", self._pause), ("resume", self._resume), ("split", self._split)):
             self.create_service(Trigger, f"~/{name}", answer)
-        self._topics.discover()
         self.get_logger().info(f"recording into {self._session.directory}")
+
+    def what_it_is(self) -> dict[str, Scalar]:
+        return {"records": 0}
+
+    def listen(self, on: bool) -> None:
+        """Subscribe to reports and topics; or take what has come, and record nothing."""
+        if on and self._timings is None:
+            self._timings = RawInput(self, DiagnosticArray, "inference/timing", TIMING_QOS)
+            self._status = RawInput(self, DiagnosticStatus, "inference/status", STATUS_QOS)
+            self._topics.discover()
+        elif not on:
+            self._take()
+            self._topics.close()
+            if self._image is not None:
+                self._image.close()
+            for source in (self._timings, self._status):
+                if source is not None:
+                    source.close()
+            self._timings = self._status = None
+
+    def _discover(self) -> None:
+        if self._timings is not None:
+            self._topics.discover()
+            if self._image is not None:
+                self._image.look()
 
     def stop(self) -> None:
         """Tell the last state; what the others still send is recorded until `release`."""
         self.reporter.beat()
 
+    def finish(self) -> None:
+        """Do nothing yet: what the others say last is recorded."""
+
     def drained(self) -> bool:
         """Return whether everybody has gone whose messages are recorded."""
+        if self._timings is None:
+            return True
         self._take()
-        others = (
-            self.count_publishers(source.topic) - 1 for source in (self._timings, self._status)
-        )  # -1: the reporter
+        others = (self.count_publishers(topic) - 1 for topic in self._reports_on)  # -1: the reporter
         return not self._topics.published() and not any(count > 0 for count in others)
 
     def release(self) -> None:
         """Write what is left and close the files."""
+        super().finish()
+
+    def _close(self) -> None:
         self._take()
         self._machine.tick()  # the window of the last timings ends here
         self.get_logger().info(f"Saving final {self._writer.counts().waiting} records")
@@ -141,7 +174,7 @@ class RecorderNode(runner.RunnableNode):
     def report(self) -> Report:
         """Return the recorder's own state."""
         counts = self._writer.counts()
-        unheard = self._reports.unheard(self.get_publishers_info_by_topic(self._status.topic), self.reporter.name)
+        unheard = self._reports.unheard(self.get_publishers_info_by_topic(self._reports_on[1]), self.reporter.name)
         values: dict[str, Scalar] = {
             "records": counts.records,
             "bytes": counts.bytes,
@@ -169,20 +202,14 @@ class RecorderNode(runner.RunnableNode):
             return Report(WARN, f"not heard, hence not recorded: {values['unheard']}", values)
         return Report(OK, "paused" if self._paused else "recording", values)
 
-    def _discover(self) -> None:
-        self._topics.discover()
-        if self._image is not None:
-            self._image.look()
-
     def _take(self) -> None:
         """Empty the readers into the writer's queue."""
         if self._image is not None:
             self._image.take()
         call = self._writer.call
-        for message in self._timings.take():
-            call(self._reports.timings, message.data)
-        for message in self._status.take():
-            call(self._reports.heartbeat, message.data)
+        for source, take in ((self._timings, self._reports.timings), (self._status, self._reports.heartbeat)):
+            for message in source.take() if source is not None else ():
+                call(take, message.data)
         for topic, message in sorted(self._topics.take(), key=lambda taken: taken.message.t_ns):
             if not self._paused:
                 self._seq += 1
@@ -207,7 +234,8 @@ class RecorderNode(runner.RunnableNode):
                 del self._dropped[name]
 
     def _refresh(self) -> None:
-        self._writer.call(self._write_summary, self._counts())
+        if self.configured:  # and not being closed
+            self._writer.call(self._write_summary, self._counts())
 
     def _write_summary(self, counts: Mapping[str, Any]) -> None:
         replace_json(self._session.summary, self._summary.as_dict())

@@ -66,9 +66,7 @@ class SimRobotNode(runner.RunnableNode):
             self._parts.append(ArmPart(self, p))
         if p.part in ("camera", "all"):
             self._parts.append(CameraPart(self, p))
-        self._heartbeat = HeartbeatPublisher(
-            self, lambda: Report(OK, f"simulating: {p.part}", {"seed": p.seed}), quiet=True
-        )
+        self._heartbeat = HeartbeatPublisher(self, lambda: Report(OK, f"simulating: {p.part}", {"seed": p.seed}))
         self.get_logger().info(f"simulating: {p.part}, seed {p.seed}")
 
     def stop(self) -> None:

@@ -15,8 +15,10 @@ from perf_inference.errors import ConfigError
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.image_input import image_input
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
-from perf_inference.nodes.ros.parameters import declare
 from perf_inference.nodes.vision.camera import Camera
 from perf_inference.nodes.vision.parameters import LIVE, YoloParameters, limits_of, task_of
 from perf_inference.nodes.vision.results import Results
@@ -26,15 +28,17 @@ from perf_inference.tasks.vision.found import Found
 from perf_inference.tasks.vision.task import YoloTask
 
 
-class YoloNode(runner.RunnableNode):
+class YoloNode(ManagedNode):
     """image -> detections_json, and as its kind has them detections, classification, masks, keypoints, annotated.
 
     With the parameter `cameras` it is front/image -> front/detections_json ... for each of their names.
     """
 
     def __init__(self, name: str = "yolo_node") -> None:
-        super().__init__(name)
-        p = self._configured_as = declare(self, YoloParameters)
+        super().__init__(name, YoloParameters)
+
+    def configure(self) -> Work:
+        p: YoloParameters = self.parameters
         names = p.camera_names()
         self._live: dict[str, Any] = {name: getattr(p, name) for name in LIVE}
 
@@ -57,9 +61,10 @@ class YoloNode(runner.RunnableNode):
             pipeline=_pipeline_of(p),
             sources=len(names),
         )
-        self.add_on_set_parameters_callback(self._on_set)
+        yield from self._inference.loading()
+        self.judge_from_now_on(self._on_set)
         for name, camera in self._cameras.items():
-            self._listen(name, camera)
+            self._watch(name, camera)
         engine, task = self._inference.engine, self._inference.task
         block = task.block
         self.get_logger().info(
@@ -74,11 +79,14 @@ class YoloNode(runner.RunnableNode):
         """The topics of the first camera."""
         return next(iter(self._cameras.values())).results
 
-    def finish(self) -> None:
-        self._inference.finish()
+    def listen(self, on: bool) -> Work:
+        return self._inference.listen(on)
 
-    def _listen(self, name: str, camera: Camera) -> None:
-        p, pipeline = self._configured_as, self._inference.pipeline
+    def report(self) -> Report:
+        return self._inference.report()
+
+    def _watch(self, name: str, camera: Camera) -> None:
+        p, pipeline = self.parameters, self._inference.pipeline
 
         def offer(arrival: Arrival) -> None:
             pipeline.offer(arrival._replace(source=name))
@@ -93,6 +101,7 @@ class YoloNode(runner.RunnableNode):
                 pipeline.lanes[name].ledger,
                 p.expected_frequency,
                 f"{camera.prefix}image",
+                p.reliability,
             ),
         )
 
@@ -101,7 +110,7 @@ class YoloNode(runner.RunnableNode):
         if given:
             live = {**self._live, **{name: () if value is None else value for name, value in given.items()}}
             try:
-                self._inference.task.limits = limits_of(self._inference.task, self._configured_as, live)
+                self._inference.task.limits = limits_of(self._inference.task, self.parameters, live)
             except ConfigError as error:
                 return SetParametersResult(successful=False, reason=shown(error, 1000))
             self._live = live

@@ -156,7 +156,6 @@ import numpy as np
 from perf_inference import model_build
 from perf_inference.errors import BrokenDeviceError
 from perf_inference.nodes.caption_node import CaptionNode
-from perf_inference.nodes.engine import inference
 from perf_inference.nodes.ros import runner
 
 class Breaks:
@@ -173,7 +172,7 @@ class Breaks:
         return self.engine.infer(inputs)
 
 load = model_build.load
-inference.model_build.load = lambda *arguments: Breaks(load(*arguments))
+model_build.load = lambda *arguments: Breaks(load(*arguments))
 runner.main(CaptionNode)
 """
 

@@ -11,17 +11,33 @@ import yaml
 
 pytest.importorskip("rclpy")
 
-from rcl_interfaces.srv import GetParameters, ListParameters
-from rclpy.parameter import parameter_value_to_python
+from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
+from rclpy.parameter import Parameter, parameter_value_to_python
 from support.processes import Process, Ros
 
 
 def dumped(ros: Ros, node: str) -> dict[str, Any]:
     """Return all parameters, asked as `ros2 param dump` asks."""
+    ros.wait_until_active(node)
     names = ros.call(ListParameters, f"/{node}/list_parameters", ListParameters.Request()).result.names
     values = ros.call(GetParameters, f"/{node}/get_parameters", GetParameters.Request(names=names)).values
     assert len(values) == len(names) > 10
     return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
+
+
+def refused_of(ros: Ros, node: str, values: dict[str, Any]) -> set[str]:
+    """Set all parameters, as `ros2 param load` does; return those that were refused."""
+    wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items() if value != []]
+    answer = ros.call(SetParameters, f"/{node}/set_parameters", SetParameters.Request(parameters=wanted))
+    return {one.name for one, result in zip(wanted, answer.results, strict=True) if not result.successful}
+
+
+def read_only_of(ros: Ros, node: str, names: list[str]) -> set[str]:
+    """Return the parameters that are for the start; without empty lists, which rclpy cannot send."""
+    asked = DescribeParameters.Request(names=names)
+    described = ros.call(DescribeParameters, f"/{node}/describe_parameters", asked).descriptors
+    values = dumped(ros, node)
+    return {one.name for one in described if one.read_only and values[one.name] != []}
 
 
 @pytest.mark.parametrize("name", ["yolo_node", "policy_node", "caption_node"])
@@ -30,6 +46,8 @@ def test_a_start_from_the_dump_gives_the_same_node(
 ) -> None:
     first = start_node(name, "-p", "threads:=1")
     before = dumped(ros, name)
+    assert refused_of(ros, name, before) == read_only_of(ros, name, list(before))
+    assert dumped(ros, name) == before
     assert first.stop() == 0
     assert before["threads"] == 1
     file = tmp_path / "dump.yaml"

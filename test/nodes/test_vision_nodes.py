@@ -14,6 +14,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -159,7 +160,11 @@ def test_a_caption_of_compressed_images(ros: Ros, camera: Camera, start_node: Ca
 def test_nothing_is_drawn_while_nobody_looks(ros: Ros, domain: int) -> None:
     rclpy.init()
     node = YoloNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
+        while node.state != "active":
+            executor.spin_once(timeout_sec=30)
         arrival = Arrival(from_bgr(render(SCENE), Header()), 0, 0)
         boxes = np.array([[10.0, 100.0, 90.0, 180.0]], np.float32)
         result = Found("detect", 640, 480, ("a", "red circle"), np.array([1]), np.array([0.9], np.float32), boxes)

@@ -14,6 +14,7 @@ ROOT = Path(perf_inference.__file__).parent
 ROS = {
     "rclpy", "std_msgs", "sensor_msgs", "geometry_msgs", "diagnostic_msgs", "trajectory_msgs", "std_srvs",
     "rcl_interfaces", "builtin_interfaces", "rosgraph_msgs", "vision_msgs", "cv_bridge", "launch", "launch_ros",
+    "bondpy", "lifecycle_msgs",
 }  # fmt: skip
 # room: what it may import of the package
 ALLOWED = {
@@ -80,8 +81,9 @@ WITHIN = {
         "ros": {"reports"},
         "vision": {"images", "ros"},
         "images": {"ros"},
-        "engine": {"reports", "ros"},
-        "policy": {"engine", "images", "reports", "ros"},
+        "lifecycle": {"reports", "ros"},
+        "engine": {"lifecycle", "reports", "ros"},
+        "policy": {"engine", "images", "lifecycle", "reports", "ros"},
         "monitor": {"reports", "ros", "vision"},
         "recording": {"images", "reports", "ros"},
         "graph": {"reports", "ros"},
@@ -94,6 +96,7 @@ WITHIN = {
             "camera",
             "engine",
             "images",
+            "lifecycle",
             "monitor",
             "policy",
             "recording",

@@ -123,6 +123,22 @@ class Ros:
         assert self.spin_until(future.done, timeout_s), f"no answer from {name}"
         return future.result()
 
+    def wait_until_active(self, name: str, timeout_s: float = 60.0) -> None:
+        """Wait until a managed node that starts by itself has made all that it has."""
+        from lifecycle_msgs.srv import GetState
+
+        service = f"/{name}/get_state"
+        client = self._clients.get(service) or self.node.create_client(GetState, service)
+        self._clients[service] = client
+
+        def active() -> bool:
+            if not client.service_is_ready():
+                return False
+            future = client.call_async(GetState.Request())  # of a node that has just ended nobody answers
+            return self.spin_until(future.done, 3.0) and future.result().current_state.label == "active"
+
+        assert self.spin_until(active, timeout_s), f"{name} did not become active"
+
     def close(self) -> None:
         self._executor.shutdown()
         self.node.destroy_node()

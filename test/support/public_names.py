@@ -18,6 +18,7 @@ from perf_inference.bringup.executables import NODES
 
 AGREED = Path(__file__).with_name("public_names.json")
 
+MANAGED = ("policy_node", "yolo_node", "caption_node", "recorder_node")
 OF_RCLPY = ("parameter", "type_description", "start_type_description_service", "/rosout")  # differ from ROS to ROS
 
 
@@ -115,6 +116,8 @@ def nodes(ros: Any, start_node: Callable[..., Any], folder: Path) -> dict[str, A
     found = {}
     for name in NODES:
         node = start_node(name, *needed.get(name, ()))
+        if name in MANAGED:
+            ros.wait_until_active(name)
         found[name] = of_node(ros, name)
         if name == "policy_node":  # its gate is a node of its own, without parameters
             found["policy_node_gate"] = graph_of(ros, "policy_node_gate")

@@ -19,8 +19,13 @@ class Tuner:
 
     def __init__(self, ros: Ros, node: str) -> None:
         self.ros, self.node = ros, node
-        self.statuses = ros.collect(DiagnosticStatus, "inference/status", STATUS_QOS)
+        self.statuses: list[DiagnosticStatus] = []  # heartbeats of an active node: before, its model is being loaded
+        ros.node.create_subscription(DiagnosticStatus, "inference/status", self._on_status, STATUS_QOS)
         self.timings = ros.collect(DiagnosticArray, "inference/timing", TIMING_QOS)
+
+    def _on_status(self, status: DiagnosticStatus) -> None:
+        if status.name.endswith("_gate") or from_key_values(status.values).get("lifecycle") == "active":
+            self.statuses.append(status)
 
     def set(self, **values: Any) -> list[str]:
         """Set them one by one, as `ros2 param set` does; return why each was refused, or nothing."""

@@ -31,6 +31,7 @@ from perf_inference.errors import (
     NoRoomError,
     PerfInferenceError,
     in_one_line,
+    pip_install,
 )
 
 OutOfMemory = torch.cuda.OutOfMemoryError
@@ -220,7 +221,7 @@ def _compiling(device: str) -> Iterator[None]:
     except Exception as error:
         needs = "install a C++ compiler (g++)"
         if device != "cpu" and find_spec("triton") is None:
-            needs = f"install Triton: {'its build for JetPack' if is_jetson() else 'pip install triton'}"
+            needs = f"install Triton: {'its build for JetPack' if is_jetson() else pip_install('triton')}"
         said = f"PyTorch cannot compile this network here ({in_one_line(error)})"
         raise ConfigError(f"{said}; set compile: false, or {needs}") from error
 

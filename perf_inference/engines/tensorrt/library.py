@@ -10,7 +10,7 @@ from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.devices.jetson import is_jetson
 from perf_inference.engines.tensorrt.plan_file import Machine
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, pip_install
 
 BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 
@@ -62,7 +62,7 @@ def install_command() -> str:
             "JetPack has it (sudo apt install nvidia-jetpack); a virtual environment sees it if it was made with "
             "--system-site-packages"
         )
-    return "pip install tensorrt"
+    return pip_install("tensorrt")
 
 
 def gpu(wanted: str, blocking: bool = False) -> CudaDevice:

@@ -72,6 +72,7 @@ class _Bench:
         if where == "process":
             self._link = GateLink(node)
             self._gate = self._link.begin(setup, self._joints, lambda said: None, again=False)
+            self._link.wait_until_ready()
         else:
             guard = Guard(node, setup)
             guard.gate.enable(True, guard.now())
@@ -100,7 +101,7 @@ class _Bench:
     def close(self) -> None:
         if self._link is not None:
             self._link.front.stop(instant(self._node))
-            self._link.close()
+            self._link.close(in_order=False)
         self._ended.set()
         self._thread.join()
         self._executor.shutdown()

@@ -15,9 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
@@ -26,18 +25,20 @@ from perf_inference.devices.process_memory import give_back
 from perf_inference.engines import AUTO, Engine
 from perf_inference.engines.background_load import loading_beside
 from perf_inference.engines.runtimes import is_remote
-from perf_inference.errors import ConfigError, EngineError, InputError, PerfInferenceError
+from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
 from perf_inference.model_build.private_copy import private_copy, remove_left_over
-from perf_inference.model_build.trial.trial import Trial, try_out
+from perf_inference.model_build.trial.trial import Trial
+from perf_inference.nodes.engine.loader import of_this_model
+from perf_inference.nodes.engine.trials import Trials
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
 from perf_inference.nodes.ros.parameters import EngineParameters
 from perf_inference.nodes.ros.request_bounds import TOO_MANY, Allowance, Waiting
 from perf_inference.pipeline import Model, Pipeline
 from perf_inference.printable import shown
 
 STATE = "engine_state"
-_OF_A_FILE = ("allow_pickle", "architecture")  # said of the model that the node was started with, and of no other
 _SENTENCE = 1000  # characters of what is told of a failure: part of it may be the words of a file or of a server
 _TAKE_OVER_S, _FAILURE_SHOWN_NS = 10.0, 10_000_000_000  # a failed swap is a warning so long
 
@@ -47,7 +48,7 @@ class HotSwap:
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         parameters: EngineParameters,
         allowed: model_build.AllowedModels,
         load: Callable[[model_build.Plan], Model],
@@ -63,7 +64,7 @@ class HotSwap:
             figures: of what runs, as a JSON object that the parameter ends with.
         """
         self._node, self._allowed, self._load, self._pipeline, self._json = node, allowed, load, pipeline, figures
-        self._configured = parameters
+        self._configured = node.started_as
         self._names = {item.name for item in fields(EngineParameters) if item.metadata.get("while_running")}
         self._turn = threading.Condition()
         self._running = self._wanted = parameters
@@ -76,14 +77,16 @@ class HotSwap:
         self._trial: Trial | None = None  # of what runs
         self._outcome = (True, "")  # of the last swap, for who waits
         self._waiting, self._allowance = Waiting(), Allowance()
+        self._trials = Trials(pipeline, lambda: self._closing)
         self._state = self._runs()
         read_only = "set by the node alone: what runs, what is being loaded, or why the last swap failed"
-        node.declare_parameter(STATE, self._with_figures(), ParameterDescriptor(description=read_only))
+        node.declare_while_configured(STATE, self._with_figures(), read_only)
         node.add_on_set_parameters_callback(self._on_set)
         # Who waits for the service must hold up nothing else, least of all what answers it.
         group = ReentrantCallbackGroup()
         node.create_service(Trigger, "~/swap_wait", self._on_wait, callback_group=group)
         self._settle = node.create_guard_condition(self._on_settled, callback_group=group)
+        self._take_what_was_set()
         self._worker = threading.Thread(target=self._work, name=f"{node.get_name()} swap", daemon=True)
         self._worker.start()
 
@@ -132,7 +135,7 @@ class HotSwap:
             return SetParametersResult(successful=True)
         given = {p.name: p.value for p in parameters if p.name in self._names}
         try:
-            if any(p.name == STATE for p in parameters):
+            if any(p.name == STATE and p.value != self._state for p in parameters):
                 raise ConfigError(f"{STATE} is set by the node alone; set model, runtime, precision or device")
             if given:
                 self._allowance.check()
@@ -141,10 +144,23 @@ class HotSwap:
             return SetParametersResult(successful=False, reason=shown(error, _SENTENCE))
         return SetParametersResult(successful=True)
 
+    def _take_what_was_set(self) -> None:
+        """Want what was set while the first model was being loaded."""
+        now = {name: self._node.get_parameter(name).value for name in self._names}
+        given = {name: value for name, value in now.items() if value != getattr(self._running, name)}
+        if not given:
+            return
+        try:
+            self._want(given)
+        except Exception as error:  # as in `_on_set`; the parameters go back to what runs
+            why = self._fail(str(error))
+            self._outcome, self._state, self._shown = (False, why), f"failed: {why}; {self._runs()}", False
+            self._tell(why)
+            self._settle.trigger()
+
     def _want(self, given: dict[str, Any]) -> None:
         model = given.get("model", self._wanted.model)
-        of_the_file = self._configured if model == self._configured.model else EngineParameters()
-        wanted = replace(self._wanted, **{name: getattr(of_the_file, name) for name in _OF_A_FILE}, **given)
+        wanted = of_this_model(replace(self._wanted, **{"model": model, **given}), self._configured)
         if wanted != self._wanted and not self._allowed.check(wanted.model).only_if_listed:
             model_build.check(wanted.model, wanted.runtime, wanted.options())
         self._shown = False
@@ -211,7 +227,7 @@ class HotSwap:
         """Compare what runs from the start with fp32, where it was asked to run at another precision."""
         if self._running.precision not in (AUTO, "fp32") and not is_remote(self._running.model):
             with contextlib.suppress(PerfInferenceError):  # it runs; there is nothing to compare it with
-                self._trial = self._try_out(self._running)
+                self._trial = self._trials.run(self._running)
 
     def _tell(self, failure: str) -> None:
         log = self._node.get_logger()
@@ -245,47 +261,22 @@ class HotSwap:
 
     def _tried_and_loaded(self, wanted: EngineParameters, same: bool) -> tuple[Trial | None, Model]:
         """Return the outcome of the trial, and the model once it has run on the last input; `same`: as runs now."""
-        trial = None if is_remote(wanted.model) else self._try_out(wanted, same)
+        trial = None if is_remote(wanted.model) else self._trials.run(wanted, same)
         made = model_build.resolve(wanted.model, wanted.runtime, wanted.options())
         with loading_beside(made.runtime):
             model = self._load(made)
         try:
-            self._try_on_the_last_input(model)
+            self._trials.on_the_last_input(model)
         except BaseException:
             model.engine.close()
             raise
         return trial, model
-
-    def _try_out(self, wanted: EngineParameters, same: bool = True) -> Trial | None:
-        """Run the wanted model in a process of its own first: a file may bring down what reads it.
-
-        Of another model it is not known yet what it takes: where it fails on inputs at random, the last input decides.
-        """
-        inputs, frame = None, self._pipeline.last
-        if frame is not None and same:
-            inputs, _ = self._pipeline.model.task.preprocess(frame)
-        try:
-            return try_out(wanted.model, wanted.runtime, wanted.options(), inputs, cancelled=lambda: self._closing)
-        except (EngineError, InputError):
-            if inputs is not None:
-                raise
-            return None
 
     def _fail(self, reason: str) -> str:
         reason = shown(reason, _SENTENCE)
         self._failed += 1
         self._failure = (CLOCKS.monotonic_ns(), reason)
         return reason
-
-    def _try_on_the_last_input(self, model: Model) -> None:
-        frame = self._pipeline.last
-        if frame is None:
-            return
-        try:
-            inputs, context = model.task.preprocess(frame)
-            model.task.postprocess(model.engine.infer(inputs), context)
-        except PerfInferenceError as error:
-            raise ConfigError(f"the trial on the last input failed: {error}") from error
 
     def _with_figures(self) -> str:
         return f"{self._state} {self._json(self._pipeline.model.engine)}"

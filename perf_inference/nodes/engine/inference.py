@@ -6,33 +6,35 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from rclpy.node import Node
-
-from perf_inference import model_build
+from perf_inference.devices.process_memory import give_back
 from perf_inference.engines import Engine
-from perf_inference.errors import BrokenDeviceError, ConfigError, EngineError, InputError, PerfInferenceError
+from perf_inference.errors import BrokenDeviceError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.heartbeat import TICK, Heartbeat, InputState
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
+from perf_inference.nodes.engine.loader import Loader
 from perf_inference.nodes.engine.model_sizes import ModelSizes
 from perf_inference.nodes.engine.waiting import WaitingInputs
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
 from perf_inference.nodes.reports.messages import OK
-from perf_inference.nodes.reports.reporter import Report, Reporter
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros.parameters import EngineParameters
 from perf_inference.nodes.ros.subscription import Input
-from perf_inference.pipeline import Frame, Model, Pipeline, Task
-from perf_inference.printable import LINE
+from perf_inference.pipeline import Frame, Pipeline, Task
+from perf_inference.printable import LINE, shown
 
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
 _SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
 _LAST_INFERENCE_S, _LAST_SWAP_S = 0.3, 0.1
+_IDLE_S = 2.0  # until what has come before a node is inactive is worked off
 _TYPE_CHECK_EVERY = 4  # heartbeats
 
 
@@ -41,7 +43,7 @@ class Inference:
 
     def __init__(
         self,
-        node: Node,
+        node: ManagedNode,
         parameters: EngineParameters,
         task_of: Callable[[Engine], Task],
         decode: Callable[[Arrival, Any], Frame],
@@ -55,9 +57,10 @@ class Inference:
         pipeline: Callable[..., Pipeline] = Pipeline,
         sources: int = 1,
     ) -> None:
-        """Load the engine, warm it up and start the worker.
+        """Make what `loading` loads, and what is ended with the node's cleanup.
 
         Args:
+            parameters: the node's own, as they are now.
             task_of: what an engine's arrays mean; raises ConfigError for an engine of another kind.
             blank: a frame of nothing for this task, to warm its engine up with.
             state: level and message of the node itself, for the heartbeat.
@@ -66,44 +69,59 @@ class Inference:
             rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
             pipeline: makes the pipeline, with the arguments of `Pipeline`.
             sources: of messages at that rate, that it has.
-
-        Raises:
-            ConfigError: the model does not run.
         """
-
-        def load(made: model_build.Plan) -> Model:
-            model = _warmed_up(wrap(model_build.load(made)), task_of, blank)
-            self._sizes.add(model.engine, made)
-            return model
-
-        allowed = model_build.AllowedModels.of(parameters.model, parameters.allowed_models)
-        made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())
-        model_build.prove(made)
         self.inputs: dict[str, Input] = {}
         self._waiting = WaitingInputs(node)
         self._node, self._state, self._skipped = node, state, skipped
+        self._parameters, self._sizes = parameters, ModelSizes()
+        self._loader = Loader(node.started_as, parameters, task_of, blank, wrap, self._sizes.add)
+        self._decode, self._publish, self._queue_size = decode, publish, queue_size
+        self._make_pipeline = pipeline
         self._rate_hz = rate_hz * sources if rate_hz else None
         self._period_ns = round(1e9 / rate_hz) if rate_hz else None
         self._drivers: list[str] = []
-        self._sizes = ModelSizes()
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
         self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
         self._beats = 0
         self._wrong_types = ""
-        self.pipeline = pipeline(
+
+    def loading(self) -> Work:
+        """Load the engine, warm it up and start the worker; inputs are to be made afterwards.
+
+        Raises:
+            ConfigError: the model does not run.
+        """
+        node, p, loader = self._node, self._parameters, self._loader
+        node.busy_with = f"loading {shown(p.model)}"
+        model = yield loader.first
+        self.pipeline = self._make_pipeline(
             node=node.get_fully_qualified_name().lstrip("/"),
-            decode=decode,
-            model=load(made),
-            publish=publish,
+            decode=self._decode,
+            model=model,
+            publish=self._publish,
             report=self._measured,
             problem=self._problem,
-            queue_size=queue_size,
+            queue_size=self._queue_size,
             source_clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
-        self._swap = HotSwap(node, parameters, allowed, load, self.pipeline, self._sizes.as_json)
-        self.reporter = Reporter(node, self.report)
+        del model  # a swap may close it
+        self._swap = HotSwap(node, p, loader.allowed, loader.load, self.pipeline, self._sizes.as_json)
+        node.at_clean_up(self._free)
+        node.at_clean_up(self._finish)
         self.pipeline.start()
+
+    def listen(self, on: bool) -> Work:
+        """Listen to the inputs, or no longer: then what came before is worked off first, for a moment at most."""
+        for source in self.inputs.values():
+            source.open() if on else source.close()
+        if not on:
+            yield self._wait_until_idle
+
+    def _wait_until_idle(self) -> None:
+        until_s = time.monotonic() + _IDLE_S
+        while (counts := self.ledger.snapshot()).waiting + counts.in_work and time.monotonic() < until_s:
+            time.sleep(0.005)
 
     @property
     def engine(self) -> Engine:
@@ -129,14 +147,23 @@ class Inference:
         """Report a message of an input that could not be read (ROS thread); its own ledger has it."""
         self._note("rejected", error)
 
-    def finish(self) -> None:
-        """Finish the message in work, publish the last timings and counts, free the engine."""
+    def _finish(self) -> None:
+        """Finish the message in work, and publish the last timings and counts."""
+        self._loader.cancel()
         self._swap.stop()
         if not self.pipeline.close(_LAST_INFERENCE_S):
             self._node.get_logger().error(f"the engine is still busy after {_LAST_INFERENCE_S:g} s; it is left behind")
-        self.reporter.finish()
-        self._swap.join(_LAST_SWAP_S)
+        if self._node.ending:
+            self._node.reporter.finish()
+        else:
+            self._node.reporter.flush()
+
+    def _free(self) -> None:
+        """Free the engine and its memory."""
+        self._swap.join(_LAST_SWAP_S if self._node.ending else _LAST_INFERENCE_S)
         self.engine.close()
+        if not self._node.ending:
+            give_back()
 
     def report(self) -> Report:
         """Return level, message and figures of now."""
@@ -188,6 +215,9 @@ class Inference:
                 return f"{outcome}: {what}"
         if silence := "; ".join(filter(None, (source.silence() for source in self.inputs.values()))):
             return silence
+        for source in self.inputs.values():
+            if trouble := source.trouble():
+                return trouble
         since_ns = now - _SLOW_NS
         slow = max((t.total_ns for t in self._judged() if t.arrived_ns + t.total_ns > since_ns), default=0)
         if self._period_ns is not None and slow > self._period_ns:
@@ -227,7 +257,7 @@ class Inference:
         if self._period_ns is not None and not timing.warmup:
             self._deadlines += 1
             self._misses += self._took_ns(timing) > self._period_ns
-        self.reporter.add(timing)
+        self._node.reporter.add(timing)
 
     def _problem(self, outcome: str, error: Exception) -> None:
         self._note(outcome, error)
@@ -249,31 +279,3 @@ class Inference:
             self._node.exit_status = 1
             self._node.get_logger().fatal(f"this process ends, to be started again: {error}")
             os.kill(os.getpid(), signal.SIGINT)
-
-
-def _warmed_up(engine: Engine, task_of: Callable[[Engine], Task], blank: Callable[[Any], Any], runs: int = 2) -> Model:
-    """Return a model that has run on a blank frame; its engine is closed where it does not."""
-    blanks = "a blank frame"
-    try:
-        task = task_of(engine)
-        for inputs in _blank_inputs(task, blank):
-            count = len(next(iter(inputs.values())))
-            blanks = "a blank frame" if count == 1 else f"{count} blank frames at once, set max_batch to fewer"
-            for _ in range(runs if getattr(engine, "needs_warm_up", True) else 0):
-                engine.infer(inputs)
-    except (EngineError, InputError) as error:
-        engine.close()
-        # A server that has gone just now may come back, and a new process has a CUDA that is not broken.
-        if engine.info.runtime in ("remote", "chat") or isinstance(error, BrokenDeviceError):
-            raise
-        raise ConfigError(f"model '{engine.info.name}' does not run on {blanks}: {error}") from error
-    except PerfInferenceError:
-        engine.close()
-        raise
-    return Model(engine, task)
-
-
-def _blank_inputs(task: Any, blank: Callable[[Any], Any]) -> Iterable[Mapping[str, Any]]:
-    """Yield the inputs of each form that the engine is to run on."""
-    batches = getattr(task, "batches_of_nothing", None)
-    yield from batches() if batches is not None else [task.preprocess(blank(task))[0]]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from rclpy.node import Node
+from rclpy.qos import ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 
 from perf_inference.errors import InputError
 from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.raw_image import read_image
+from perf_inference.nodes.images.reliability import AUTO, RELIABLE, Reliability
 from perf_inference.nodes.ros.subscription import Input
 
 TRANSPORTS = ("raw", "compressed")
@@ -24,17 +27,20 @@ def image_input(
     ledger: Ledger,
     expected_hz: float = 0.0,
     topic: str = "image",
+    reliability: str = AUTO,
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 
     As there, it is `image` that is remapped: `image:=/front/image_raw` reads /front/image_raw/compressed.
     """
+    qos = copy.copy(qos_profile_sensor_data)
+    if reliability == RELIABLE:
+        qos.reliability = ReliabilityPolicy.RELIABLE
     if transport == "raw":
-        return Input(
-            node, Image, topic, arrive, ledger, expected_hz=expected_hz, read=read_image, unreadable=unreadable
-        )
-    made = Input(
-        node, CompressedImage, node.resolve_topic_name(topic) + "/compressed", arrive, ledger, expected_hz=expected_hz
-    )
-    made.asked_for = topic
+        made = Input(node, Image, topic, arrive, ledger, qos, expected_hz, read_image, unreadable)
+    else:
+        compressed = node.resolve_topic_name(topic) + "/compressed"
+        made = Input(node, CompressedImage, compressed, arrive, ledger, qos, expected_hz)
+        made.asked_for = topic
+    Reliability(node, made, reliability).watch()
     return made

@@ -17,6 +17,7 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.converter import Converter
 from perf_inference.nodes.images.encodings import SIXTEEN
 from perf_inference.nodes.images.image_input import image_input
+from perf_inference.nodes.images.reliability import AUTO
 
 
 class SeenImage(NamedTuple):
@@ -40,17 +41,24 @@ class LatestImage:
         unreadable: Callable[[InputError], None],
         arrived: Callable[[Arrival], None] = lambda arrival: None,
         bits: int = SIXTEEN,
+        reliability: str = AUTO,
     ) -> None:
         """Subscribe; `arrived` is called for each message, not decoded yet, or else `unreadable` (ROS thread)."""
         self.ledger, self._arrived = Ledger(), arrived
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: SeenImage | None = None
         self._converter = Converter(bits, node.get_logger().warning)  # it leaves the last image as it is
-        self.input = image_input(node, transport, self._put, unreadable, self.ledger)
+        self.input = image_input(node, transport, self._put, unreadable, self.ledger, reliability=reliability)
 
     def _put(self, arrival: Arrival) -> None:
         self._mailbox.put(arrival)
         self._arrived(arrival)
+
+    def forget(self) -> None:
+        """Show none that has come so far."""
+        if self._mailbox.take(timeout_s=0) is not None:
+            self._mailbox.done("ignored")
+        self._last = None
 
     def look(self) -> SeenImage:
         """Return the newest image, the same as last time if none has come since (worker thread).

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 
 from perf_inference.measure.alarm import Alarm, Limits
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.monitor.watched_node import PREFIX
+from perf_inference.nodes.monitor.watched_node import PREFIX, judged, rounded
 from perf_inference.nodes.reports.messages import STALE, key_values
 from perf_inference.telemetry.board import BoardSample
 from perf_inference.telemetry.history import MachineSample
@@ -50,6 +50,7 @@ class MachineStatuses:
         used_pct = _share(host.memory_used_mb, host.memory_total_mb)
         load = None if host.load_1min is None else host.load_1min / host.cores
         values: dict[str, Scalar] = {
+            "hostname": self._host_name,
             "cpu_pct": _rounded(host.cpu_pct),
             "cores": host.cores,
             "load_1min": _rounded(host.load_1min),
@@ -63,7 +64,9 @@ class MachineStatuses:
         values.update({f"cpu{core}_pct": _rounded(share) for core, share in enumerate(host.cpu_per_core_pct)})
         alarms = [
             self._memory("host", used_pct),
-            self._alarm("host", "load", self._limits.load, load, f"load {host.load_1min} on {host.cores} cores"),
+            self._alarm(
+                "host", "load", self._limits.load, load, f"load {host.load_1min} on {host.cores} cores", "per core"
+            ),
         ]
         return self._status("host", self._host_name, alarms, values)
 
@@ -114,13 +117,17 @@ class MachineStatuses:
         return self._status("platform", self._host_name, [self._temperature("platform", hottest_degc)], values)
 
     def _temperature(self, part: str, degc: float | None) -> tuple[int, str]:
-        return self._alarm(part, "degc", self._limits.temperature_degc, degc, f"{degc} degC")
+        return self._alarm(part, "degc", self._limits.temperature_degc, degc, f"{degc} degC", "degC")
 
     def _memory(self, part: str, used_pct: float | None) -> tuple[int, str]:
-        return self._alarm(part, "memory", self._limits.memory_pct, used_pct, f"{used_pct or 0:.0f} % of memory in use")
+        return self._alarm(
+            part, "memory", self._limits.memory_pct, used_pct, f"{used_pct or 0:.0f} % of memory in use", "%"
+        )
 
-    def _alarm(self, part: str, what: str, limits: Limits, value: float | None, text: str) -> tuple[int, str]:
-        return self._alarms.setdefault((part, what), Alarm(limits)).update(value), text
+    def _alarm(
+        self, part: str, what: str, limits: Limits, value: float | None, text: str, unit: str
+    ) -> tuple[int, str]:
+        return judged(self._alarms.setdefault((part, what), Alarm(limits)), value, text, unit)
 
     def _status(
         self, part: str, hardware_id: str, alarms: list[tuple[int, str]], values: Mapping[str, Scalar]
@@ -130,7 +137,7 @@ class MachineStatuses:
             name=f"{PREFIX}{self._owner}/{part}",
             message="; ".join(text for raised, text in alarms if raised) or "running",
             hardware_id=hardware_id,
-            values=key_values(values),
+            values=key_values(rounded(values)),
         )
 
 

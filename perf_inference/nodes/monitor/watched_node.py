@@ -14,6 +14,7 @@ from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.reports.messages import OK, STALE, WARN, heartbeat_of, key_values, level
 
 PREFIX = "monitor_node: "
+STATE, ACTIVE = "lifecycle", "active"  # of a managed node, in its heartbeat
 _PROCESSES, _DOUBLE_S = 10, 10.0  # that a node's name is remembered of; for how long two of them are a warning
 
 
@@ -98,15 +99,23 @@ class WatchedNode:
             name=f"{PREFIX}{self._name}/{judged.part}",
             message=message,
             hardware_id=self._said.hardware_id.partition("/")[0] or "host",
-            values=key_values({**judged.values, "silent_s": round(silent_s, 3)}),
+            values=key_values(rounded({**judged.values, "silent_s": silent_s})),
         )
 
     def _judge(self, now_s: float) -> list[_Judged]:
         said = heartbeat_of(self._said)
+        part = "engine" if said.engine is not None else "recorder" if "records" in said.others else "node"
+        if said.others.get(STATE, ACTIVE) != ACTIVE:  # it takes no input, and has no rate to keep
+            self._alarms, self._growths = {}, {}
+            own = _Judged(part, level(self._said), self._said.message, said.of_node().as_values())
+            idle = str(said.others[STATE])
+            return [
+                own,
+                *(_Judged(name, OK, idle, {"topic": one.topic}) for name, one in said.inputs.items() if one.topic),
+            ]
         inputs = [self._input(name, said, now_s) for name, state in said.inputs.items() if state.topic is not None]
         if said.engine is not None:
             return [self._engine(said, now_s), *inputs]
-        part = "recorder" if "records" in said.others else "node"
         return [_Judged(part, level(self._said), self._said.message, said.as_values()), *inputs]
 
     def _engine(self, said: Heartbeat, now_s: float) -> _Judged:
@@ -146,18 +155,18 @@ class WatchedNode:
         return _Judged(part, worst, "; ".join(texts if own == OK and texts else [message, *texts]), values)
 
     def _missed(self, share: float | None, deadline_ms: float | None) -> tuple[int, str]:
-        raised = self._alarm("engine", "misses", self._limits.misses_pct, share)
         deadline = "their deadline" if deadline_ms is None else f"the deadline of {deadline_ms:.1f} ms"
-        return raised, f"{share:.1f} % of the inferences came after {deadline}" if raised else ""
+        text = f"{share or 0:.1f} % of the inferences came after {deadline}"
+        return self._alarm("engine", "misses", self._limits.misses_pct, share, text, "%")
 
     def _slow(self, part: str, rate_hz: float | None, expected_hz: float | None) -> tuple[int, str]:
         share = 100 * rate_hz / expected_hz if rate_hz is not None and expected_hz else None
-        raised = self._alarm(part, "rate", self._limits.rate_pct, share)
-        return raised, f"{rate_hz:.2f} Hz where {expected_hz:g} Hz are expected" if raised else ""
+        text = f"{rate_hz or 0:.2f} Hz where {expected_hz or 0:g} Hz are expected"
+        return self._alarm(part, "rate", self._limits.rate_pct, share, text, "% of it")
 
     def _dropped(self, part: str, share: float | None) -> tuple[int, str]:
-        raised = self._alarm(part, "drops", self._limits.drops_pct, share)
-        return raised, f"{share:.1f} % of the messages were dropped" if raised else ""
+        text = f"{share or 0:.1f} % of the messages were dropped"
+        return self._alarm(part, "drops", self._limits.drops_pct, share, text, "%")
 
     def _drop_share(self, part: str, name: str, said: Heartbeat, now_s: float) -> float | None:
         """Return the share of what was offered to an input that was lost [%]."""
@@ -169,8 +178,23 @@ class WatchedNode:
     def _growth(self, part: str, what: str, now_s: float, counters: tuple[int, int]) -> tuple[int, ...] | None:
         return self._growths.setdefault((part, what), Growth(self._limits.window_s)).add(now_s, counters)
 
-    def _alarm(self, part: str, what: str, limits: Limits, value: float | None) -> int:
-        return self._alarms.setdefault((part, what), Alarm(limits)).update(value)
+    def _alarm(
+        self, part: str, what: str, limits: Limits, value: float | None, text: str, unit: str
+    ) -> tuple[int, str]:
+        return judged(self._alarms.setdefault((part, what), Alarm(limits)), value, text, unit)
+
+
+def judged(alarm: Alarm, value: float | None, text: str, unit: str) -> tuple[int, str]:
+    """Return the level, and the text, with the limit that keeps the level up where the value itself does not."""
+    raised, ends = alarm.update(value), alarm.ends(value)
+    if ends is not None:
+        text += f" (until it is {'below' if alarm.more_is_worse else 'above'} {ends:g} {unit})".replace(" )", ")")
+    return raised, text if raised else ""
+
+
+def rounded(values: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Return the values as a person reads them: three decimals."""
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _share_pct(grown: tuple[int, ...] | None) -> float | None:

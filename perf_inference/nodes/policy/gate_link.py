@@ -25,6 +25,7 @@ from perf_inference.safety.process.messages import Setup
 
 _START_S = 30.0  # until a gate has spoken
 _END_S, _LAST_WAIT_S = 2.0, 0.4
+_ANSWER_S = 3.0  # another gate may have to start first
 _ZERO_EVERY_S = 0.04
 _RESTARTS, _HEALTHY_S = 3, 60.0  # of the gate, within a minute
 
@@ -50,16 +51,12 @@ class GateLink:
         return self._process.pid
 
     def begin(self, setup: GateSetup, joints: Input, said: Callable[[str], None], again: bool) -> Front:
-        """Tell the gate what it is, and return what policy_node asks it by; wait until it has spoken.
+        """Tell the gate what it is, and return what policy_node asks it by.
 
         Args:
             joints: policy_node's own reader of joint_states.
             said: hears at each look why the safe action is being sent (own thread).
             again: a gate that is started again is enabled by itself, as this one is.
-
-        Raises:
-            ConfigError: the gate refuses what it is told.
-            EngineError: it does not start.
         """
         before = self._actions(setup)
         self._stand_in = ActionPublisher(self._node, setup)
@@ -78,6 +75,15 @@ class GateLink:
         self._attach(self._setup)
         self._thread = threading.Thread(target=self._run, name=f"{self._node.get_name()} gate link", daemon=True)
         self._thread.start()
+        return self.front
+
+    def wait_until_ready(self) -> None:
+        """Wait until the gate has spoken (any thread but the ROS thread).
+
+        Raises:
+            ConfigError: the gate refuses what it is told.
+            EngineError: it does not start.
+        """
         deadline = time.monotonic() + _START_S
         while not self.front.ready() and not self.front.failed and time.monotonic() < deadline and self._starts_again:
             time.sleep(0.01)
@@ -85,7 +91,6 @@ class GateLink:
             raise ConfigError(self.front.failed)
         if not self.front.ready():
             raise EngineError(f"the gate's process has not spoken within {_START_S:g} s of its start")
-        return self.front
 
     def shadow(self, on: bool, timeout_s: float) -> bool:
         """Let the gate and this node send on `action_shadow`, or on `action` again; return whether both do by then.
@@ -109,12 +114,39 @@ class GateLink:
             self._stand_in.shadow(True)
         return done
 
-    def close(self) -> None:
-        """End the gate: it has been told to stop; wait until it is gone."""
+    def be(self, active: bool) -> None:
+        """Tell the gate whether policy_node is active; one that was enabled is not again."""
+        if not active:
+            self._again = False
+        self.front.be(active)
+
+    def wait_until_inactive(self) -> None:
+        """Wait until the gate has sent the safe action (any thread but the ROS thread).
+
+        Raises:
+            EngineError: it does not say so.
+        """
+        deadline = time.monotonic() + _ANSWER_S
+        while not self.front.is_inactive():
+            if time.monotonic() > deadline:
+                raise EngineError(f"the gate has not said within {_ANSWER_S:g} s that it sent the safe action")
+            time.sleep(0.005)
+
+    def close(self, in_order: bool) -> None:
+        """End the gate: it has been told to stop; wait until it is gone.
+
+        Args:
+            in_order: this process goes on, so that the gate is waited for to its end; one that hangs is killed.
+        """
         self._ended.set()
         if self._thread is not None:
             self._thread.join(0.2)
-        self._process.close(_LAST_WAIT_S)
+        else:  # it is nothing yet, and sends nothing
+            self._process.kill()
+        self._process.close(_END_S if in_order else _LAST_WAIT_S)
+        if in_order and not self._process.ended():
+            self._process.kill()
+            self._process.close(_LAST_WAIT_S)
 
     # own thread ------------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,7 @@ class GateSetup:
     topics: Topics
     message: str  # of the topic action: one of ACTION_MESSAGES but auto, or a plug-in
     enabled: bool
+    active: bool = True  # policy_node is, or is so in a moment
     joints_qos: Mapping[str, Any] | None = None  # of the reader of joint_states; None: as the node's parameters say
     action_qos: Mapping[str, Any] | None = None  # of the publisher of action; None: as the node's parameters say
     shadow: bool = False  # begin on the topic action_shadow, with no publisher of action

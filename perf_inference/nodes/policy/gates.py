@@ -4,42 +4,59 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from rclpy.node import Node
 
 from perf_inference.measure.stamps import Scalar
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
 from perf_inference.nodes.policy.gate_link import GateLink
 from perf_inference.nodes.policy.gate_setup import GateSetup
-from perf_inference.nodes.policy.guard import Guard
+from perf_inference.nodes.policy.guard import Guard, instant
 from perf_inference.nodes.policy.shadow import Shadow
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.safety import Gate
 from perf_inference.safety.gate import LOOK_S
+from perf_inference.safety.process.activity import activate, deactivate
 from perf_inference.safety.process.front import Front
 from perf_inference.safety.watch import Watch
 
 WHERE = ("process", "inline")
+_LAST_SENDS_S = 0.12  # for the safe action of the end, which is sent every 0.05 s
 
 
 class Gates:
     """Makes the gate, has it look, and ends it."""
 
-    def __init__(self, node: Node, where: str) -> None:
-        """Start its process, where it has one: it is up when the engine is."""
-        self._node = node
+    def __init__(self, node: ManagedNode, where: str) -> None:
+        self._node, self._in_process = node, where == "process"
         self._watch: Watch | None = None
-        self._link = GateLink(node) if where == "process" else None
+        self._link: GateLink | None = None
         self._guard: Guard | None = None
+        self._gate: Gate | Front | None = None
         self._shadow: Shadow | None = None
         self._companions: Callable[[bool], None] = lambda on: None
+        self._stopped_s: float | None = None
+
+    def prepare(self) -> None:
+        """Start its process, where it has one (any thread): it is up when the engine is."""
+        if self._in_process:
+            self._link = GateLink(self._node)
 
     def begin(self, setup: GateSetup, joints: Input, said: Callable[[str], None], again: bool) -> Gate | Front:
         """Make the gate; arguments as `GateLink.begin`."""
-        gate = self._begin(setup, joints, said, again)
+        setup, again = replace(setup, active=self._node.goes_on), again and self._node.goes_on
+        self._gate = self._begin(setup, joints, said, again)
         self._shadow = Shadow(self._node, setup, self._switch)
-        return gate
+        return self._gate
+
+    @property
+    def in_shadow(self) -> bool:
+        """Whether commands go to the shadow's topics."""
+        return self._shadow is not None and self._shadow.on
 
     def with_companions(self, shadow: Callable[[bool], None]) -> None:
         """Have others change the topics that they publish on with the gate."""
@@ -54,9 +71,10 @@ class Gates:
         """Return what the timing says of shadow mode."""
         return {} if self._shadow is None else self._shadow.figures()
 
-    def state(self, reason: str) -> tuple[bytes, str]:
-        """Return level and message for the heartbeat; `reason`: why the safe action is sent, or nothing."""
-        where = "shadow: " if self._shadow is not None and self._shadow.on else ""
+    def state(self) -> tuple[bytes, str]:
+        """Return level and message of a policy that is driving, or is not."""
+        reason = "starting" if self._gate is None else self._gate.reason
+        where = "shadow: " if self.in_shadow else ""
         if reason == "disabled":
             return OK, f"{where}disabled: safe action"
         return (WARN, f"{where}safe action: {reason}") if reason else (OK, f"{where}driving")
@@ -90,12 +108,50 @@ class Gates:
         self._watch = Watch(lambda: said(guard.look()), LOOK_S, self._failed)
         return guard.gate
 
-    def finish(self) -> None:
-        """End it: it has been told to stop, and the safe action has been sent for long enough."""
+    def wait_until_ready(self) -> None:
+        """Wait until the gate is there (any thread but the ROS thread); see `GateLink.wait_until_ready`."""
+        if self._link is not None:
+            self._link.wait_until_ready()
+
+    def activate(self) -> None:
+        """Let the policy be enabled."""
+        if self._link is not None:
+            self._link.be(active=True)
+        elif self._guard is not None:
+            activate(self._guard.gate, instant(self._node))
+
+    def deactivate(self) -> Work:
+        """Disable the policy, let nobody enable it, and wait until the safe action has been sent."""
+        if self._link is not None:
+            self._link.be(active=False)
+            yield self._link.wait_until_inactive
+        elif self._guard is not None:
+            deactivate(self._guard.gate, instant(self._node))
+
+    def stop(self) -> None:
+        """Let it send what is safe, and nothing else ever after."""
+        if self._gate is not None and self._stopped_s is None:
+            self._stopped_s = time.monotonic()
+            self._gate.stop(instant(self._node))
+
+    def end(self) -> None:
+        """End it when the safe action has been sent again and again for a moment.
+
+        A message that a busy reader has not taken yet is lost when its writer leaves the graph.
+        """
+        self.stop()
+        if self._stopped_s is not None:
+            time.sleep(max(self._stopped_s + _LAST_SENDS_S - time.monotonic(), 0.0))
         if self._watch is not None:
             self._watch.close()
         if self._link is not None:
-            self._link.close()
+            self._link.close(in_order=not self._node.ending)
 
     def _failed(self, error: Exception) -> None:
         faults_of(self._node).failed(error, "the gate's look")
+
+
+def permission_of(node: Node, enabled: bool, restarted: bool) -> str:
+    """Return what a start says of it."""
+    said = "enabled" if enabled else f"disabled until {node.get_fully_qualified_name()}/enable is called"
+    return said + (" (restarted)" if restarted else "")

@@ -15,6 +15,7 @@ from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.nodes.policy.other_senders import OtherSenders
 from perf_inference.nodes.policy.stop_topics import StopTopics
 from perf_inference.safety import Gate, Instant
+from perf_inference.safety.process.activity import deactivate
 
 _LAST_SENDS_NS = 120_000_000  # that the safe action is sent on before a shadow
 
@@ -51,6 +52,8 @@ class Guard:
         self._stops = StopTopics(node, setup.topics, setup.estop_timeout_s, self.gate, self.now)
         others.begin(actions.type, lambda: actions.sent)
         node.create_service(SetBool, setup.topics.enable, self._on_enable)
+        if not setup.active:
+            deactivate(self.gate, self.now())
 
     def now(self) -> Instant:
         """Return this moment on both clocks."""

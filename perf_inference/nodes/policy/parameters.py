@@ -96,6 +96,11 @@ class PolicyParameters(ImageParameters):
         "action [rad]; 0: not compared", at_least=0, at_most=1000,
     )  # fmt: skip
 
+    @property
+    def enabled_again(self) -> bool:
+        """Whether what was started again after a crash is enabled by itself."""
+        return self.enabled and self.enabled_after_restart
+
 
 def robot_limits(node: Node, p: PolicyParameters) -> JointLimits:
     """Return the limits that the user gave; the default ones are those of the default joints alone.

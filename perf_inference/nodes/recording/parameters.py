@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perf_inference.nodes.ros.parameters import parameter
+from perf_inference.nodes.ros.parameters import ManagedParameters, parameter
 from perf_inference.recording.recorder.session import ACCESS
 from perf_inference.telemetry.tegrastats_process import DEFAULT_COMMAND
 
 
 @dataclass(frozen=True)
-class RecorderParameters:
+class RecorderParameters(ManagedParameters):
     """Parameters of recorder_node."""
 
     topics: tuple[str, ...] = parameter(

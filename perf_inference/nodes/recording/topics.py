@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rclpy.duration import Duration
@@ -34,6 +35,7 @@ class RecordedTopic:
     source: RawInput
     records: int = 0
     dropped: int = 0
+    listens: bool = True
 
     @property
     def name(self) -> str:
@@ -75,9 +77,15 @@ class RecordedTopics:
         """Yield what has come since the last time."""
         left_over, self._left_over = self._left_over, []
         yield from left_over
-        for topic in self._topics.values():
+        for topic in filter(attrgetter("listens"), self._topics.values()):
             for message in topic.source.take():
                 yield Taken(topic, message)
+
+    def close(self) -> None:
+        """Unsubscribe; what is left in the readers is lost, and who is discovered later is subscribed to again."""
+        for topic in self._topics.values():
+            topic.source.close()
+            topic.listens = False
 
     def published(self) -> bool:
         """Return whether anybody still publishes on one of the topics."""
@@ -126,6 +134,9 @@ class RecordedTopics:
             self._skip(name, f"at most {_MOST_TOPICS} topics are recorded, and this is one more")
         elif known is None:
             self._subscribe(name, type_name, qos, publishers)
+        elif not known.listens:
+            known.source, lost = RawInput(self._node, known.kind, name, qos), known.source.lost
+            known.source.lost, known.listens = lost, True
         elif _weaker(qos, known.source.qos):
             self._node.get_logger().warning(f"a publisher of {name} offers less than the others; subscribing again")
             known.source, old = RawInput(self._node, known.kind, name, qos), known.source

@@ -50,15 +50,10 @@ def with_faults(report: Report, faults: Faults) -> Report:
 class HeartbeatPublisher:
     """Publishes the state of a node twice a second, on the steady clock."""
 
-    def __init__(self, node: Node, report: Callable[[], Report], quiet: bool = False) -> None:
-        """Start; `report` is called on the ROS thread for each heartbeat.
-
-        Args:
-            quiet: say nothing before there is a fault to tell of (a simulated robot is none of what is watched).
-        """
-        self._quiet = quiet
+    def __init__(self, node: Node, report: Callable[[], Report]) -> None:
+        """Start; `report` is called on the ROS thread for each heartbeat."""
         self.name = node.get_fully_qualified_name().lstrip("/")
-        self.hardware_id = f"{platform.node() or 'host'}/{time.time_ns()}"
+        self.hardware_id = _this_start()
         self._report, self._faults = report, faults_of(node)
         self.publisher = node.create_publisher(
             DiagnosticStatus,
@@ -73,8 +68,6 @@ class HeartbeatPublisher:
         report = Report(WARN, "its report failed", {})
         with self._faults.watching("the report"):
             report = self._report()
-        if self._quiet and not any(self._faults.values().values()):
-            return
         report = with_faults(report, self._faults)
         self.publisher.publish(
             DiagnosticStatus(
@@ -99,11 +92,17 @@ class Reporter(HeartbeatPublisher):
         super().__init__(node, report)
         self._node = node
         self._pending: deque[Timing] = deque()
+        self._finished = False
         options = QoSOverridingOptions.with_default_policies()
         self._timing = node.create_publisher(
             DiagnosticArray, "inference/timing", TIMING_QOS, qos_overriding_options=options
         )
         self._timer = node.create_timer(_FLUSH_S, self.flush, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def begin_anew(self) -> None:
+        """Be another start of this node from now on: its counts begin anew."""
+        self.flush()
+        self.hardware_id = _this_start()
 
     def add(self, timing: Timing) -> None:
         """Take the timing of one inference (any thread); it is published within 0.1 s."""
@@ -118,7 +117,10 @@ class Reporter(HeartbeatPublisher):
             self._timing.publish(message)
 
     def finish(self) -> None:
-        """Publish what is left and wait for the readers to acknowledge it, 0.1 s at most."""
+        """Publish what is left, and wait for the readers to acknowledge it, 0.1 s at most; once."""
+        if self._finished:
+            return
+        self._finished = True
         self.cancel()
         self._timer.cancel()
         self.flush()
@@ -128,3 +130,8 @@ class Reporter(HeartbeatPublisher):
             # Asked again and again: a call that waits would hold the interpreter meanwhile.
             while not publisher.wait_for_all_acked(Duration()) and time.monotonic() < deadline:
                 time.sleep(0.005)
+
+
+def _this_start() -> str:
+    """Return what tells the starts of a node apart: HOST/TIME."""
+    return f"{platform.node() or 'host'}/{time.time_ns()}"

@@ -6,7 +6,7 @@ import contextlib
 import copy
 import difflib
 import sys
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -36,6 +36,7 @@ _TYPES: dict[Any, tuple[Parameter.Type, str]] = {
 }
 # Of rclpy, and what a node says by itself: both are in the dump of a node, from which it may be started again.
 _NOT_OURS = ("use_sim_time", "start_type_description_service", "engine_state")
+RELIABILITIES = ("auto", "best_effort", "reliable")
 _PREFIXES_NOT_OURS = ("qos_overrides.", "start.")
 _EVERY = float("inf")
 
@@ -71,7 +72,16 @@ def model_parameter(default: str) -> Any:
 
 
 @dataclass(frozen=True)
-class EngineParameters:
+class ManagedParameters:
+    """What every managed node has."""
+
+    autostart: bool = parameter(
+        True, "configure and activate by itself; false: wait for a lifecycle manager, launch or `ros2 lifecycle set`"
+    )
+
+
+@dataclass(frozen=True)
+class EngineParameters(ManagedParameters):
     """What every node with an engine has."""
 
     model: str = model_parameter("")
@@ -96,6 +106,9 @@ class EngineParameters:
     blocking_wait: bool = parameter(
         False, "sleep while a GPU works instead of spinning: a core is free for others, a wake-up takes longer"
     )
+    load_timeout_s: float = parameter(
+        600.0, "so long `configure` waits for the model before it is refused [s]; a start by itself waits for ever",
+        at_least=0.1, at_most=86_400)  # fmt: skip
     max_difference: float = parameter(
         0.05, "outputs that differ from fp32 by more than this share of their largest are a warning", at_least=0
     )
@@ -128,6 +141,10 @@ class ImageParameters(EngineParameters):
 
     image_transport: str = parameter("raw", "raw: image (sensor_msgs/Image); compressed: image/compressed, JPEG or PNG",
                                      choices=("raw", "compressed"))  # fmt: skip
+    reliability: str = parameter(
+        "auto", "of the reader of images; auto: best effort, or reliable where the camera offers that and it brings "
+        "more; qos_overrides go before", choices=RELIABILITIES,
+    )  # fmt: skip
     image_bits: int = parameter(16, "bits that the camera uses of mono16, bayer and other images of 16 bits, from the "
                                 "lowest on", at_least=8, at_most=16)  # fmt: skip
 
@@ -165,6 +182,25 @@ def declare(node: Node, kind: type[P]) -> P:
     return kind(**values)
 
 
+def read_again(node: Node, kind: type[P], before: P) -> P:
+    """Return the values that are in force now: those that may change while the node runs may have.
+
+    Raises:
+        ConfigError: one is outside what is allowed.
+    """
+    changed = {}
+    for item in fields(kind):  # type: ignore[arg-type]
+        if not item.metadata["while_running"]:
+            continue
+        name = item.metadata["name"] or item.name
+        value = node.get_parameter(name).value
+        if isinstance(item.default, tuple):
+            value = tuple(value or ())
+        _check(node, name, item, value, get_type_hints(kind)[item.name])
+        changed[item.name] = value
+    return replace(before, **changed)  # type: ignore[type-var]
+
+
 def is_given(node: Node, name: str) -> bool:
     """Return whether the user gave this parameter, in a file or on the command line."""
     return name in getattr(node, "_parameter_overrides", {})
@@ -196,9 +232,16 @@ def _declare_one(node: Node, name: str, item: Field[Any], hint: Any) -> Any:
         raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {given!r}") from error
     if isinstance(item.default, tuple):
         value = tuple(value or ())
-    if (choices and value not in choices) or (isinstance(value, int | float) and not low <= value <= high):
-        raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {value!r}")
+    _check(node, name, item, value, hint)
     return value
+
+
+def _check(node: Node, name: str, item: Field[Any], value: Any, hint: Any) -> None:
+    """Raise ConfigError where a value of the right type is outside what is allowed."""
+    low, high, choices = item.metadata["at_least"], item.metadata["at_most"], item.metadata["choices"]
+    if (choices and value not in choices) or (isinstance(value, int | float) and not low <= value <= high):
+        allowed = _allowed(_TYPES[hint][1], low, high, choices)
+        raise ConfigError(f"parameter '{name}' of {node.get_name()} must be {allowed}, got {value!r}")
 
 
 def _declare_empty_list(node: Node, name: str, type_: Parameter.Type, descriptor: ParameterDescriptor) -> Any:

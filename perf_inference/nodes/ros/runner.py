@@ -12,7 +12,6 @@ import functools
 import gc
 import inspect
 import os
-import signal
 import sys
 import threading
 import time
@@ -27,17 +26,16 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from perf_inference.bringup import child_process, shared_memory, tuning
+from perf_inference.bringup import child_process, shared_memory
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 from perf_inference.nodes import TUNING_LINE
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.nodes.ros.log import PrintableLogger
+from perf_inference.nodes.ros.stop_signals import Stop, Stopped
 from perf_inference.printable import guard_this_process, printable
 
-# A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _DRAIN_S = 0.5
 # So long a process waits for its middleware to make a node, a hundred times what it takes. One that hangs there holds
 # the interpreter: no signal and no thread of Python ends it, so it would outlive its starter.
@@ -48,7 +46,10 @@ class RunnableNode(Node):
     """A node that knows how to end; all nodes of a process go through each step before any goes on to the next."""
 
     _printable_logger: PrintableLogger | None = None
+    _judges: list[Any] | None = None
     exit_status = 0
+    is_starting = False  # its start goes on while it is spun ...
+    start_error: Exception | None = None  # ... and has failed
     has_finished = False  # it ends the process itself, since its work is done
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -90,6 +91,14 @@ class RunnableNode(Node):
             return SetParametersResult(successful=False, reason="it could not be judged; see the node's log")
 
         super().add_on_set_parameters_callback(judge)
+        self.judges.append(judge)
+
+    @property
+    def judges(self) -> list[Any]:
+        """What is asked before parameters are set, in the order in which it came."""
+        if self._judges is None:
+            self._judges = []
+        return self._judges
 
     def get_logger(self) -> PrintableLogger:
         """Return the node's logger: what a message or a peer says is in one line of its log, and forges none."""
@@ -114,10 +123,10 @@ class RunnableNode(Node):
 def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
     leave_working_directory()
-    stop = _Stop()
+    stop = Stop()
     try:
         return _run(factories, args, stop)
-    except _Stopped:
+    except Stopped:
         return stop.status()
     except Exception:  # what is left of a node that a signal met half made
         if not stop.interrupted:
@@ -125,7 +134,7 @@ def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | N
         return stop.status()
 
 
-def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: _Stop) -> int:
+def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None, stop: Stop) -> int:
     try:
         tie = child_process.follow()
         if ended := tie.ended():
@@ -149,13 +158,13 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             nodes.append(factory())
             executor.add_node(nodes[-1])
         shared_memory.keep_to_this_user()
-        for said in filter(None, (TUNING_LINE, tie.said)):
-            PrintableLogger("perf_inference").info(said)
+        lines, started = [*filter(None, (TUNING_LINE, tie.said))], False
         threading.excepthook = functools.partial(_thread_failed, nodes)
         stop.wakes(executor)
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
-    except _Stopped:
+            started = started or _has_started(nodes, lines)
+    except Stopped:
         pass
     except Exception as error:
         # A signal that comes in the import of a C extension turns up as whatever that makes of it.
@@ -174,7 +183,19 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     return status
 
 
-def _leave_the_graph(stop: _Stop) -> None:
+def _has_started(nodes: list[RunnableNode], lines: list[str]) -> bool:
+    """Return whether all nodes have come to the end of their start, and then say these lines; raise why one cannot."""
+    for node in nodes:
+        if node.start_error is not None:
+            raise node.start_error
+    if any(node.is_starting for node in nodes):
+        return False
+    for line in lines:
+        PrintableLogger("perf_inference").info(line)
+    return True
+
+
+def _leave_the_graph(stop: Stop) -> None:
     try:
         leave_the_graph()
     except Exception:  # a node that a signal left half made
@@ -207,51 +228,6 @@ def leave(status: int) -> NoReturn:
             stream.flush()
     # Nothing is left to save, and tearing down the interpreter with a runtime loaded costs up to 0.2 s of the stop.
     os._exit(status)
-
-
-class _Stopped(BaseException):
-    """Raised in the main thread by a signal that comes while the nodes are being made."""
-
-
-class _Stop:
-    """The signals that stop a node: they end the making of the nodes where it is, and later wake the executor."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.interrupted = False  # it came while the nodes were being made
-        self._number = 0  # of the first signal
-        self._executor: Executor | None = None
-        self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        os.set_blocking(self._reading, True)
-        for number in STOP_SIGNALS:
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
-                signal.signal(number, self._on_signal)
-        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def wakes(self, executor: Executor) -> None:
-        """From now on a signal wakes this executor, whatever the main thread is doing."""
-        self._executor = executor
-        threading.Thread(target=self._wait, name="signals", daemon=True).start()
-
-    def status(self) -> int:
-        """Return the exit status of a stop.
-
-        0; under a supervisor it names the signal, as a shell does: sent by somebody else it is no end of the work.
-        """
-        return 128 + self._number if self._number and tuning.SIGNAL_STATUS in os.environ else 0
-
-    def _wait(self) -> None:
-        while read := os.read(self._reading, 1):
-            self._number = self._number or read[0]
-            self.asked = True
-            if self._executor is not None:
-                self._executor.wake()
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self._executor is None and not self.asked:
-            self.asked = self.interrupted = True
-            self._number = number
-            raise _Stopped
 
 
 def leave_the_graph() -> None:

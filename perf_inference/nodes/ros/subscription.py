@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
@@ -58,24 +59,60 @@ class Input:
         self.last_ns: int | None = None  # monotonic, of the newest callback
         self.lost_unknown = "" if HAS_MESSAGE_INFO else "this ROS 2 gives no sequence numbers"
         self._node, self._arrive, self._read, self._unreadable = node, arrive, read, unreadable
+        self._message_type, self._topic = message_type, topic
+        self._options = QoSOverridingOptions.with_default_policies()
+        self.trouble: Callable[[], str] = self.silence  # asked at each heartbeat
+        self.more: Callable[[], Mapping[str, Scalar]] = dict  # figures of whoever watches it
         self._gaps = GapCounter()
         self.type_name = _type_name(message_type)
         self._wrong_types = ""
         self._newest: deque[tuple[int, int | None]] = deque(maxlen=_RATE_MESSAGES)  # (monotonic, header stamp)
         self._expected_hz = expected_hz or None
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
-        callback = self._with_info if HAS_MESSAGE_INFO else self._without_info
-        self.qos = qos  # that the node's parameters may override
-        self._subscription = node.create_subscription(
-            message_type,
-            topic,
-            callback,
-            qos,
+        self.qos = copy.copy(qos)  # which the node's parameters may override
+        self._subscription: Any = self._subscribe()
+        self.topic: str = self._subscription.topic_name
+
+    def open(self) -> None:
+        """Listen, where it does not: what came before `close` counts no more."""
+        if self._subscription is None:
+            self._subscription = self._subscribe()
+
+    def _subscribe(self) -> Any:
+        self._gaps, self.last_ns = GapCounter(), None
+        self._newest.clear()
+        if self._grid is not None:
+            self._grid.restart()
+        return self._node.create_subscription(
+            self._message_type,
+            self._topic,
+            self._with_info if HAS_MESSAGE_INFO else self._without_info,
+            self.qos,
             event_callbacks=SubscriptionEventCallbacks(message_lost=self._message_lost),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            raw=read is not None,
+            qos_overriding_options=self._options,
+            raw=self._read is not None,
         )
-        self.topic = self._subscription.topic_name
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._subscription is not None
+
+    def read_reliably(self, on: bool) -> None:
+        """Listen anew, reliably or with best effort, whatever was declared at first."""
+        self.qos.reliability = ReliabilityPolicy.RELIABLE if on else ReliabilityPolicy.BEST_EFFORT
+        self._options = QoSOverridingOptions(
+            [QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH]  # those that a subscription has by default, but this one
+        )
+        if self.is_open:
+            self.close()
+            self.open()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
 
     def age_s(self) -> float | None:
         """Return how long ago the newest message came [s]; None: none yet."""
@@ -104,6 +141,7 @@ class Input:
             "frame_rate_msg": rate_hz(stamps),
             "current_delay_from_realtime_ms": self._delay_ms(now_ns),
             "expected_frequency": self._expected_hz,
+            **self.more(),
         }
 
     def _delay_ms(self, now_ns: int) -> float | None:

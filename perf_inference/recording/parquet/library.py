@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from perf_inference.errors import ConfigError
+from perf_inference.errors import ConfigError, pip_install
 
 
 def pyarrow() -> Any:
@@ -18,6 +18,6 @@ def pyarrow() -> Any:
         importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigError(
-            f"Parquet needs pyarrow, which cannot be imported ({error}); pip install 'perf_inference[parquet]'"
+            f"Parquet needs pyarrow, which cannot be imported ({error}); {pip_install('perf_inference[parquet]')}"
         ) from error
     return importlib.import_module("pyarrow")

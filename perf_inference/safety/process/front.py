@@ -20,6 +20,7 @@ from perf_inference.safety.process.messages import (
     SHADOW,
     Accepted,
     Act,
+    Activity,
     Beat,
     Failed,
     Message,
@@ -60,6 +61,7 @@ class Front:
         self._number = 0
         self._send: Callable[[Message], bool] = _nobody
         self._narrow: Narrow | None = None
+        self._activity: Activity | None = None
         self._state: State | None = None
         self._heard_ns = self._beat_ns = 0
         self._gone_ns: int | None = None  # when the gate was heard no more for good
@@ -79,6 +81,8 @@ class Front:
             self._send, self._state, self._heard_ns = send, None, self._now().steady_ns
             if self._narrow is not None:
                 send(self._narrow)
+            if self._activity is not None:
+                send(self._activity)
             if self._stopping:
                 send(Stop())
 
@@ -189,6 +193,17 @@ class Front:
         with self._lock:
             self._stopping, self._reason = True, "stopping"
             self._send(Stop())
+
+    def be(self, active: bool) -> None:
+        """Tell this gate, and those after it, whether policy_node is active."""
+        with self._lock:
+            self._activity = Activity(active)
+            self._send(self._activity)
+
+    def is_inactive(self) -> bool:
+        """Return whether the gate says that policy_node is not active: then it has sent the safe action since."""
+        state = self._state
+        return state is not None and not state.active
 
     def narrow(self, limits: JointLimits) -> None:
         """Use these limits of the same joints, as far as they lie within the robot's own."""

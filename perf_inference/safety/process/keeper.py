@@ -13,10 +13,12 @@ from typing import Protocol
 from perf_inference.errors import ConfigError, InputError
 from perf_inference.safety.gate import LOOK_S, Gate
 from perf_inference.safety.limits import JointLimits
+from perf_inference.safety.process.activity import activate, deactivate
 from perf_inference.safety.process.messages import (
     SHADOW,
     Accepted,
     Act,
+    Activity,
     Beat,
     Enable,
     Message,
@@ -58,7 +60,7 @@ class Keeper:
 
     def __init__(
         self, gate: Gate, send: Callable[[Message], bool], now: Callable[[], Instant],
-        look: Callable[[], str] | None = None, shadow: Shadowing | None = None,
+        look: Callable[[], str] | None = None, shadow: Shadowing | None = None, active: bool = True,
     ) -> None:  # fmt: skip
         """Begin as if the policy had just been heard.
 
@@ -67,6 +69,7 @@ class Keeper:
             now: on both clocks; asked before each message is judged.
             look: lets the gate look, and whatever else is to be looked at; None: the gate alone.
             shadow: what knows where commands go; None: always to the robot.
+            active: whether policy_node is, to begin with.
         """
         self._shadow = shadow
         self.gate, self._send, self._now = gate, send, now
@@ -75,6 +78,9 @@ class Keeper:
         self._stopped_ns: int | None = None
         self._gone_ns: int | None = None
         self.gone = ""  # why the policy is heard no more for good
+        self._active = True
+        if not active:
+            self._be(active)
 
     @property
     def in_order(self) -> bool:
@@ -101,6 +107,8 @@ class Keeper:
             self._narrow(message)
         elif isinstance(message, Enable):
             self.gate.enable(message.on, now)
+        elif isinstance(message, Activity):
+            self._be(message.on)
         elif isinstance(message, Stop):
             self._stopped_ns = self._stopped_ns or now.steady_ns
             self.gate.stop(now)
@@ -121,6 +129,10 @@ class Keeper:
         except ConfigError as error:  # policy_node has refused such a model before
             self.gate.disable(str(error), self._now())
 
+    def _be(self, active: bool) -> None:
+        (activate if active else deactivate)(self.gate, self._now())
+        self._active = active
+
     def end(self, why: str) -> None:
         """Note that the policy will never be heard again."""
         if self._gone_ns is None:
@@ -139,7 +151,7 @@ class Keeper:
         gate = self.gate
         self._send(State(gate.enabled, gate.is_fresh(now, *gate.inputs), gate.driving, reason, gate.sends, gate.clamped,
                          round(gate.longest_look_s * 1e3, 3),
-                         self._shadow is not None and self._shadow.in_shadow))  # fmt: skip
+                         self._shadow is not None and self._shadow.in_shadow, self._active))  # fmt: skip
 
     def finished(self) -> bool:
         """Return whether the safe action has been sent for long enough that this process may end."""

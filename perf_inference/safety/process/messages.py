@@ -1,7 +1,8 @@
 """What goes over the pipe between policy_node and the process of its gate: one message, one packet, as JSON.
 
-To the gate come `Setup` (first, and once), `Beat`, `Accepted`, `Refused`, `Narrow`, `Act`, `Enable`, `Ours` and `Stop`;
-from it `State` (at each look: it is the gate's heartbeat too), `Outcome` (of an `Act`) and `Failed` (of its start).
+To the gate come `Setup` (first, and once), `Beat`, `Accepted`, `Refused`, `Narrow`, `Act`, `Enable`, `Activity`, `Ours`
+and `Stop`; from it `State` (at each look: it is the gate's heartbeat too), `Outcome` (of an `Act`) and `Failed` (of its
+start).
 
 An action is a row of knots, so that a chunk can be one; a policy that has one action at a time sends one knot, of now.
 `mode` of a beat is what the policy's end wants to be: `active`, or `shadow` (what it does is sent elsewhere than to the
@@ -78,6 +79,12 @@ class Ours(NamedTuple):
     gids: list[str]  # in hexadecimal
 
 
+class Activity(NamedTuple):
+    """Whether policy_node is active; while it is not, nobody can enable it (`safety/process/activity.py`)."""
+
+    on: bool
+
+
 class Stop(NamedTuple):
     """The policy ends in order: the safe action, and then the end of the gate."""
 
@@ -93,6 +100,7 @@ class State(NamedTuple):
     clamped: int
     longest_look_ms: float
     shadow: bool = False  # nothing goes to the robot
+    active: bool = True  # as the newest `Activity` or `Setup` says: if not, the safe action was sent since
 
 
 class Outcome(NamedTuple):
@@ -112,11 +120,11 @@ class Failed(NamedTuple):
 
 
 Message = Union[  # noqa: UP007  (a `|` of classes is no type at run time in Python 3.10's NamedTuple)
-    Setup, Beat, Accepted, Refused, Narrow, Act, Enable, Ours, Stop, State, Outcome, Failed,
+    Setup, Beat, Accepted, Refused, Narrow, Act, Enable, Activity, Ours, Stop, State, Outcome, Failed,
 ]  # fmt: skip
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (Setup, Beat, Accepted, Refused, Narrow, Act, Enable, Ours, Stop, State, Outcome, Failed)
+    for kind in (Setup, Beat, Accepted, Refused, Narrow, Act, Enable, Activity, Ours, Stop, State, Outcome, Failed)
 }
 
 

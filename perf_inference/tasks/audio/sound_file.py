@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.errors import ConfigError, InputError, in_one_line
+from perf_inference.errors import ConfigError, InputError, in_one_line, pip_install
 
 SUFFIXES = (".wav", ".flac")
 RATE_HZ = 16_000  # what speech networks are trained at
@@ -65,7 +65,7 @@ def resampled(sound: Sound, rate_hz: int = RATE_HZ) -> Sound:
         signal: Any = import_module("scipy.signal")
     except ImportError as error:
         raise ConfigError(
-            f"sound at {sound.rate_hz} Hz is resampled by SciPy, which is not installed: pip install scipy, or "
+            f"sound at {sound.rate_hz} Hz is resampled by SciPy, which is not installed: {pip_install('scipy')}, or "
             "apt install python3-scipy"
         ) from error
     common = int(np.gcd(sound.rate_hz, rate_hz))
@@ -80,7 +80,7 @@ def _flac(path: Path) -> Sound:
     try:
         soundfile: Any = import_module("soundfile")
     except (ImportError, OSError) as error:
-        raise ConfigError("FLAC is read by the package soundfile: pip install 'perf_inference[audio]'") from error
+        raise ConfigError(f"FLAC is read by the package soundfile: {pip_install('perf_inference[audio]')}") from error
     # After each block soundfile seeks to where it is, which fails where the header has no number of samples.
     in_order: Any = type("InOrder", (soundfile.SoundFile,), {"seekable": lambda self: False})
     try:

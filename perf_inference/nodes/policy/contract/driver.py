@@ -8,7 +8,6 @@ steps        a thread of its own: the next step of the plan through the gate, on
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,8 @@ from perf_inference.errors import ConfigError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
 from perf_inference.nodes.policy.contract.delay import Delay
 from perf_inference.nodes.policy.contract.given import gate_setup_of, limits_of, warm_up_s, with_contract
 from perf_inference.nodes.policy.contract.playing import Playing
@@ -27,13 +28,11 @@ from perf_inference.nodes.policy.contract.sources import Source, decoder, origin
 from perf_inference.nodes.policy.contract.stepper import Stepper
 from perf_inference.nodes.policy.contract.transforms import Transforms
 from perf_inference.nodes.policy.contract.words import TaskText, introduction
-from perf_inference.nodes.policy.gates import Gates
+from perf_inference.nodes.policy.gates import Gates, permission_of
 from perf_inference.nodes.policy.guard import instant, judged_at
 from perf_inference.nodes.policy.late import Late
-from perf_inference.nodes.policy.parameters import PolicyParameters
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.pacer import Pacer
-from perf_inference.nodes.ros.runner import RunnableNode
 from perf_inference.pipeline import Frame
 from perf_inference.safety import Gate
 from perf_inference.safety.joints import JOINT_STATES
@@ -44,19 +43,17 @@ from perf_inference.tasks.policy.contract.parse import contract_of_metadata
 from perf_inference.tasks.policy.contract_task import Answer, ContractTask, Tick, joined, require_same
 from perf_inference.tasks.policy.observing.observer import Context, Observer
 
-_LAST_SENDS_S = 0.12
-
 
 class ContractDriver:
     """What policy_node does with a contract."""
 
-    def __init__(self, node: RunnableNode, p: PolicyParameters, contract: Contract, enabled: bool) -> None:
-        """Load the model, subscribe, and begin; ConfigError where contract, model, limits or a type do not fit."""
+    def __init__(self, node: ManagedNode, contract: Contract) -> None:
+        """Begin with nothing; ConfigError where contract and limits do not fit."""
         self._node, self._contract = node, contract
-        self._p = p = with_contract(p, contract)
+        self._p = p = with_contract(node.parameters, contract)
         self._main, self._limits = contract.main, limits_of(node, p, contract)
         self._is_twist = self._main[0].kind == "twist"
-        self._gates = Gates(node, p.gate)
+        self.gates = Gates(node, p.gate)
         self._gate: Gate | Front | None = None
         self._lock = threading.RLock()  # of the plan
         self._seeing = threading.Lock()  # of the observer: making an image of a message holds up no step
@@ -71,15 +68,24 @@ class ContractDriver:
         self._enabled_ns = CLOCKS.monotonic_ns()
         self._task: ContractTask | None = None
         self._playing: Playing | None = None
-        self._inference = Inference(
-            node, p, self._task_of, self._observe, self._publish, blank=ContractTask.blank, state=self._state,
-            rate_hz=p.rate, skipped=self._skipped, wrap=self._delay.wrapped,
+        self._pacer: Pacer | None = None
+        self._stepper: Stepper | None = None
+
+    def configure(self, enabled: bool, restarted: bool) -> Work:
+        """Load the model, subscribe, and begin the gate; ConfigError where model or a type do not fit."""
+        node, p, contract = self._node, self._p, self._contract
+        node.at_clean_up(self.gates.end)
+        yield self.gates.prepare
+        self.inference = Inference(
+            node, p, self._task_of, self._observe, self._publish, blank=ContractTask.blank,
+            state=self.gates.state, rate_hz=p.rate, skipped=self._skipped, wrap=self._delay.wrapped,
         )  # fmt: skip
-        task = self._task = self._inference.task
+        yield from self.inference.loading()
+        task = self._task = self.inference.task
         self._text = TaskText(node, contract.task, self._new_task)
-        first_s = self._delay.usual_s + warm_up_s(self._inference.engine, task, self._delay.usual_s)
+        first_s = self._delay.usual_s + (yield lambda: warm_up_s(self.inference.engine, task, self._delay.usual_s))
         self._playing = Playing(
-            node, contract, task.binding, self._main, self._limits, p.rate, first_s, Guards(p.guards), self._gates,
+            node, contract, task.binding, self._main, self._limits, p.rate, first_s, Guards(p.guards), self.gates,
             p.shadow,
         )  # fmt: skip
         self._observer = Observer(
@@ -89,39 +95,42 @@ class ContractDriver:
         self._transforms = Transforms(node, contract, self._observer, self._seeing, p.rate)
         self._sources = subscribe(node, contract, p.image_transport, self._take, self._unreadable)
         for source in self._sources:
-            self._inference.watch(source.name, source.input)
+            self.inference.watch(source.name, source.input)
         self._topics = {f"topic.{task.labels[i]}": s.input.topic for s in self._sources for i in s.places}
-        self._begin_gate(enabled)
-        self._pacer = Pacer(node, p.rate, self._tick)
         self._single = task.binding.horizon == 1
-        step_s = self._playing.player.settings.step_s
-        self._stepper = (
-            None if self._single else Stepper(step_s, self._on_step, lambda e: faults_of(node).failed(e, "a step"))
-        )
-        node.get_logger().info(
-            introduction(node, self._inference.engine.info, task, self._limits.names, p.rate, enabled)
-        )
+        self._begin_gate(enabled)
+        node.at_clean_up(self.stop)
+        yield self.gates.wait_until_ready
+        said = introduction(self.inference.engine.info, task, self._limits.names, p.rate)
+        node.get_logger().info(said + permission_of(node, enabled, restarted))
+
+    def activate(self) -> None:
+        """Tick and step."""
+        step_s, faults = self._both()[0].player.settings.step_s, faults_of(self._node)
+        self._pacer = Pacer(self._node, self._p.rate, self._tick)
+        if not self._single:
+            self._stepper = Stepper(step_s, self._on_step, lambda e: faults.failed(e, "a step"))
+
+    def deactivate(self) -> None:
+        """Neither tick nor step any more."""
+        if self._stepper is not None:
+            self._stepper.close()
+        if self._pacer is not None:
+            self._pacer.close()
+        self._stepper = self._pacer = None
 
     def _begin_gate(self, enabled: bool) -> None:
         setup, first = gate_setup_of(self._node, self._p, self._contract, self._sources, self._limits, enabled)
         self._joints_source, self._gate_inputs = first.name, set(setup.inputs) - {JOINT_STATES}
-        again = self._p.enabled and self._p.enabled_after_restart
-        self._gate = self._gates.begin(setup, first.input, self._look, again)
+        self._gate = self.gates.begin(setup, first.input, self._look, self._p.enabled_again)
 
     def stop(self) -> None:
         """See `RunnableNode.stop`."""
-        self._pacer.cancel()
-        if self._gate is not None:
-            self._gate.stop(instant(self._node))
-
-    def finish(self) -> None:
-        """See `RunnableNode.finish`."""
-        enough_s = time.monotonic() + _LAST_SENDS_S
+        if self._pacer is not None:
+            self._pacer.cancel()
+        self.gates.stop()
         if self._stepper is not None:
             self._stepper.close()
-        self._inference.finish()
-        time.sleep(max(enough_s - time.monotonic(), 0.0))
-        self._gates.finish()
 
     def _task_of(self, engine: Engine) -> ContractTask:
         info = engine.info
@@ -136,7 +145,7 @@ class ContractDriver:
         return task
 
     def _prepared(self, name: str) -> Callable[[Any], NDArray[Any]]:
-        return lambda pixels: self._inference.task.binding.prepare[name](pixels)
+        return lambda pixels: self.inference.task.binding.prepare[name](pixels)
 
     def _take(self, source: Source, arrival: Arrival) -> str:
         """Take a message for its terms and for the gate."""
@@ -183,7 +192,7 @@ class ContractDriver:
         if self._gate is not None and (topic in self._gate_inputs or topic == self._joints_source):
             name = JOINT_STATES if topic == self._joints_source else topic
             self._gate.refuse(name, str(error), forget=broken)
-        self._inference.unreadable(error)
+        self.inference.unreadable(error)
         self._node.get_logger().warning(f"skipped a message of {topic}: {error}", throttle_duration_sec=2.0)
 
     def _tick(self, arrival: Arrival) -> None:
@@ -200,10 +209,7 @@ class ContractDriver:
             is_due = playing.is_due and not self._offered
             self._offered = self._offered or is_due
         if is_due:
-            self._inference.pipeline.offer(arrival)
-
-    def _state(self) -> tuple[bytes, str]:
-        return self._gates.state("starting" if self._gate is None else self._gate.reason)
+            self.inference.pipeline.offer(arrival)
 
     def _new_task(self) -> None:
         self._ended = True
@@ -282,7 +288,7 @@ class ContractDriver:
                 self._raw = result.raw[min(seam.delay_steps, len(result.raw) - 1)]
                 if self._single:
                     playing.send(gate, tick.observed_ns)
-            tick.figures.update(self._gates.figures())
+            tick.figures.update(self.gates.figures())
 
     def _on_step(self, due_ns: int) -> None:
         """Send the next step (the thread of the steps)."""

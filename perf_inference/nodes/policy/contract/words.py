@@ -9,6 +9,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from perf_inference.engines.engine import EngineInfo
+from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
 from perf_inference.tasks.policy.contract.contract import Contract
@@ -24,20 +25,30 @@ class TaskText:
         """Declare it; `changed` is called after each new text (ROS thread)."""
         self._changed = changed
         said = "the text that the model takes as its task; another one begins the plan anew"
-        self.value = str(node.declare_parameter("task", first, ParameterDescriptor(description=said)).value)
+        if not node.has_parameter("task"):  # else it was configured before
+            node.declare_parameter("task", first, ParameterDescriptor(description=said))
+        self.value = str(node.get_parameter("task").value)
+        if refusal := _refusal(self.value):
+            raise ConfigError(refusal)
         node.add_on_set_parameters_callback(self._on_set)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         for parameter in parameters:
             if parameter.name == "task":
                 text = parameter.value
-                if not isinstance(text, str) or len(text.encode()) > _LONGEST or not text.isprintable():
-                    reason = f"task must be a printable text of at most {_LONGEST} bytes"
+                if reason := _refusal(text):
                     return SetParametersResult(successful=False, reason=reason)
                 if text != self.value:
                     self.value = text
                     self._changed()
         return SetParametersResult(successful=True)
+
+
+def _refusal(text: object) -> str:
+    """Return why it is no task, or nothing."""
+    if not isinstance(text, str) or len(text.encode()) > _LONGEST or not text.isprintable():
+        return f"task must be a printable text of at most {_LONGEST} bytes"
+    return ""
 
 
 class ActionLine:
@@ -72,13 +83,10 @@ class ActionLine:
         )
 
 
-def introduction(
-    node: Node, info: EngineInfo, task: ContractTask, joints: Sequence[str], rate_hz: float, enabled: bool
-) -> str:
-    """Return the line that a start ends with."""
+def introduction(info: EngineInfo, task: ContractTask, joints: Sequence[str], rate_hz: float) -> str:
+    """Return the line that a start ends with, but whether it is enabled."""
     steps = task.binding.horizon
     return (
         f"{info.name} ({info.runtime} {info.precision} on {info.device}) drives {', '.join(joints)} by "
         f"{task.contract.where}: {f'chunks of {steps} steps' if steps != 1 else 'one action'} at {rate_hz:g} Hz, "
-        + ("enabled" if enabled else f"disabled until {node.get_fully_qualified_name()}/enable is called")
     )

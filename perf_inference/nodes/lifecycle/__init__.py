@@ -1,0 +1,1 @@
+"""Managed nodes: configured, activated, deactivated and cleaned up by others, or by themselves."""
