@@ -104,7 +104,7 @@ class Engine:
             raise ConfigError(f"command '{self.command}' is not a command line: {error}") from None
         if not words:
             raise ConfigError("command must be a command line, got spaces")
-        return words
+        return [os.path.expanduser(words[0]), *words[1:]]
 
     @property
     def asks_a_server(self) -> bool:

@@ -46,11 +46,12 @@ def test_a_text_is_one_line_without_controls() -> None:
     assert spoken("a  cup\non\ta\r\ntable\x01300s \x1b[2J\x00\u202e", 500) == ("a cup on a table 300s [2J", False)
     assert spoken("Grüße, 你好!", 500) == ("Grüße, 你好!", False)
     assert spoken("\ud800 lone", 500)[0] == "lone"
+    assert spoken("\N{THUMBS UP SIGN}", 500)[0] == "\N{THUMBS UP SIGN}", "espeak-ng says `thumbs up`"
 
 
 @pytest.mark.parametrize("text", ["", " \n", "...", "\x00\x01", "\u202e", "?!"])
 def test_a_text_without_a_letter_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="a letter or a digit"):
+    with pytest.raises(InputError, match="a letter, digit or sign"):
         spoken(text, 500)
 
 

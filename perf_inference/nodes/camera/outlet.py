@@ -67,9 +67,11 @@ class Outlet:
         return True
 
     def _publish_compressed(self, image: Bgr, header: Header) -> None:
-        made, data = cv2.imencode(".jpg", image, self._quality)
-        if not made:
-            raise InputError(f"an image of {image.shape[1]}x{image.shape[0]} cannot be JPEG")
+        try:
+            _, data = cv2.imencode(".jpg", image, self._quality)
+        except cv2.error as error:
+            size = f"{image.shape[1]}x{image.shape[0]}"
+            raise InputError(f"an image of {size} cannot be JPEG: {error.err[:200]}") from None
         message = CompressedImage(header=header, format="bgr8; jpeg compressed bgr8")
         message.data = array("B")
         message.data.frombytes(data.data.cast("B"))  # a setter copies once more

@@ -33,7 +33,7 @@ from perf_inference.nodes import TUNING_LINE
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.nodes.ros.log import PrintableLogger
-from perf_inference.printable import guard_this_process, printable
+from perf_inference.printable import guard_this_process, without_secrets
 
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -123,7 +123,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
             return stop.status()
-        why = printable(str(error).splitlines()[0])
+        why = without_secrets(str(error).splitlines()[0])
         told = (
             "" if isinstance(error, child_process.StarterError) else "ROS could not be started with these arguments: "
         )
