@@ -418,4 +418,4 @@ def test_the_table_of_the_guide_is_printed(tmp_path: Path) -> None:
     for row in rows[:3]:
         assert float(row[3]) == pytest.approx(int(row[1]) * voice.SECONDS_A_CHARACTER, abs=0.006)
         assert float(row[5].partition(":")[0]) == pytest.approx(float(row[2]) / float(row[3]), rel=0.02, abs=0.002)
-    assert "pip install piper-tts" in rows[4][1]
+    assert "pipx install piper-tts" in rows[4][1]
