@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -312,6 +313,22 @@ def test_packed_sound_says_what_reads_it() -> None:
     stream.feed(b"ID3\x04" + bytes(100))
     with pytest.raises(EngineError, match=r"soundfile|damaged"):
         stream.end()
+
+
+@pytest.mark.parametrize(("form", "kind"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")])
+def test_packed_sound_is_read_where_soundfile_is(form: str, kind: str) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 24_000)
+    file = io.BytesIO()
+    soundfile.write(file, tone, 24_000, format=form, subtype=kind)
+    stream = SoundStream()
+    for at in range(0, len(file.getvalue()), 777):
+        stream.feed(file.getvalue()[at : at + 777])
+    stream.end()
+    assert stream.form == pcm16(24_000)
+    assert stream.duration_s == pytest.approx(2.0, abs=0.1)
+    samples = np.frombuffer(bytes(stream.samples), "<i2") / 2**15
+    assert float(np.sqrt(np.mean(samples**2))) == pytest.approx(0.5 / 2**0.5, abs=0.02)
 
 
 def test_raw_samples_are_whole_blocks() -> None:
