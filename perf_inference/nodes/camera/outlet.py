@@ -7,7 +7,7 @@ from typing import Any
 
 import cv2
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -16,6 +16,8 @@ from perf_inference.camera.calibration import Calibration
 from perf_inference.camera.source import Bgr, Source
 from perf_inference.errors import InputError
 from perf_inference.nodes.images.converter import Canvas
+
+_QOS = QoSProfile(depth=5)  # reliable: readers of both kinds hear it (REP 2003)
 
 
 class Outlet:
@@ -96,7 +98,7 @@ class Outlet:
 
 def _publisher(node: Node, kind: Any, topic: str) -> Any:
     overridable = QoSOverridingOptions.with_default_policies()
-    return node.create_publisher(kind, topic, qos_profile_sensor_data, qos_overriding_options=overridable)
+    return node.create_publisher(kind, topic, _QOS, qos_overriding_options=overridable)
 
 
 def _info_message(calibration: Calibration) -> CameraInfo:
