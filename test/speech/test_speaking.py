@@ -182,7 +182,7 @@ def test_an_engine_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) 
 
     def run() -> None:
         with pytest.raises(EngineError) as caught:
-            synthesize(_engine("child", str(pids)), TEXT, timeout_s=1.5)
+            synthesize(_engine("child", str(pids)), TEXT, timeout_s=5)
         failures.append(caught.value)
 
     thread = threading.Thread(target=run)
@@ -192,7 +192,7 @@ def test_an_engine_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) 
     family = [parent, *parent.children(recursive=True)]
     thread.join(30)
     assert len(family) == 2
-    assert "gave no end of a sound within 1.5 s" in str(failures[0])
+    assert "gave no end of a sound within 5 s" in str(failures[0])
     assert wait_until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family))
 
 
@@ -275,7 +275,7 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     for mode in ("tone", "fail", "hang"):
         with contextlib.suppress(EngineError):
             speaker.speak(_engine(mode).invocation(TEXT), shlex.split(f"{VOICE} bad_player"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     speaker.close()
 
 
