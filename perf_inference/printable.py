@@ -26,6 +26,14 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # Letters that Python calls printable and that have no width of their own (Default_Ignorable_Code_Point of Unicode).
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _CHAIN = 5  # errors that led to one another, of which a traceback is shown
+_HIDDEN = "***"
+# Up to the last @ of the word: a password may hold one, or a slash, unescaped.
+_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
+_SECRET = re.compile(
+    r"([\w.-]*(?:pass|pwd|pw|token|key|secret|auth|sig|credential|user)[\w.-]*\s*=\s*)"
+    r"(\"[^\"]*\"?|'[^']*'?|[^\s&;!,\"']+)",
+    re.IGNORECASE,
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -41,6 +49,12 @@ def printable(value: object, most: int = LINE) -> str:
     if not shown.isprintable() or (not shown.isascii() and _INVISIBLE.search(shown)):
         shown = "".join(map(_letter, shown))
     return shown if len(text) <= most else f"{shown}... ({len(text)} characters)"
+
+
+def without_secrets(text: object, most: int = LINE) -> str:
+    """Return a text with addresses in it, printable and without their users, passwords, keys and tokens."""
+    hidden = _USER_INFO.sub(rf"\1{_HIDDEN}@", str(text))
+    return printable(_SECRET.sub(rf"\1{_HIDDEN}", hidden), most)
 
 
 def shown(text: object, most: int = OUTSIDE) -> str:

@@ -20,6 +20,7 @@ from perf_inference.bringup.executables import NODES
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
 from perf_inference.files.private import open_to_everybody
+from perf_inference.printable import without_secrets
 
 _REMAPPING = re.compile(r"[^\s:=\0]+(:[^\s:=\0]+)?:=[^\s\0]+")
 _PARAMETERS = "ros__parameters"
@@ -111,8 +112,8 @@ def start_of(parameters: Mapping[str, Any], section: str, config: Path) -> Mappi
 
 
 def short(value: Any) -> str:
-    """Return a value in at most a hundred letters."""
-    text = repr(value)
+    """Return a value in at most a hundred letters, without a password in an address."""
+    text = without_secrets(repr(value), 1000)
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 

@@ -28,6 +28,7 @@ from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.private import PRIVATE
 from perf_inference.files.whole import whole_file
+from perf_inference.printable import without_secrets
 
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
@@ -214,12 +215,13 @@ def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dic
         node, _, parameter = target.partition(".")
         if not equals or not parameter or node not in names:
             raise ConfigError(
-                f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got '{assignment}'"
+                f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got "
+                f"'{without_secrets(assignment)}'"
             )
         try:
             assigned.setdefault(node, {})[parameter] = read_yaml(text)
         except YamlError as error:
-            raise ConfigError(f"--set {assignment}: the value is no YAML: {error}") from error
+            raise ConfigError(f"--set {without_secrets(assignment)}: the value is no YAML: {error}") from error
     return assigned
 
 

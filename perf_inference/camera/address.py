@@ -1,4 +1,4 @@
-"""Addresses of cameras, which may have a password in them: how they are shown, and where the password comes from."""
+"""Addresses of cameras, which may have a password in them, and where it comes from instead."""
 
 from __future__ import annotations
 
@@ -7,23 +7,9 @@ import re
 from collections.abc import Mapping
 
 from perf_inference.errors import ConfigError
-from perf_inference.printable import printable
+from perf_inference.printable import printable, without_secrets
 
-_HIDDEN = "***"
-# Up to the last @ of the word: a password may hold one, or a slash, unescaped.
-_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
-_SECRET = re.compile(
-    r"([\w.-]*(?:pass|pwd|pw|token|key|secret|auth|sig|credential|user)[\w.-]*\s*=\s*)"
-    r"(\"[^\"]*\"?|'[^']*'?|[^\s&;!,\"']+)",
-    re.IGNORECASE,
-)
 _NAME = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-def without_secrets(text: object) -> str:
-    """Return an address or a pipeline, or what was said of one, without user, password, keys and tokens."""
-    hidden = _USER_INFO.sub(rf"\1{_HIDDEN}@", str(text))
-    return printable(_SECRET.sub(rf"\1{_HIDDEN}", hidden))
 
 
 def has_secrets(text: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from perf_inference.camera.address import with_environment, without_secrets
+from perf_inference.camera.address import with_environment
 from perf_inference.camera.folder import FolderSource
 from perf_inference.camera.opencv import VideoSource
 from perf_inference.camera.source import FOLDER, NOTHING_ASKED, Asked, Source, kind_of
 from perf_inference.errors import ConfigError
+from perf_inference.printable import without_secrets
 
 
 def open_source(source: str, asked: Asked = NOTHING_ASKED, timeout_s: float = 5.0) -> Source:

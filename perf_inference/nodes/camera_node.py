@@ -14,7 +14,7 @@ import threading
 from functools import partial
 from typing import Any
 
-from rclpy.duration import Duration
+from rclpy.time import Time
 
 from perf_inference.camera.address import has_secrets
 from perf_inference.camera.calibration import read_calibration
@@ -147,7 +147,7 @@ class CameraNode(runner.RunnableNode):
 
     def _stamp(self, taken_ns: int) -> Any:
         ago_ns = CLOCKS.monotonic_ns() - taken_ns
-        return (self.get_clock().now() - Duration(nanoseconds=max(0, ago_ns))).to_msg()
+        return Time(nanoseconds=max(0, self.get_clock().now().nanoseconds - ago_ns)).to_msg()  # 0: no /clock yet
 
     def _say(self, said: str, is_fault: bool) -> None:
         log = self.get_logger()

@@ -23,10 +23,10 @@ ENGINES = (ESPEAK, PIPER, GTTS, COMMAND)
 NORMAL_WPM = 175  # words per minute of espeak-ng's default, and about those of the others
 _ASKS_A_SERVER = ("gtts-cli", "edge-tts")  # commands of others that are known to
 _LANGUAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+.-]{0,63}")
-_INSTALL = {
+_INSTALL = {  # pipx: a command in an environment of its own, which leaves that of ROS alone
     ESPEAK: "apt install espeak-ng",
-    PIPER: "pip install piper-tts",
-    GTTS: "pip install gTTS",
+    PIPER: "pipx install piper-tts",
+    GTTS: "pipx install gTTS",
 }
 _TEXT = "{text}"
 
@@ -104,7 +104,7 @@ class Engine:
             raise ConfigError(f"command '{self.command}' is not a command line: {error}") from None
         if not words:
             raise ConfigError("command must be a command line, got spaces")
-        return words
+        return [os.path.expanduser(words[0]), *words[1:]]
 
     @property
     def asks_a_server(self) -> bool:

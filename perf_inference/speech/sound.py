@@ -151,7 +151,8 @@ class SoundStream:
             soundfile: Any = import_module("soundfile")
         except (ImportError, OSError) as error:
             raise EngineError(
-                "it wrote MP3, OGG or FLAC, which is read by the package soundfile: pip install 'perf_inference[audio]'"
+                "it wrote MP3, OGG or FLAC, which is read by the package soundfile: install the extra "
+                "perf_inference[audio], or python3-soundfile"
             ) from error
         try:
             samples, rate_hz = soundfile.read(io.BytesIO(bytes(self._head)), dtype="int16", always_2d=True)

@@ -22,8 +22,8 @@ def spoken(text: str, most_characters: int) -> tuple[str, bool]:
     begin = text[: 4 * most_characters]  # more than that is looked at by nobody
     plain = "".join(" " if unicodedata.category(letter) in _LEFT_OUT else letter for letter in begin)
     line = " ".join(plain.split())
-    if not any(letter.isalnum() for letter in line):
-        raise InputError(f"a text to speak must have a letter or a digit, got {len(text)} characters without one")
+    if not any(unicodedata.category(letter)[0] in "LNS" for letter in line):
+        raise InputError(f"a text to speak must have a letter, digit or sign, got {len(text)} characters without one")
     if len(line) <= most_characters and len(begin) == len(text):
         return line, False
     cut = line[:most_characters]

@@ -17,13 +17,14 @@ import yaml
 from support.camera_server import CameraServer, image_of, number_in
 from support.processes import wait_until
 
-from perf_inference.camera.address import has_secrets, with_environment, without_secrets
+from perf_inference.camera.address import has_secrets, with_environment
 from perf_inference.camera.calibration import read_calibration
 from perf_inference.camera.camera import Camera
 from perf_inference.camera.choose import open_source
 from perf_inference.camera.opencv import VideoSource
 from perf_inference.camera.source import DEVICE, PIPELINE, Asked, Bgr, Format, Source, kind_of
 from perf_inference.errors import CameraError, ConfigError, InputError
+from perf_inference.printable import without_secrets
 
 MS = 1_000_000
 

@@ -13,7 +13,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 from rcl_interfaces.srv import GetParameters
 from support.processes import Process, Ros
 
-from perf_inference.bringup.parameters_file import namespace_of
+from perf_inference.bringup.parameters_file import namespace_of, short
 from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.errors import ConfigError
 
@@ -74,6 +74,16 @@ def test_the_file_of_a_camera_starts_it_and_a_voice(tmp_path: Path, monkeypatch:
     assert "speech_node" in names
     assert graph.nodes[0].remappings == ("image:=camera/image_raw",)
     assert "camera_node" in graph.image_publishers()
+
+
+@pytest.mark.parametrize("said", ["camera_nod.source=", "camera_node.source:", "camera_node.source=[ "])
+def test_a_password_in_an_address_is_not_in_the_error(tmp_path: Path, said: str) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("camera_node:\n  ros__parameters: {}\n")
+    with pytest.raises(ConfigError, match="--set") as caught:
+        read_graph(config, assignments=[f"{said}rtsp://operator:hunter2@host/stream"])
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in short({"source": "rtsp://operator:hunter2@host/stream"})
 
 
 def test_what_the_starter_sets_is_a_second_file(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_captions_of_a_folder_are_spoken_by_espeak(
         assert 0.5 < sound.duration_s < 10
         assert float(np.sqrt(np.mean(sound.samples**2))) > 0.02, "it is heard"
     assert {(one["engine"], one["device"]) for one in timings} == {("espeak-ng", "cpu")}
+    (summary,) = (json.loads(file.read_text())["nodes"] for file in run.glob("performance_summary_*.json"))
+    assert summary["speech_node"]["counted"] == summary["speech_node"]["recorded"] == len(timings)
     first_ms, engine_ms, rtf = (
         [one[key] for one in timings[:UTTERANCES]] for key in ("first_sound_ms", "engine_first_ms", "rtf")
     )

@@ -135,12 +135,12 @@ def test_hanging_hostile_and_long_texts_cost_themselves_only(
 ) -> None:
     sounds = tmp_path / "run" / "speech"
     node = _start(
-        start_node, "engine:=command", f"command:={VOICE} hang_at wait", "player:=none", "timeout_s:=2.0",
+        start_node, "engine:=command", f"command:={VOICE} hang_at wait", "player:=none", "timeout_s:=6.0",
         "server:=true", f"sound_dir:={sounds}", "max_characters:=200",
     )  # fmt: skip
     listener.ready()
     listener.send("caption", "please wait")
-    assert ros.spin_until(lambda: "gave no end of a sound within 2 s" in listener.status.message), node.output()
+    assert ros.spin_until(lambda: "gave no end of a sound within 6 s" in listener.status.message), node.output()
     assert level(listener.status) == DiagnosticStatus.WARN
     listener.until("ledger.caption.failed", 1)
     made = tmp_path / "made"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -46,11 +47,12 @@ def test_a_text_is_one_line_without_controls() -> None:
     assert spoken("a  cup\non\ta\r\ntable\x01300s \x1b[2J\x00\u202e", 500) == ("a cup on a table 300s [2J", False)
     assert spoken("Grüße, 你好!", 500) == ("Grüße, 你好!", False)
     assert spoken("\ud800 lone", 500)[0] == "lone"
+    assert spoken("\N{THUMBS UP SIGN}", 500)[0] == "\N{THUMBS UP SIGN}", "espeak-ng says `thumbs up`"
 
 
 @pytest.mark.parametrize("text", ["", " \n", "...", "\x00\x01", "\u202e", "?!"])
 def test_a_text_without_a_letter_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="a letter or a digit"):
+    with pytest.raises(InputError, match="a letter, digit or sign"):
         spoken(text, 500)
 
 
@@ -180,7 +182,7 @@ def test_an_engine_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) 
 
     def run() -> None:
         with pytest.raises(EngineError) as caught:
-            synthesize(_engine("child", str(pids)), TEXT, timeout_s=1.5)
+            synthesize(_engine("child", str(pids)), TEXT, timeout_s=5)
         failures.append(caught.value)
 
     thread = threading.Thread(target=run)
@@ -190,7 +192,7 @@ def test_an_engine_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) 
     family = [parent, *parent.children(recursive=True)]
     thread.join(30)
     assert len(family) == 2
-    assert "gave no end of a sound within 1.5 s" in str(failures[0])
+    assert "gave no end of a sound within 5 s" in str(failures[0])
     assert wait_until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family))
 
 
@@ -273,7 +275,7 @@ def test_nothing_is_left_open(tmp_path: Path) -> None:
     for mode in ("tone", "fail", "hang"):
         with contextlib.suppress(EngineError):
             speaker.speak(_engine(mode).invocation(TEXT), shlex.split(f"{VOICE} bad_player"))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     speaker.close()
 
 
@@ -311,6 +313,22 @@ def test_packed_sound_says_what_reads_it() -> None:
     stream.feed(b"ID3\x04" + bytes(100))
     with pytest.raises(EngineError, match=r"soundfile|damaged"):
         stream.end()
+
+
+@pytest.mark.parametrize(("form", "kind"), [("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")])
+def test_packed_sound_is_read_where_soundfile_is(form: str, kind: str) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 24_000)
+    file = io.BytesIO()
+    soundfile.write(file, tone, 24_000, format=form, subtype=kind)
+    stream = SoundStream()
+    for at in range(0, len(file.getvalue()), 777):
+        stream.feed(file.getvalue()[at : at + 777])
+    stream.end()
+    assert stream.form == pcm16(24_000)
+    assert stream.duration_s == pytest.approx(2.0, abs=0.1)
+    samples = np.frombuffer(bytes(stream.samples), "<i2") / 2**15
+    assert float(np.sqrt(np.mean(samples**2))) == pytest.approx(0.5 / 2**0.5, abs=0.02)
 
 
 def test_raw_samples_are_whole_blocks() -> None:
@@ -417,4 +435,4 @@ def test_the_table_of_the_guide_is_printed(tmp_path: Path) -> None:
     for row in rows[:3]:
         assert float(row[3]) == pytest.approx(int(row[1]) * voice.SECONDS_A_CHARACTER, abs=0.006)
         assert float(row[5].partition(":")[0]) == pytest.approx(float(row[2]) / float(row[3]), rel=0.02, abs=0.002)
-    assert "pip install piper-tts" in rows[4][1]
+    assert "pipx install piper-tts" in rows[4][1]

@@ -19,7 +19,6 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 
@@ -62,7 +61,7 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
         Raises:
             ConfigError: a parameter that cannot be.
         """
-        Node.__init__(self, name)
+        RunnableNode.__init__(self, name)
         self._kind = kind
         self.started_as = self.parameters = declare(self, kind)
         self.configured = False  # `configure` has come to its end

@@ -34,7 +34,7 @@ from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.nodes.ros.log import PrintableLogger
 from perf_inference.nodes.ros.stop_signals import Stop, Stopped
-from perf_inference.printable import guard_this_process, printable
+from perf_inference.printable import guard_this_process, without_secrets
 
 _DRAIN_S = 0.5
 # So long a process waits for its middleware to make a node, a hundred times what it takes. One that hangs there holds
@@ -144,7 +144,7 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     except Exception as error:
         if stop.interrupted:  # a signal that came in C code
             return stop.status()
-        why = printable(str(error).splitlines()[0])
+        why = without_secrets(str(error).splitlines()[0])
         told = (
             "" if isinstance(error, child_process.StarterError) else "ROS could not be started with these arguments: "
         )
