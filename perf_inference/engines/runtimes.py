@@ -17,7 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from perf_inference.engines.lerobot.folder import is_config, sign_of
+from perf_inference.engines.policy_folder import is_config, sign_of
 from perf_inference.errors import ConfigError, in_one_line, pip_install
 from perf_inference.files.json_file import read_json
 from perf_inference.printable import shown

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from perf_inference.engines.huggingface import folder
-from perf_inference.engines.lerobot.folder import is_config, sign_of
 from perf_inference.engines.onnx.metadata import read_metadata
+from perf_inference.engines.policy_folder import is_config, sign_of
 from perf_inference.errors import ConfigError
 from perf_inference.files.json_file import read_json
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from support.paths import TESTS
 
-from perf_inference import model_build
+from perf_inference import cli, model_build
 from perf_inference.engines import Engine, Options, load
 
 pytestmark = [pytest.mark.long, pytest.mark.torch]
@@ -121,3 +121,46 @@ def test_diffusion_runs_by_the_runtime(tmp_path: Path) -> None:
         assert np.array_equal(engine.infer(inputs)["action"], found)  # the same observation, the same chunk
     finally:
         engine.close()
+
+
+CONTRACT = """
+rate_hz: 20
+observations:
+- {input: observation.state, topic: joint_states, type: sensor_msgs/msg/JointState, names: [a, b, c, d, e, f]}
+- {input: observation.images.front, topic: image, type: sensor_msgs/msg/Image,
+   image: {size: [96, 128], colour: rgb, layout: nhwc, dtype: uint8}}
+actions:
+- {output: action, kind: position, names: [a, b, c, d, e, f], limits: {lower: -3, upper: 3, velocity: 2}}
+"""
+
+
+def test_the_exported_model_drives_policy_node(
+    ros: Any, start_node: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sensor_msgs.msg import Image, JointState
+    from trajectory_msgs.msg import JointTrajectory
+
+    monkeypatch.setenv("PERF_INFERENCE_CACHE", str(tmp_path / "cache"))
+    folder, model, contract = (
+        made("act", tmp_path / "act", {**SMALL, "cameras": 1}),
+        tmp_path / "a.onnx",
+        tmp_path / "c",
+    )
+    contract.write_text(CONTRACT)
+    assert cli.main(["build", str(folder), "--runtime", "onnx", "--contract", str(contract), "--out", str(model)]) == 0
+    joints, images = (
+        ros.node.create_publisher(*topic, 10) for topic in ((JointState, "joint_states"), (Image, "image"))
+    )
+    actions = ros.collect(JointTrajectory, "action")
+
+    def publish() -> None:
+        seen = JointState(name=list("abcdef"), position=[0.1] * 6)
+        image = Image(height=96, width=128, encoding="rgb8", step=384, data=bytes(96 * 384))
+        seen.header.stamp = image.header.stamp = ros.node.get_clock().now().to_msg()
+        joints.publish(seen)
+        images.publish(image)
+
+    ros.node.create_timer(0.03, publish)
+    node = start_node("policy_node", "-p", f"model:={model}", "-p", "enabled:=true", "-p", "tracking_tolerance:=0.0")
+    drives = ros.spin_until(lambda: actions and any(abs(q - 0.1) > 0.05 for q in actions[-1].points[-1].positions), 60)
+    assert drives, node.output()

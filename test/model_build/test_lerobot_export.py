@@ -21,7 +21,8 @@ from perf_inference.engines import load
 from perf_inference.engines.lerobot.folder import features_of
 from perf_inference.engines.onnx.metadata import read_metadata
 from perf_inference.errors import ConfigError
-from perf_inference.model_build.converters import lerobot, lerobot_act
+from perf_inference.model_build.converters.lerobot import act as lerobot_act
+from perf_inference.model_build.converters.lerobot import policies as lerobot
 
 pytestmark = pytest.mark.torch
 FEATURES = {

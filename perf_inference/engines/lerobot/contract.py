@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from perf_inference.engines.lerobot.folder import Feature, features_of, sign_of
+from perf_inference.engines.lerobot.folder import Feature, features_of
+from perf_inference.engines.policy_folder import sign_of
 from perf_inference.errors import ConfigError
 from perf_inference.files.draft import as_yaml, required
 from perf_inference.files.json_file import read_json

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.lerobot import contract
-from perf_inference.engines.lerobot.folder import Feature, features_of, sign_of
+from perf_inference.engines.lerobot.folder import Feature, features_of
 from perf_inference.engines.lerobot.process import Process
+from perf_inference.engines.policy_folder import sign_of
 from perf_inference.errors import ConfigError, EngineError
 from perf_inference.files.json_file import read_json
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from perf_inference.errors import ConfigError
 
-CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 STEPS = {"pre": "policy_preprocessor.json", "post": "policy_postprocessor.json"}
 
@@ -27,11 +26,6 @@ class Feature:
     name: str
     kind: str  # STATE, VISUAL, ENV, ACTION
     shape: tuple[int, ...]  # of one sample; an image is [3, H, W]
-
-
-def is_config(content: Any) -> bool:
-    """Return whether a JSON value is the `config.json` of a LeRobot policy."""
-    return isinstance(content, Mapping) and isinstance(content.get("type"), str) and "input_features" in content
 
 
 def features_of(config: Mapping[str, Any], key: str, where: str | Path) -> tuple[Feature, ...]:
@@ -52,8 +46,3 @@ def features_of(config: Mapping[str, Any], key: str, where: str | Path) -> tuple
             )
         found.append(Feature(str(name), str(feature.get("type")), tuple(shape)))
     return tuple(found)
-
-
-def sign_of(path: Path) -> Path:
-    """Return the file that says what a folder is."""
-    return path / CONFIG

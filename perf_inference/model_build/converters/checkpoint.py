@@ -16,16 +16,16 @@ import torch
 from perf_inference.engines import Options, architectures
 from perf_inference.engines.architectures import Architecture
 from perf_inference.engines.engine import ArraySpec
-from perf_inference.engines.lerobot.folder import is_config, sign_of
 from perf_inference.engines.model_card import CARD_FILE, ModelCard
+from perf_inference.engines.policy_folder import is_config, sign_of
 from perf_inference.engines.pytorch.call import CpuCall
 from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 from perf_inference.engines.pytorch.outputs import flat, output_specs, try_out
 from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.files.json_file import read_json
-from perf_inference.model_build.converters import lerobot
 from perf_inference.model_build.converters.inner_graph import with_graph
+from perf_inference.model_build.converters.lerobot import policies
 
 _OPSET = 17
 
@@ -43,7 +43,7 @@ def write(source: Path, target: Path, options: Options, shapes: Shapes) -> None:
         ConfigError: the file is no checkpoint, its network is not known, or it cannot be exported.
     """
     if source.is_dir() and is_config(read_json(sign_of(source))):
-        policy = lerobot.architecture(source)
+        policy = policies.architecture(source)
         _write(_fixed(policy, shapes), policy.metadata, source, target, options)
         return
     if source.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from perf_inference.engines.lerobot import contract as lerobot
-from perf_inference.engines.lerobot.folder import is_config
+from perf_inference.engines.policy_folder import is_config
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.draft import as_yaml

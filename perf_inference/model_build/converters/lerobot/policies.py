@@ -7,12 +7,13 @@ from pathlib import Path
 
 from perf_inference.engines.architectures import Architecture
 from perf_inference.engines.lerobot import contract, folder
+from perf_inference.engines.policy_folder import sign_of
 from perf_inference.engines.pytorch.checkpoint import load_checkpoint
 from perf_inference.errors import ConfigError
 from perf_inference.files.json_file import read_json
-from perf_inference.model_build.converters import lerobot_act
+from perf_inference.model_build.converters.lerobot import act
 
-_KINDS = {"act": lerobot_act.architecture}
+_KINDS = {"act": act.architecture}
 
 
 def architecture(source: Path) -> Architecture:
@@ -21,7 +22,7 @@ def architecture(source: Path) -> Architecture:
     Raises:
         ConfigError: a policy that is not exported, or a folder that lacks something.
     """
-    config = read_json(folder.sign_of(source))
+    config = read_json(sign_of(source))
     kind = str(config.get("type"))
     if kind not in _KINDS:
         raise ConfigError(

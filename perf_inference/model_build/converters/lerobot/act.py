@@ -21,7 +21,7 @@ from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.lerobot.folder import Feature, features_of
 from perf_inference.engines.lerobot.statistics import Scaling, Statistics
 from perf_inference.errors import ConfigError
-from perf_inference.model_build.converters.lerobot_resnet import resnet
+from perf_inference.model_build.converters.lerobot.resnet import resnet
 
 _ACTIVATIONS: dict[str, Any] = {"relu": functional.relu, "gelu": functional.gelu, "glu": functional.glu}
 _TRAINING = ("vae_encoder", "normalize_", "unnormalize_")  # weights that inference does not need
