@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from perf_inference import missing
 from perf_inference._version import VERSION
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
@@ -45,12 +46,23 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _main(given)
+    except ModuleNotFoundError as error:
+        if not (said := missing.sentence(error)):
+            raise
+        command = " ".join(word for word in given[:2] if word[:1].isalpha())
+        print(f"perf-inference {printable(command)}: {said}", file=sys.stderr)
+        return EX_CONFIG
+
+
+def _main(given: Sequence[str]) -> int:
     parser = _Parser(
         prog="perf-inference", description="Run learned policies, captioners and detectors on a robot, and time them."
     )
     parser.add_argument("--version", action="version", version=f"perf_inference {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    given = sys.argv[1:] if arguments is None else arguments
     wanted = given[0] if given else ""
     command: Any = None
     for name, text in COMMANDS.items():
@@ -63,10 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         if command.NEEDS_ROS and importlib.util.find_spec("rclpy") is None:
-            raise ConfigError(
-                "rclpy is not installed: source a ROS 2 (source /opt/ros/DISTRO/setup.bash), or use CPython 3.11 or "
-                "3.12 on x86-64 and run: pip install 'ros-rclpy[fastrtps]' ros-common-interfaces"
-            )
+            raise ConfigError(missing.NO_ROS)
         status: int = command.run(options)
     except PerfInferenceError as error:
         print(f"perf-inference {options.command}: {printable(error)}", file=sys.stderr)

@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from perf_inference import missing
 from perf_inference.bench.results.printed import keep
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.bringup import shared_memory, tuning
@@ -79,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure, and print table and plot."""
     if importlib.util.find_spec("rclpy") is None:
-        raise ConfigError("rclpy is not installed: source a ROS 2, or pip install 'ros-rclpy[fastrtps]'")
+        raise ConfigError(missing.NO_ROS)
     if min(options.rate, options.frames, options.rounds, options.seconds or 1) <= 0:
         raise ConfigError("--rate, --frames, --seconds and --rounds must be above 0")
     sizes = [Size.of(text) for text in options.sizes]

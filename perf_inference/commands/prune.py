@@ -15,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from perf_inference import missing
 from perf_inference.demo.model_score import Score, score_of
 from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
@@ -130,7 +131,7 @@ def _tuning(network: Architecture) -> Callable[[Any, int], None]:
         ConfigError: it is none of the demo's, or what the training needs is not installed.
     """
     if find_spec("onnx") is None:
-        raise ConfigError("--fine-tune needs onnx, which is not installed: pip install 'perf_inference[build]'")
+        raise ConfigError(f"--fine-tune needs onnx, which is not installed: {missing.extra('build')}")
     from perf_inference.demo import tuning
 
     tuning.check(network.module)

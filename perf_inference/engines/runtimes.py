@@ -17,6 +17,7 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from perf_inference import missing
 from perf_inference.errors import ConfigError, in_one_line
 from perf_inference.printable import shown
 
@@ -61,7 +62,7 @@ class Runtime:
 
 
 def _extra(name: str) -> str:
-    return f"pip install 'perf_inference[{name}]'"
+    return missing.extra(name)
 
 
 _ENGINES, _CONVERTERS = "perf_inference.engines", "perf_inference.model_build.converters"

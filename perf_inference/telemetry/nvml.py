@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from perf_inference import missing
+
 T = TypeVar("T")
 
 CLOCK_REASONS = {
@@ -66,7 +68,7 @@ class Nvml:
         try:
             self._nvml = importlib.import_module("pynvml")
         except ImportError:
-            self.absent = "nvidia-ml-py is not installed: pip install 'perf_inference[gpu]'"
+            self.absent = f"nvidia-ml-py is not installed: {missing.extra('gpu')}"
             return
         try:
             self._nvml.nvmlInit()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference import missing
 from perf_inference.errors import ConfigError, InputError, in_one_line
 
 SUFFIXES = (".wav", ".flac")
@@ -78,7 +79,7 @@ def _flac(path: Path) -> Sound:
     try:
         soundfile: Any = import_module("soundfile")
     except (ImportError, OSError) as error:
-        raise ConfigError("FLAC is read by the package soundfile: pip install 'perf_inference[audio]'") from error
+        raise ConfigError(f"FLAC is read by the package soundfile: {missing.extra('audio')}") from error
     try:
         samples, rate_hz = soundfile.read(str(path), dtype="float32", always_2d=True)
     except Exception as error:  # libsndfile's own
