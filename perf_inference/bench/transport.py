@@ -28,6 +28,7 @@ from perf_inference.bench.results.printed import keep
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.bringup import shared_memory, tuning
 from perf_inference.bringup.domain import free_domain
+from perf_inference.commands.whole_table import console_of, print_whole
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
@@ -189,8 +190,8 @@ def show(rows: Sequence[Row], load: float) -> None:
             *(_figure(value) for value in (row.p50_ms, row.p90_ms, row.p99_ms, row.floor_ms)), _figure(ratio, 1),
             _figure(row.cpu_ms_sub), _figure(row.cpu_ms_pub), f"{row.faults_sub:.0f}", end_section=row.setup == "tuned",
         )  # fmt: skip
-    console = Console(width=None if Console().is_terminal else 130)
-    console.print(table)
+    console = console_of(130)
+    print_whole(console, table)
     for line in [*plot(rows), *gains(rows)]:
         console.print(line, highlight=False, markup=False)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from perf_inference import missing
+from perf_inference.commands.whole_table import console_of, print_whole
 from perf_inference.demo.model_score import Score, score_of
 from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         "scores": {row.stage: row.score and row.score.value for row in stages.rows},
     }
     _save(out, replace(checkpoint, metadata={**checkpoint.metadata, KEY: json.dumps(record)}), pruned)
-    Console(width=100).print(table(stages.rows))
+    print_whole(console_of(100), table(stages.rows))
     print(f"written: {printable(out)}")
     for text in advice(stages.rows, out, options):
         print(printable(text))
