@@ -82,8 +82,8 @@ class Inference:
         self.inputs: dict[str, Input] = {}
         self._waiting = WaitingInputs(node)
         self._node, self._state, self._skipped = node, state, skipped
-        self._rate_hz = rate_hz * sources if rate_hz else None
-        self._period_ns = round(1e9 / rate_hz) if rate_hz else None
+        self._sources = sources
+        self.expect(rate_hz)
         self._drivers: list[str] = []
         self._sizes = ModelSizes()
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
@@ -124,6 +124,11 @@ class Inference:
         self.inputs[name] = source
         if source.ledger in self.pipeline.ledgers:
             self._drivers.append(name)
+
+    def expect(self, rate_hz: float | None) -> None:
+        """Hold inferences to another rate from now on; none: to no deadline."""
+        self._rate_hz = rate_hz * self._sources if rate_hz else None
+        self._period_ns = round(1e9 / rate_hz) if rate_hz else None
 
     def unreadable(self, error: InputError) -> None:
         """Report a message of an input that could not be read (ROS thread); its own ledger has it."""

@@ -20,7 +20,7 @@ class Pacer:
     """
 
     def __init__(self, node: Node, rate_hz: float, tick: Callable[[Arrival], None]) -> None:
-        self._tick = tick
+        self._node, self._tick = node, tick
         self._period_ns = round(1e9 / rate_hz)
         self._due_ns: int | None = None  # monotonic, of the next tick
         self._timer = node.create_timer(1 / rate_hz, self._on_time, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -28,6 +28,11 @@ class Pacer:
     def cancel(self) -> None:
         """Tick no more."""
         self._timer.cancel()
+
+    def close(self) -> None:
+        """Tick no more, and give the timer back; for a node that goes on."""
+        self._timer.cancel()
+        self._node.destroy_timer(self._timer)
 
     def _on_time(self) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
