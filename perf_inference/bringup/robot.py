@@ -51,6 +51,7 @@ class NodeSpec:
     images: bool = False  # it publishes images
     enclave: str = ""  # of SROS2; empty: none is named
     namespace: str = ""  # with its leading slash; empty: the root
+    model: str = ""  # as file and starter name it; empty: none is named
 
     @property
     def label(self) -> str:
@@ -188,6 +189,7 @@ def read_graph(
                 images,
                 next(filter(None, enclaves), ""),
                 space,
+                str({**given, **settings}.get("model", "")),
             )
         )
     for_all_nodes = next((one.start.get("enclave", "") for one in sections.common if one.key == _GLOBAL), "")

@@ -80,6 +80,7 @@ def test_detections_name_the_shapes_where_they_are(
     content = json.loads(messages[-1].data)
     assert content["header"]["frame_id"] == "camera"
     assert content["header"]["stamp"]["sec"] > 0
+    assert "no model is named: the embedded 'detector' runs" in node.output()
     found = {d["results"][0]["hypothesis"]["class_id"]: d["bbox"] for d in content["detections"]}
     assert set(found) == {"red circle", "blue square"}
     for item in SCENE.items:

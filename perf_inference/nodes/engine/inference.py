@@ -24,7 +24,7 @@ from perf_inference.nodes.engine.model_sizes import ModelSizes
 from perf_inference.nodes.engine.waiting import WaitingInputs
 from perf_inference.nodes.reports.messages import OK
 from perf_inference.nodes.reports.reporter import Report, Reporter
-from perf_inference.nodes.ros.parameters import EngineParameters
+from perf_inference.nodes.ros.parameters import EngineParameters, is_given
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.pipeline import Frame, Model, Pipeline, Task
 from perf_inference.printable import LINE
@@ -101,6 +101,10 @@ class Inference:
             queue_size=queue_size,
             source_clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
+        if not is_given(node, "model"):
+            node.get_logger().warning(
+                f"no model is named: the embedded '{parameters.model}' runs, which knows the demo's scenes; set model"
+            )
         self._swap = HotSwap(node, parameters, allowed, load, self.pipeline)
         self.reporter = Reporter(node, self.report)
         self.pipeline.start()
