@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ COMMANDS = {
 }
 
 
+_NO_CHOICE = re.compile(r"argument (.+?): invalid choice: '?(.*?)'? \(choose from (.*)\)", re.DOTALL)
 _EX_PIPE = 128 + signal.SIGPIPE
 
 
@@ -41,7 +43,14 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong with an argument in one line: a name that a shell's pattern found can hold anything."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        super().error(printable(_with_what_was_meant(message)))
+
+
+def _with_what_was_meant(message: str) -> str:
+    """Return argparse's sentence on a choice that there is not with the one that is nearest, where one is near."""
+    said = _NO_CHOICE.fullmatch(message)
+    near = get_close_matches(said[2], re.findall(r"[\w.-]+", said[3]), n=1) if said else []
+    return f"argument {said[1]}: there is no '{said[2]}'; did you mean '{near[0]}'?" if said and near else message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

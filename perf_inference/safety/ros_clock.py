@@ -84,8 +84,8 @@ class RosClock:
         if age_ns > self._max_age_ns or -behind_ns > _AHEAD_NS:
             said_ns = age_ns if behind_ns >= 0 else behind_ns
             raise InputError(
-                f"{name} must be at most {self._max_age_ns / 1e9:g} s old, its stamp is {said_ns / 1e9:.2f} s old; "
-                "are the clocks of both hosts synchronised?"
+                f"{name} must be at most {self._max_age_ns / 1e9:g} s old, its stamp is {said_ns / 1e9:.3f} s old; "
+                "are the clocks of both hosts synchronised, or, where one host has both, is it too busy?"
             )
         return age_ns
 
