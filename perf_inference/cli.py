@@ -6,12 +6,14 @@ import argparse
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from perf_inference import missing
 from perf_inference._version import VERSION
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
@@ -40,6 +42,7 @@ COMMANDS = {
 }
 
 
+_NO_CHOICE = re.compile(r"argument (.+?): invalid choice: '?(.*?)'? \(choose from (.*)\)", re.DOTALL)
 _EX_PIPE = 128 + signal.SIGPIPE
 
 
@@ -47,17 +50,35 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong with an argument in one line: a name that a shell's pattern found can hold anything."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(printable(message))
+        super().error(printable(_with_what_was_meant(message)))
+
+
+def _with_what_was_meant(message: str) -> str:
+    """Return argparse's sentence on a choice that there is not with the one that is nearest, where one is near."""
+    said = _NO_CHOICE.fullmatch(message)
+    near = get_close_matches(said[2], re.findall(r"[\w.-]+", said[3]), n=1) if said else []
+    return f"argument {said[1]}: there is no '{said[2]}'; did you mean '{near[0]}'?" if said and near else message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _main(given)
+    except ModuleNotFoundError as error:
+        if not (said := missing.sentence(error)):
+            raise
+        command = " ".join(word for word in given[:2] if word[:1].isalpha())
+        print(f"perf-inference {printable(command)}: {said}", file=sys.stderr)
+        return EX_CONFIG
+
+
+def _main(given: Sequence[str]) -> int:
     parser = _Parser(
         prog="perf-inference", description="Run learned policies, captioners and detectors on a robot, and time them."
     )
     parser.add_argument("--version", action="version", version=f"perf_inference {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    given = sys.argv[1:] if arguments is None else arguments
     wanted = given[0] if given else ""
     command: Any = None
     for name, text in COMMANDS.items():
@@ -70,10 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(given)
     try:
         if command.NEEDS_ROS and importlib.util.find_spec("rclpy") is None:
-            raise ConfigError(
-                "rclpy is not installed: source a ROS 2 (source /opt/ros/DISTRO/setup.bash), or use CPython 3.11 or "
-                "3.12 on x86-64 and run: pip install 'ros-rclpy[fastrtps]' ros-common-interfaces"
-            )
+            raise ConfigError(missing.NO_ROS)
         status: int = command.run(options)
     except PerfInferenceError as error:
         print(f"perf-inference {options.command}: {printable(error)}", file=sys.stderr)

@@ -15,9 +15,6 @@ Each message says what was expected, what came, and what to do.
 
 from __future__ import annotations
 
-import os
-import shlex
-
 EX_CONFIG = 78
 """Exit status of a process that stopped because of its configuration (sysexits.h): not to be restarted."""
 
@@ -56,19 +53,6 @@ class RecordingError(PerfInferenceError):
 
 class CallError(PerfInferenceError):
     """Another node was asked for something and is not there, has refused, or has not answered."""
-
-
-_WITH_NUMPY_1 = ("humble", "iron", "jazzy", "kilted")  # Ubuntu 22.04 and 24.04
-
-
-def pip_install(*packages: str) -> str:
-    """Return the command that installs packages.
-
-    Beside a ROS installation whose cv_bridge was built against NumPy 1 it keeps NumPy at that: under another one
-    cv_bridge does not import.
-    """
-    keeps = ("numpy<2",) if os.environ.get("ROS_DISTRO") in _WITH_NUMPY_1 else ()
-    return "pip install " + " ".join(map(shlex.quote, (*packages, *keeps)))
 
 
 def in_one_line(error: BaseException, most: int = 300) -> str:

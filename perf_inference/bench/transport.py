@@ -23,10 +23,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from perf_inference import missing
 from perf_inference.bench.results.printed import keep
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.bringup import shared_memory, tuning
 from perf_inference.bringup.domain import free_domain
+from perf_inference.commands.whole_table import console_of, print_whole
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
@@ -79,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure, and print table and plot."""
     if importlib.util.find_spec("rclpy") is None:
-        raise ConfigError("rclpy is not installed: source a ROS 2, or pip install 'ros-rclpy[fastrtps]'")
+        raise ConfigError(missing.NO_ROS)
     if min(options.rate, options.frames, options.rounds, options.seconds or 1) <= 0:
         raise ConfigError("--rate, --frames, --seconds and --rounds must be above 0")
     sizes = [Size.of(text) for text in options.sizes]
@@ -188,8 +190,8 @@ def show(rows: Sequence[Row], load: float) -> None:
             *(_figure(value) for value in (row.p50_ms, row.p90_ms, row.p99_ms, row.floor_ms)), _figure(ratio, 1),
             _figure(row.cpu_ms_sub), _figure(row.cpu_ms_pub), f"{row.faults_sub:.0f}", end_section=row.setup == "tuned",
         )  # fmt: skip
-    console = Console(width=None if Console().is_terminal else 130)
-    console.print(table)
+    console = console_of(130)
+    print_whole(console, table)
     for line in [*plot(rows), *gains(rows)]:
         console.print(line, highlight=False, markup=False)
 

@@ -53,6 +53,7 @@ class NodeSpec:
     images: bool = False  # it publishes images
     enclave: str = ""  # of SROS2; empty: none is named
     namespace: str = ""  # with its leading slash; empty: the root
+    model: str = ""  # as file and starter name it; empty: none is named
 
     @property
     def label(self) -> str:
@@ -197,6 +198,7 @@ def read_graph(
                 images,
                 next(filter(None, enclaves), ""),
                 space,
+                str({**given, **settings}.get("model", "")),
             )
         )
     for space, settings in speaking if run_directories else ():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from typing import Any
+import importlib.util
+from typing import Any, NoReturn
 
+from perf_inference import missing
 from perf_inference.bench.results.outputs import add_example
 from perf_inference.bench.results.printed import add_missing_arguments, with_report
+from perf_inference.errors import ConfigError
+from perf_inference.printable import printable
 
 NEEDS_ROS = False
 BENCHES = {
@@ -32,21 +36,46 @@ BENCHES = {
 
 PRINTED = ("console", "engines", "graph", "images", "overhead", "recorder", "share", "torch", "transport")
 """Those that print tables of their own."""
+_WITH_ROS = ("gate", "jitter", "replay", "share", "transport")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH")
+    benches = parser.add_subparsers(dest="bench", required=True, metavar="BENCH", parser_class=BenchParser)
     for name, text in BENCHES.items():
-        bench = benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        _module(name).add_arguments(bench)
-        add_missing_arguments(bench)
-        if not bench.epilog:
-            add_example(bench, f"perf-inference bench {name} --html {name}.html")
+        benches.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".").bench = name
+
+
+class BenchParser(argparse.ArgumentParser):
+    """The arguments of one benchmark; its module is imported when they are read, the others' are not."""
+
+    bench = ""
+    """Its name, until the arguments have been added."""
+
+    def fill(self) -> None:
+        """Add the arguments."""
+        name, self.bench = self.bench, ""
+        if not name:
+            return
+        _module(name).add_arguments(self)
+        add_missing_arguments(self)
+        if not self.epilog:
+            add_example(self, f"perf-inference bench {name} --html {name}.html")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Add the arguments first."""
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line: a name that a shell's pattern found can hold anything."""
+        super().error(printable(message))
 
 
 def run(options: argparse.Namespace) -> int:
     """Run one benchmark; return its exit status."""
+    if options.bench in _WITH_ROS and importlib.util.find_spec("rclpy") is None:
+        raise ConfigError(missing.NO_ROS)
     module = _module(options.bench)
     if options.bench in PRINTED:
         return with_report(options.bench, module.run, options)

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from perf_inference import missing
+from perf_inference.commands.whole_table import console_of, print_whole
 from perf_inference.demo.model_score import Score, score_of
 from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
-from perf_inference.errors import ConfigError, pip_install
+from perf_inference.errors import ConfigError
 from perf_inference.printable import printable
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
         "scores": {row.stage: row.score and row.score.value for row in stages.rows},
     }
     _save(out, replace(checkpoint, metadata={**checkpoint.metadata, KEY: json.dumps(record)}), pruned)
-    Console(width=100).print(table(stages.rows))
+    print_whole(console_of(100), table(stages.rows))
     print(f"written: {printable(out)}")
     for text in advice(stages.rows, out, options):
         print(printable(text))
@@ -130,7 +131,7 @@ def _tuning(network: Architecture) -> Callable[[Any, int], None]:
         ConfigError: it is none of the demo's, or what the training needs is not installed.
     """
     if find_spec("onnx") is None:
-        raise ConfigError(f"--fine-tune needs onnx, which is not installed: {pip_install('perf_inference[build]')}")
+        raise ConfigError(f"--fine-tune needs onnx, which is not installed: {missing.extra('build')}")
     from perf_inference.demo import tuning
 
     tuning.check(network.module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
 from perf_inference.bringup.stop_signal import StopFlag
 from perf_inference.bringup.supervisor import Supervisor
+from perf_inference.commands import start_record
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 NEEDS_ROS = True
@@ -20,6 +22,9 @@ NO_TUNING = "leave transport and allocator as they are (as does PERF_INFERENCE_T
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
+    parser.add_argument(
+        "--like", type=Path, metavar="RUN", help="start what the run of this directory was, with its configuration"
+    )
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
     parser.add_argument(
         "--checkpoint", metavar="FILE", help="let policy_node run this model: a checkpoint or another file"
@@ -45,6 +50,15 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Start the nodes; end with Ctrl-C or SIGTERM (status 0) or when none is left (1; wrong configuration: 78)."""
+    with tempfile.TemporaryDirectory(prefix="perf_inference_") as folder:
+        if options.like is not None:
+            for line in start_record.differences(options):
+                say(f"since {options.like}: {line}")
+            options = start_record.restored(options, Path(folder))
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     graph = read_graph(
         options.config or default_config(), options.sim, options.record, overrides=_of_checkpoint(options),
@@ -53,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
     say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.label for node in graph.nodes)}")
     if graph.others_line:
         say(graph.others_line)
+    digests = start_record.keep(graph, options)
     own = prepare(graph, options.container, options.tuning)
     supervisor = Supervisor(commands(graph, options.container), child_environment(), say, own=own)
     supervisor.start()
@@ -70,8 +85,12 @@ def run(options: argparse.Namespace) -> int:
     graph.close()
     for fate in supervisor.fates():
         say(fate)
+    digests.stop()
+    if misconfigured:
+        start_record.remove_refused(graph.run_directories)
     for directory in graph.run_directories:
-        say(f"recorded in {directory}")
+        if directory.is_dir():
+            say(f"recorded in {directory}")
     if misconfigured:
         return EX_CONFIG
     return 0 if stop else 1

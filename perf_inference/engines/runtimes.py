@@ -17,8 +17,9 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
+from perf_inference import missing
 from perf_inference.engines.policy_folder import is_config, sign_of
-from perf_inference.errors import ConfigError, in_one_line, pip_install
+from perf_inference.errors import ConfigError, in_one_line
 from perf_inference.files.json_file import read_json
 from perf_inference.printable import shown
 
@@ -63,7 +64,7 @@ class Runtime:
 
 
 def _extra(name: str) -> str:
-    return pip_install(f"perf_inference[{name}]")
+    return missing.extra(name)
 
 
 _ENGINES, _CONVERTERS = "perf_inference.engines", "perf_inference.model_build.converters"
@@ -123,7 +124,7 @@ _ROWS = (
         module=f"{_ENGINES}.tensorrt.engine",
         suffixes=(".engine", ".plan", ".trt"),
         library="tensorrt or tensorrt_lean",
-        install=f"{pip_install('tensorrt')}; on a Jetson take JetPack's, by a venv made with --system-site-packages",
+        install=f"{missing.pip('tensorrt')}; on a Jetson take JetPack's, by a venv made with --system-site-packages",
         precisions=dict.fromkeys(("fp32", "fp16", "bf16", "int8"), BUILT),
         devices=(_CUDA, _DLA),
         made_from=_ONNX_OR_TORCH,

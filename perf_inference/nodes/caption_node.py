@@ -39,7 +39,8 @@ class CaptionParameters(ImageParameters):
     """Parameters of caption_node."""
 
     model: str = model_parameter("captioner")
-    rate: float = parameter(1.0, "captions per second [Hz]; 0: only when the service asks", at_least=0, at_most=1000)
+    rate: float = parameter(1.0, "captions per second [Hz]; 0: only when the service asks", at_least=0, at_most=1000,
+                            while_running=True)  # fmt: skip
     prompt: str = parameter("", "what is asked of each image; empty: to describe it", while_running=True)
     beams: int = parameter(0, "sentences that the search keeps; 0: as the model says, as a rule 1, the likeliest word "
                            "each time", at_least=0, at_most=64)  # fmt: skip
@@ -93,8 +94,9 @@ class CaptionNode(ManagedNode):
         )
         yield from self._inference.loading()
         self._inference.watch("image", self._image.input)
-        self.judge_from_now_on(self._on_set)
+        self._rate = p.rate
         self._pacer: Pacer | None = None
+        self.judge_from_now_on(self._on_set)
         # Who waits for a caption holds up nothing else.
         self.create_service(Trigger, "~/caption", self._on_caption, callback_group=ReentrantCallbackGroup())
         pace = f"{p.rate:g} Hz" if p.rate > 0 else "on request"
@@ -106,8 +108,8 @@ class CaptionNode(ManagedNode):
 
     def activate(self) -> None:
         self._image.forget()
-        if self._p.rate > 0:
-            self._pacer = Pacer(self, self._p.rate, self._tick)
+        if self._rate > 0:
+            self._pacer = Pacer(self, self._rate, self._tick)
 
     def deactivate(self) -> None:
         if self._pacer is not None:
@@ -173,7 +175,19 @@ class CaptionNode(ManagedNode):
                 except ConfigError as error:
                     return SetParametersResult(successful=False, reason=shown(error, _SENTENCE))
                 self._prompt = one.value
+        for one in parameters:
+            if one.name == "rate":
+                self._pace(one.value)
         return SetParametersResult(successful=True)
+
+    def _pace(self, rate: float) -> None:
+        if rate == self._rate:
+            return
+        if self._pacer is not None:
+            self._pacer.close()
+        self._rate = rate
+        self._pacer = Pacer(self, rate, self._tick) if rate > 0 and self.state == "active" else None
+        self._inference.expect(rate)
 
     def _unreadable(self, error: InputError) -> None:
         self._inference.unreadable(error)
@@ -198,9 +212,10 @@ class CaptionNode(ManagedNode):
 
     def _warn_if_late(self, arrival: Arrival) -> None:
         took_s = (CLOCKS.monotonic_ns() - arrival.arrived_ns) / 1e9
-        if self._p.rate > 0 and took_s > 1 / self._p.rate:
+        rate = self._rate
+        if rate > 0 and took_s > 1 / rate:
             self.get_logger().warning(
-                f"a caption took {took_s:.2f} s, longer than its period of {1 / self._p.rate:.2f} s; lower rate or "
+                f"a caption took {took_s:.2f} s, longer than its period of {1 / rate:.2f} s; lower rate or "
                 "max_tokens, or take a smaller model",
                 throttle_duration_sec=10.0,
             )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from perf_inference.errors import pip_install
+from perf_inference import missing
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class Nvml:
         try:
             self._nvml = importlib.import_module("pynvml")
         except ImportError:
-            self.absent = f"nvidia-ml-py is not installed: {pip_install('perf_inference[gpu]')}"
+            self.absent = f"nvidia-ml-py is not installed: {missing.extra('gpu')}"
             return
         try:
             self._nvml.nvmlInit()

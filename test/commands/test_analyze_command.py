@@ -52,7 +52,7 @@ def small_run(directory: Path, node: str = "policy_node") -> Path:
 def test_the_summary_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["analyze", str(small_run(tmp_path))]) == 0
     out = capsys.readouterr().out
-    assert "total actions 12, elapsed 1.100 s, average 10.00 Hz, drops 2\n" in out
+    assert "total actions 12, elapsed 1.100 s, average 10.00 Hz\n" in out
     assert "lines: 12 read, 12 used, 0 damaged, 0 foreign, none torn\n" in out
     assert "recorder: 40 records, 0 dropped, 0 failed" in out
     assert "policy_node (policy fp32 on cpu): 12 inferences in 1.100 s, 10.000 Hz\n" in out
@@ -166,7 +166,7 @@ def test_following_what_never_comes_ends_well(start_command: Start, tmp_path: Pa
     follow = start_command("analyze", "--follow", str(tmp_path))
     follow.wait_for("waiting for the first inference")
     assert follow.stop(signal.SIGTERM) == 0
-    assert "0 inferences of 0 nodes" in follow.output()
+    assert ": 0 nodes" in follow.output()
 
 
 def test_following_as_json_prints_the_last_state_only(start_command: Start, tmp_path: Path) -> None:

@@ -66,3 +66,14 @@ def test_a_missing_recording_is_status_1(
     assert cli.main(command) == 1
     assert "none" in capsys.readouterr().err
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [(["bench", "laddr"], "ladder"), (["demo", "--checkpoint", "m", "--model-type", "chunks"], "chunk")],
+)
+def test_what_was_meant_is_said(given: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(given)
+    assert ended.value.code == 2
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err

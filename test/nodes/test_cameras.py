@@ -61,6 +61,7 @@ def test_each_camera_has_topics_and_a_ledger_of_its_own(
     for name, score in (("front", 0.2), ("rear", 0.8)):
         said = json.loads(cameras[name].found[-1].data)
         assert said["header"]["frame_id"] == f"{name}_lens"
+        assert said["node"] == "/yolo_node"
         assert tuple(said["header"]["stamp"].values()) in cameras[name].stamps
         assert [(round(one["score"], 3), one["track_id"]) for one in said["instances"]] == [(score, 1)]
     cameras["rear"].on = False

@@ -100,6 +100,8 @@ def test_limits_change_while_the_node_runs(ros: Ros, camera: Image, start_node: 
     assert set_(classes=["red circle"]) == (True, "")
     assert ros.spin_until(lambda: names() == ("red circle",), 30)
     assert set_(classes=["no such thing"])[0] is False
+    assert set_(iou=0.6) == (True, "")
+    assert set_(iou=1.5)[0] is False
     assert set_(roi=[0, 0, 0, 5])[1].startswith("roi must be [x, y, width, height]")
     assert set_(classes=["blue square", "red circle"], roi=[320, 0, 320, 480]) == (True, "")
     assert ros.spin_until(lambda: names() == ("blue square",), 30)

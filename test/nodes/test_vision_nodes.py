@@ -14,7 +14,9 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
@@ -79,6 +81,7 @@ def test_detections_name_the_shapes_where_they_are(
     content = json.loads(messages[-1].data)
     assert content["header"]["frame_id"] == "camera"
     assert content["header"]["stamp"]["sec"] > 0
+    assert "no model is named: the embedded 'detector' runs" in node.output()
     found = {d["results"][0]["hypothesis"]["class_id"]: d["bbox"] for d in content["detections"]}
     assert set(found) == {"red circle", "blue square"}
     for item in SCENE.items:
@@ -214,3 +217,18 @@ def test_captions_come_at_their_rate(ros: Ros, camera: Camera, start_node: Calla
     assert ros.spin_until(lambda: len(captions) > 10, 20)
     assert {caption.data for caption in captions} == {"a red circle left of a blue square"}
     assert camera.values()["ledger.tick.residual"] == camera.values()["ledger.image.residual"] == 0
+
+    def set_rate(rate_hz: float) -> bool:
+        wanted = [Parameter("rate", value=rate_hz).to_parameter_msg()]
+        answer = ros.call(SetParameters, "caption_node/set_parameters", SetParameters.Request(parameters=wanted))
+        return bool(answer.results[0].successful)
+
+    assert set_rate(0.0)  # from now on only when it is asked for
+    assert ros.spin_until(lambda: camera.values()["expected_hz"] is None)
+    before = len(captions)
+    assert ros.call(Trigger, "caption_node/caption", Trigger.Request()).success
+    assert ros.spin_until(lambda: len(captions) > before)
+    assert set_rate(10.0)
+    before = len(captions)
+    assert ros.spin_until(lambda: camera.values()["expected_hz"] == 10 and len(captions) > before + 10)
+    assert not set_rate(-1.0)

@@ -27,6 +27,7 @@ def flags(parser: argparse.ArgumentParser, command: str) -> Iterator[str]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, below in action.choices.items():
+                getattr(below, "fill", lambda: None)()
                 yield from flags(below, f"{command} {name}")
         elif action.option_strings:
             yield f"{command} {'/'.join(action.option_strings)}"

@@ -25,10 +25,10 @@ from perf_inference.recording.analysis.topics import SegmentAnalysis
 
 def run_text(run: RunAnalysis) -> str:
     """Return the whole summary of a run."""
-    hz = "-" if run.average_hz is None else f"{run.average_hz:.2f} Hz"
+    hz = "-" if run.average_hz is None or not run.total_actions else f"{run.average_hz:.2f} Hz"
     lines = [
-        f"{run.source}: {run.inferences} inferences of {_count(len(run.nodes), 'node')}",
-        f"total actions {run.total_actions}, elapsed {run.elapsed_s:.3f} s, average {hz}, drops {run.drops}",
+        f"{run.source}: {_count(len(run.nodes), 'node')}",
+        f"total actions {run.total_actions}, elapsed {run.elapsed_s:.3f} s, average {hz}",
         f"lines: {line_text(run.lines)}",
         recorder_text(run.recorder),
     ]
@@ -69,7 +69,7 @@ def live_table(run: RunAnalysis) -> Table:
     """Return one row per node."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("node", "n", "Hz", "p50 ms", "p90 ms", "p99 ms", "max ms", "drops"):
-        table.add_column(column, justify="left" if column == "node" else "right")
+        table.add_column(column, justify="left" if column == "node" else "right", no_wrap=column != "node")
     for node in run.nodes:
         table.add_row(Text(printable(node.name)), *_row(node))
     return table
@@ -77,7 +77,7 @@ def live_table(run: RunAnalysis) -> Table:
 
 def live_line(run: RunAnalysis) -> str:
     """Return the state of now in one line."""
-    parts = [f"{run.elapsed_s:.0f} s, {run.inferences} inferences"]
+    parts = [f"{run.elapsed_s:.0f} s"]
     for node in run.nodes:
         n, hz, p50, _, _, most, drops = _row(node)
         parts.append(f"{printable(node.name)} n {n} {hz} Hz p50 {p50} max {most} ms drops {drops}")

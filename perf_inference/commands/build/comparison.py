@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from perf_inference import engines, model_build
+from perf_inference.commands.whole_table import console_of, print_whole, significant
 from perf_inference.demo.model_score import Inputs, Score, inputs_of, score_of
 from perf_inference.engines import Options
 from perf_inference.engines.engine import PRECISIONS
@@ -54,7 +54,7 @@ def compare(
     Raises:
         ConfigError: not even the original in fp32 can run.
     """
-    console = Console(width=None if Console().is_terminal else _WIDTH)
+    console = console_of(_WIDTH)
     example = _example(models[0], runtime, options)
     sampler = MachineSampler(period_s=_SAMPLE_S)
     sampler.start()
@@ -67,7 +67,7 @@ def compare(
     sampler.close()
     if rows[0].trial is None:
         raise ConfigError(rows[0].reason)
-    console.print(table(rows))
+    print_whole(console, table(rows))
     for line in notes(rows, busy):
         console.print(Text(printable(line)))
     if out is not None:
@@ -148,7 +148,7 @@ def _figures(row: Row, fp32_bytes: int | None, scored: bool) -> list[str]:
         "-" if size is None else f"{size / 1e6:.2f}",
         "-" if size is None or not fp32_bytes else f"{100 * size / fp32_bytes:.0f} %",
         f"{trial.memory_bytes / 1e6:.0f}",
-        *("-" if times[key] is None else f"{times[key]:.2f}" for key in ("p50", "p90", "max")),
+        *(significant(times[key]) for key in ("p50", "p90", "max")),
         str(times["n"]),
         trial.difference.text if trial.difference else "-",
         *(["-" if row.score is None else f"{100 * row.score.value:.1f} %"] if scored else []),

@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from perf_inference.commands.whole_table import console_of, print_whole, significant
 from perf_inference.measure.heartbeat import Beat
 from perf_inference.printable import OUTSIDE, printable
 from perf_inference.recording.run_directory import summaries_in
@@ -94,7 +95,8 @@ class LiveView:
         self._drawn_s = time.monotonic()
         table = Table(box=None, header_style="dim", pad_edge=False)
         for column in ("node", "Hz", "p50 ms", "p90 ms", "drops", "state"):
-            table.add_column(column, justify="left" if column in ("node", "state") else "right")
+            is_text = column in ("node", "state")
+            table.add_column(column, justify="left" if is_text else "right", no_wrap=not is_text)
         for name, beat in sorted(seen.heartbeats.items()):
             table.add_row(*map(_text, _row(name, beat, seen)), style=None if beat.ok else "yellow")
         done, total = _done(seen, elapsed_s, duration_s, episodes)
@@ -107,7 +109,7 @@ class LiveView:
 
 def show_summary(directory: Path | None, seen: Observer) -> None:
     """Print the table of the run, from the recorder's summary and the nodes' last words."""
-    console = Console(width=None if Console().is_terminal else 120)
+    console = console_of(120)
     summary = _read_summary(directory)
     title = Text("summary; latency in ms, from the image's stamp to the published result")
     table = Table(title=title, title_justify="left")
@@ -122,6 +124,7 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         "p99",
         "max",
         "drops",
+        "lost before",
         "residual",
     ):
         table.add_column(column, justify="left" if column == "node" else "right")
@@ -135,11 +138,12 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
             _text(_count(beat.said.inferences if beat else None)),
             _text(_count(recorded.get("inferences"))),
             _number(figures["hz"], digits=2),
-            *(_number(latency[key]) for key in ("mean", "p50", "p90", "p99", "max")),
+            *(significant(latency[key]) for key in ("mean", "p50", "p90", "p99", "max")),
             str(seen.dropped[name]),
+            _lost_before(beat),
             _count(beat.said.residual if beat else None),
         )
-    console.print(table)
+    print_whole(console, table)
     if clocks := _clocks(summary):
         console.print(Text(printable(clocks)))
     if seen.episode is not None:
@@ -148,12 +152,19 @@ def show_summary(directory: Path | None, seen: Observer) -> None:
         console.print(Text(printable(f"recorded in {directory}")))
 
 
+def _lost_before(beat: Beat | None) -> str:
+    """Return how many messages the transport or the readers' queues lost before the node; a dash: not known."""
+    counts = [state.ledger.get("lost_before") for state in beat.said.inputs.values()] if beat else []
+    known = [count for count in counts if isinstance(count, int)]
+    return str(sum(known)) if known else "-"
+
+
 def _row(name: str, beat: Beat, seen: Observer) -> tuple[str, ...]:
     said = beat.said
     silent_s = time.monotonic() - beat.heard_s
     state = beat.message if silent_s < 2 else f"silent for {silent_s:.0f} s"
     drops = str(seen.dropped[name]) if name in seen.dropped else _count(said.others.get("dropped"))
-    figures = map(_number, (said.rate_hz, said.latency_p50_ms, said.latency_p90_ms))
+    figures = _number(said.rate_hz), significant(said.latency_p50_ms), significant(said.latency_p90_ms)
     return (name, *figures, drops, state)
 
 

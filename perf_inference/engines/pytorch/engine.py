@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from perf_inference import missing
 from perf_inference.devices import board_memory, broken
 from perf_inference.devices.jetson import is_jetson
 from perf_inference.devices.torch_device import TorchDevice
@@ -31,7 +32,6 @@ from perf_inference.errors import (
     NoRoomError,
     PerfInferenceError,
     in_one_line,
-    pip_install,
 )
 
 OutOfMemory = torch.cuda.OutOfMemoryError
@@ -221,7 +221,7 @@ def _compiling(device: str) -> Iterator[None]:
     except Exception as error:
         needs = "install a C++ compiler (g++)"
         if device != "cpu" and find_spec("triton") is None:
-            needs = f"install Triton: {'its build for JetPack' if is_jetson() else pip_install('triton')}"
+            needs = f"install Triton: {'its build for JetPack' if is_jetson() else missing.pip('triton')}"
         said = f"PyTorch cannot compile this network here ({in_one_line(error)})"
         raise ConfigError(f"{said}; set compile: false, or {needs}") from error
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from perf_inference import missing
 from perf_inference._version import version_of
 from perf_inference.devices import broken
 from perf_inference.devices.cuda_runtime import CudaDevice, NoCudaError, load_runtime
 from perf_inference.devices.jetson import is_jetson
 from perf_inference.engines.tensorrt.plan_file import Machine
-from perf_inference.errors import ConfigError, pip_install
+from perf_inference.errors import ConfigError
 
 BINDINGS = ("tensorrt", "tensorrt_lean", "tensorrt_dispatch")
 
@@ -62,7 +63,7 @@ def install_command() -> str:
             "JetPack has it (sudo apt install nvidia-jetpack); a virtual environment sees it if it was made with "
             "--system-site-packages"
         )
-    return pip_install("tensorrt")
+    return missing.pip("tensorrt")
 
 
 def gpu(wanted: str, blocking: bool = False) -> CudaDevice:

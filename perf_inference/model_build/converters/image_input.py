@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference import missing
 from perf_inference.engines.image_preprocessing import PICTURE, ImageFit, ImageFront
-from perf_inference.errors import ConfigError, pip_install
+from perf_inference.errors import ConfigError
 from perf_inference.model_build.converters.onnx_graph import inner_graphs
 
 _LOWEST_OPSET = 11  # Resize with the centres of pixels as OpenCV has them, Pad with its pads as an input
@@ -38,9 +39,7 @@ def fuse(source: Path, target: Path, width_px: int, height_px: int, front: Image
     try:
         import onnx
     except ImportError as error:
-        raise ConfigError(
-            f"building needs onnx, which is not installed: {pip_install('perf_inference[build]')}"
-        ) from error
+        raise ConfigError(f"building needs onnx, which is not installed: {missing.extra('build')}") from error
     try:
         model = onnx.load(source)
     except Exception as error:

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference import missing
 from perf_inference.engines.onnx.file import read_onnx_file
 from perf_inference.engines.runtimes import ASYMMETRIC, SYMMETRIC
-from perf_inference.errors import ConfigError, pip_install
+from perf_inference.errors import ConfigError
 from perf_inference.model_build import machine
 from perf_inference.model_build.converters import onnx_graph
 
@@ -47,7 +48,7 @@ def convert(
         ConfigError: the model cannot be converted.
     """
     if find_spec("onnx") is None:
-        raise ConfigError(f"building needs onnx, which is not installed: {pip_install('perf_inference[build]')}")
+        raise ConfigError(f"building needs onnx, which is not installed: {missing.extra('build')}")
     try:
         with _quiet():
             if precision == "fp32":

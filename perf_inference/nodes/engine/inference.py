@@ -25,7 +25,7 @@ from perf_inference.nodes.lifecycle.managed_node import ManagedNode
 from perf_inference.nodes.lifecycle.steps import Work
 from perf_inference.nodes.reports.messages import OK
 from perf_inference.nodes.reports.reporter import Report
-from perf_inference.nodes.ros.parameters import EngineParameters
+from perf_inference.nodes.ros.parameters import EngineParameters, is_given
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.pipeline import Frame, Pipeline, Task
 from perf_inference.printable import LINE, shown
@@ -77,8 +77,8 @@ class Inference:
         self._loader = Loader(node.started_as, parameters, task_of, blank, wrap, self._sizes.add)
         self._decode, self._publish, self._queue_size = decode, publish, queue_size
         self._make_pipeline = pipeline
-        self._rate_hz = rate_hz * sources if rate_hz else None
-        self._period_ns = round(1e9 / rate_hz) if rate_hz else None
+        self._sources = sources
+        self.expect(rate_hz)
         self._drivers: list[str] = []
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
@@ -106,6 +106,10 @@ class Inference:
             source_clock_ns=lambda: node.get_clock().now().nanoseconds,
         )
         del model  # a swap may close it
+        if not is_given(node, "model"):
+            node.get_logger().warning(
+                f"no model is named: the embedded '{p.model}' runs, which knows the demo's scenes; set model"
+            )
         self._swap = HotSwap(node, p, loader.allowed, loader.load, self.pipeline, self._sizes.as_json)
         node.at_clean_up(self._free)
         node.at_clean_up(self._finish)
@@ -142,6 +146,11 @@ class Inference:
         self.inputs[name] = source
         if source.ledger in self.pipeline.ledgers:
             self._drivers.append(name)
+
+    def expect(self, rate_hz: float | None) -> None:
+        """Hold inferences to another rate from now on; none: to no deadline."""
+        self._rate_hz = rate_hz * self._sources if rate_hz else None
+        self._period_ns = round(1e9 / rate_hz) if rate_hz else None
 
     def unreadable(self, error: InputError) -> None:
         """Report a message of an input that could not be read (ROS thread); its own ledger has it."""

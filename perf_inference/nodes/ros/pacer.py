@@ -30,7 +30,8 @@ class Pacer:
         self._timer.cancel()
 
     def close(self) -> None:
-        """Tick no more, and leave nothing behind (ROS thread)."""
+        """Tick no more, and give the timer back; for a node that goes on."""
+        self._timer.cancel()
         self._node.destroy_timer(self._timer)
 
     def _on_time(self) -> None:

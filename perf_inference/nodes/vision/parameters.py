@@ -41,7 +41,8 @@ class YoloParameters(ImageEngineParameters):
     kind: str = parameter(AUTO, "kind of the model; auto: as it says", choices=(AUTO, *KINDS))
     layout: str = parameter(AUTO, "layout of the model's output; auto: by its shape", choices=LAYOUTS)
     confidence: float = parameter(0.4, "scores above it count", at_least=0, at_most=1, while_running=True)
-    iou: float = parameter(0.5, "boxes of one class that overlap more are one object", at_least=0, at_most=1)
+    iou: float = parameter(0.5, "boxes of one class that overlap more are one object", at_least=0, at_most=1,
+                           while_running=True)  # fmt: skip
     class_agnostic: bool = parameter(False, "boxes that overlap are one object whatever their classes")
     max_detections: int = parameter(100, "detections of one image, best first", at_least=1, at_most=10_000,
                                     while_running=True)  # fmt: skip
@@ -153,7 +154,7 @@ def limits_of(task: YoloTask, p: YoloParameters, live: Mapping[str, Any]) -> Lim
     """
     return Limits(
         confidence=live["confidence"] if p.tracker == "none" else min(p.track_low, live["confidence"]),
-        iou=p.iou,
+        iou=live["iou"],
         max_detections=live["max_detections"],
         class_agnostic=p.class_agnostic,
         classes=task.class_numbers(tuple(live["classes"])),

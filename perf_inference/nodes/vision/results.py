@@ -35,6 +35,7 @@ class Results:
 
     def __init__(self, node: Node, by_index: bool, prefix: str = "") -> None:
         self._by_index, self._prefix, self._node = by_index, prefix, node
+        self._name = node.get_fully_qualified_name()  # several detectors may publish on one topic
         self._canvas = Canvas()
         self._names: tuple[str, ...] | None = None
         self._json = self._publisher(String, "detections_json", _RESULT_QOS)
@@ -53,7 +54,7 @@ class Results:
     def publish(self, header: Any, image: Any, found: Found, more: Mapping[str, Any] = _NOTHING) -> None:
         """Publish what was found in an image, with its header as it came; `more` goes into `detections_json`."""
         if _heard(self._json):
-            said = orjson.dumps({**detections_dict(header, found, self._by_index), **more}).decode()
+            said = orjson.dumps({**detections_dict(header, found, self._by_index), "node": self._name, **more}).decode()
             self._json.publish(String(data=said))
         if found.kind == "classify":
             if self._classification is not None and _heard(self._classification):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from perf_inference.errors import ConfigError, pip_install
+from perf_inference import missing
+from perf_inference.errors import ConfigError
 
 
 def pyarrow() -> Any:
@@ -18,6 +19,6 @@ def pyarrow() -> Any:
         importlib.import_module("pyarrow.parquet")
     except ImportError as error:
         raise ConfigError(
-            f"Parquet needs pyarrow, which cannot be imported ({error}); {pip_install('perf_inference[parquet]')}"
+            f"Parquet needs pyarrow, which cannot be imported ({error}); {missing.extra('parquet')}"
         ) from error
     return importlib.import_module("pyarrow")

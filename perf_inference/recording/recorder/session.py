@@ -22,6 +22,7 @@ from perf_inference.telemetry.host import describe_host
 ACCESS = {"owner": 0o700, "group": 0o750, "everybody": 0o755}
 """Mode of a run's directory; its files are as readable as it is."""
 TIME_FORMAT = "%Y%m%d_%H%M%S"
+_START = "start.json"  # of `perf-inference run`
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SOFTWARE = ("numpy", "onnxruntime", "orjson", "rclpy", "rosbags", "mcap", "torch")
 
@@ -58,9 +59,11 @@ class Session:
             "software": _software(),
             "gpu": None,
             "parameters": dict(parameters),
+            "start": None,
         }
         try:
             own_folder(self.directory, ACCESS[access])
+            self._about["start"] = self._started()
             self.describe({})
         except OSError as error:
             if error.errno in _FULL and (self.directory / run_directory.SESSION).exists():
@@ -69,6 +72,13 @@ class Session:
                 f"output_dir must be a directory that can be written, got '{output_dir}': "
                 f"{error.strerror} ({error.filename}); choose another output_dir or make this one writable"
             ) from error
+
+    def _started(self) -> Any:
+        """Return what the starter wrote of the start; None: nothing that can be read."""
+        try:
+            return orjson.loads((self.directory / _START).read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return None
 
     def next_topics(self) -> Path:
         """Return the path of the next `topics_<n>.jsonl`: one that is not there yet."""
@@ -81,6 +91,7 @@ class Session:
 
     def describe(self, counts: Mapping[str, Any]) -> None:
         """Write `session.json` with these counts."""
+        self._about["start"] = self._started() or self._about["start"]
         replace_json(self.directory / run_directory.SESSION, {**self._about, "counts": dict(counts)})
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.errors import ConfigError, InputError, in_one_line, pip_install
+from perf_inference import missing
+from perf_inference.errors import ConfigError, InputError, in_one_line
 
 SUFFIXES = (".wav", ".flac")
 RATE_HZ = 16_000  # what speech networks are trained at
@@ -65,7 +66,7 @@ def resampled(sound: Sound, rate_hz: int = RATE_HZ) -> Sound:
         signal: Any = import_module("scipy.signal")
     except ImportError as error:
         raise ConfigError(
-            f"sound at {sound.rate_hz} Hz is resampled by SciPy, which is not installed: {pip_install('scipy')}, or "
+            f"sound at {sound.rate_hz} Hz is resampled by SciPy, which is not installed: {missing.pip('scipy')}, or "
             "apt install python3-scipy"
         ) from error
     common = int(np.gcd(sound.rate_hz, rate_hz))
@@ -80,7 +81,7 @@ def _flac(path: Path) -> Sound:
     try:
         soundfile: Any = import_module("soundfile")
     except (ImportError, OSError) as error:
-        raise ConfigError(f"FLAC is read by the package soundfile: {pip_install('perf_inference[audio]')}") from error
+        raise ConfigError(f"FLAC is read by the package soundfile: {missing.extra('audio')}") from error
     # After each block soundfile seeks to where it is, which fails where the header has no number of samples.
     in_order: Any = type("InOrder", (soundfile.SoundFile,), {"seekable": lambda self: False})
     try:

@@ -12,6 +12,7 @@ from perf_inference.tasks.vision.found import Found, Instance, corners
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _BLACK = (0, 0, 0)
+_AROUND = 2  # px of ground around a label
 _MOST_OPAQUE = 0.45  # of a mask's colour
 _SHOWN_POINT = 0.3  # confidence of a keypoint that is drawn
 _LIMBS = (
@@ -85,5 +86,9 @@ def _keypoints(image: NDArray[np.uint8], one: Instance) -> None:
 
 
 def _text(image: NDArray[np.uint8], text: str, origin: tuple[int, int], colour: tuple[int, int, int]) -> None:
-    cv2.putText(image, text, origin, _FONT, 0.5, _BLACK, 3, cv2.LINE_AA)
-    cv2.putText(image, text, origin, _FONT, 0.5, colour, 1, cv2.LINE_AA)
+    """Write a label on a ground of its colour, as near to the origin as the image has room."""
+    (wide, high), below = cv2.getTextSize(text, _FONT, 0.5, 1)
+    x = max(min(origin[0], image.shape[1] - wide - 2 * _AROUND), 0)
+    y = max(min(origin[1], image.shape[0] - below - _AROUND), high + _AROUND)
+    cv2.rectangle(image, (x, y - high - _AROUND), (x + wide + 2 * _AROUND - 1, y + below + _AROUND - 1), colour, -1)
+    cv2.putText(image, text, (x + _AROUND, y), _FONT, 0.5, _BLACK, 1, cv2.LINE_AA)

@@ -69,7 +69,7 @@ def mutated_outputs(outputs: dict[str, NDArray[Any]], rng: np.random.Generator) 
                 changed[name] = array * np.float32(rng.choice([-1, 0, 100, 1e20, 1e-30]))
             case 6:
                 changed[name] = np.moveaxis(array, -1, -2) if array.ndim > 1 else array[None]
-            case 7:
+            case 7 if len(array):
                 changed[name] = array[0]
             case 8:
                 changed[name] = np.full_like(array, rng.choice([np.nan, 0, 1, 0.5]))
