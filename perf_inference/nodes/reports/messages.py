@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from perf_inference.measure.heartbeat import TEXTS, Heartbeat
 from perf_inference.measure.stamps import Scalar
 
-TEXT_KEYS = frozenset({"node", "engine", "precision", "device"})
+_TEXT_KEYS = frozenset({"node", "engine", "precision", "device"})
 OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR, DiagnosticStatus.STALE
 
 
@@ -49,7 +49,7 @@ def timing_status(record: Mapping[str, Scalar], hardware_id: str) -> DiagnosticS
 
 def timing_record(status: DiagnosticStatus) -> dict[str, Scalar]:
     """Return the flat record of a status on `inference/timing`."""
-    return from_key_values(status.values, TEXT_KEYS)
+    return from_key_values(status.values, _TEXT_KEYS)
 
 
 def _text(value: Scalar) -> str:
