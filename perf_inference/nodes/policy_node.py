@@ -75,6 +75,7 @@ class PolicyNode(runner.RunnableNode):
             state=self._state,
             rate_hz=p.rate,
             wrap=Delay.of(p.added_delay_ms).wrapped,
+            more=self._gates.values,
         )
         inputs = {"image": self._image.input, JOINT_STATES: self._joint_input, "force": self._force_input}
         for name, source in inputs.items():

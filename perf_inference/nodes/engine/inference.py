@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -17,7 +17,7 @@ from perf_inference.errors import BrokenDeviceError, ConfigError, EngineError, I
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.heartbeat import TICK, Heartbeat, InputState
 from perf_inference.measure.ledger import Ledger
-from perf_inference.measure.stamps import Arrival, Timing, rate_hz
+from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
 from perf_inference.nodes.engine.model_sizes import ModelSizes
@@ -51,6 +51,7 @@ class Inference:
         rate_hz: float | None = None,
         skipped: Callable[[Exception], None] = lambda error: None,
         wrap: Callable[[Engine], Engine] = lambda engine: engine,
+        more: Callable[[], Mapping[str, Scalar]] = dict,
     ) -> None:
         """Load the engine, warm it up and start the worker.
 
@@ -60,6 +61,7 @@ class Inference:
             state: level and message of the node itself, for the heartbeat.
             skipped: told of each message that ended in an error, after it was counted (worker thread).
             wrap: what an engine is run as, from its warm-up on.
+            more: what the node adds to the heartbeat (ROS thread).
             rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
 
         Raises:
@@ -75,7 +77,7 @@ class Inference:
         made = model_build.resolve(parameters.model, parameters.runtime, parameters.options())
         model_build.prove(made)
         self.inputs: dict[str, Input] = {}
-        self._node, self._state, self._skipped = node, state, skipped
+        self._node, self._state, self._skipped, self._more = node, state, skipped, more
         self._rate_hz = rate_hz or None
         self._period_ns = None if self._rate_hz is None else round(1e9 / self._rate_hz)
         self._driver = TICK
@@ -169,7 +171,12 @@ class Inference:
             total_max_ms=total["max"],
             samples=len(recent),
             inputs={**ticks, **{name: source.state() for name, source in self.inputs.items()}},
-            others={"state": self._state()[1], **self._swap.figures(), **self._sizes.figures(self.engine)},
+            others={
+                "state": self._state()[1],
+                **self._swap.figures(),
+                **self._sizes.figures(self.engine),
+                **self._more(),
+            },
         )
 
     def _trouble(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 
+from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.policy.gate_link import GateLink
 from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.nodes.policy.guard import Guard
@@ -26,17 +27,22 @@ class Gates:
         """Start its process, where it has one: it is up when the engine is."""
         self._node = node
         self._watch: Watch | None = None
+        self._guard: Guard | None = None  # of a gate in this process
         self._link = GateLink(node) if where == "process" else None
 
     def begin(self, setup: GateSetup, joints: Input, said: Callable[[str], None], again: bool) -> Gate | Front:
         """Make the gate; arguments as `GateLink.begin`."""
         if self._link is not None:
             return self._link.begin(setup, joints, said, again)
-        guard = Guard(self._node, setup)
+        guard = self._guard = Guard(self._node, setup)
         if setup.enabled:
             guard.gate.enable(True, guard.now())
         self._watch = Watch(lambda: said(guard.look()), LOOK_S, self._failed)
         return guard.gate
+
+    def values(self) -> Mapping[str, Scalar]:
+        """Return what the heartbeat says of the gate; one in a process of its own says it itself."""
+        return {} if self._guard is None else self._guard.values()
 
     def finish(self) -> None:
         """End it: it has been told to stop, and the safe action has been sent for long enough."""

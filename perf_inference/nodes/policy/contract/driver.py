@@ -74,7 +74,7 @@ class ContractDriver:
         self._playing: Playing | None = None
         self._inference = Inference(
             node, p, self._task_of, self._observe, self._publish, blank=ContractTask.blank, state=self._state,
-            rate_hz=p.rate, skipped=self._skipped, wrap=self._delay.wrapped,
+            rate_hz=p.rate, skipped=self._skipped, wrap=self._delay.wrapped, more=self._gates.values,
         )  # fmt: skip
         task = self._task = self._inference.task
         self._text = TaskText(node, contract.task, self._new_task)
