@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from perf_inference.console.banner import GATE
 from perf_inference.console.causes.cause import ERROR, WARN, Cause, shown
+from perf_inference.console.causes.policy import STOPS
 from perf_inference.console.node import NodeSeen
 from perf_inference.console.picture import Banner, Event
 
@@ -66,8 +67,9 @@ class TimeLine:
         """
         self._look_at_the_banner(now_s, wall_s, banner, nodes)
         for name, found in causes.items():
+            of_banner = name.removesuffix(GATE) == banner.node
             for cause in found:
-                if cause.rank >= WARN:
+                if cause.rank >= WARN and not (of_banner and cause.kind in STOPS):  # the banner's events tell of it
                     self._seen(cause.about or name.removesuffix(GATE), cause, now_s, wall_s)
         for key, one in list(self._open.items()):
             if not one.told and one.seen_s - one.since_s >= _BEGINS_S:

@@ -142,8 +142,8 @@ def test_timings_are_read_as_rclpy_reads_them_and_what_is_none_is_refused() -> N
     from perf_inference.nodes.console.timing_reader import timings_of
     from perf_inference.nodes.reports.messages import timing_record, timing_status
 
-    record = {"node": "yolo_node", "engine": "1.0", "seq": 3, "received_ns": 1 << 60, "infer_ms": 1.25, "x": None,
-              "warmup": True, "words": "ä\n", "small": 1e-07}  # fmt: skip
+    record = {"node": "yolo_node", "engine": "1.0", "seq": 3, "received_ns": 1 << 60, "infer_ms": 1.25, "warmup": True,
+              "latency_ms": None, "precision": "ä\n", "total_ms": 1e-06}  # fmt: skip
     message = DiagnosticArray(status=[timing_status({**record, "seq": seq}, "host/1") for seq in range(5)])
     data = serialize_message(message)
     read = [timing_record(status) for status in deserialize_message(data, DiagnosticArray).status]

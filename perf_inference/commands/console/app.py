@@ -31,7 +31,7 @@ from perf_inference.console.screen import first_screen
 from perf_inference.errors import CallError
 from perf_inference.printable import printable
 
-REDRAW_S = 0.5
+REDRAW_S, _FIRST_S = 0.5, 0.1
 HELP = """Keys, in either case
 
 Space   disable every policy, at once; never asks
@@ -86,6 +86,7 @@ class ConsoleApp(App[None]):
 
     def on_mount(self) -> None:
         self.set_interval(REDRAW_S, self.redraw)
+        self._first = self.set_interval(_FIRST_S, self._look_for_a_first)
         self.redraw()
 
     def on_resize(self, event: events.Resize) -> None:
@@ -109,6 +110,12 @@ class ConsoleApp(App[None]):
             self._bell = self.picture.bell
             self.bell()
         self._show()  # also under a dialog: the first line stays true
+
+    def _look_for_a_first(self) -> None:
+        """Show a first node as soon as it is heard."""
+        if self.graph.look().rows:
+            self._first.stop()
+            self.redraw()
 
     def tell(self, text: str, noted: bool = True) -> None:
         """Say what was done, on the last line but one and in the time line."""

@@ -12,7 +12,7 @@ from perf_inference.console.node import NodeSeen
 from perf_inference.measure.heartbeat import InputState
 
 _LOST_PCT, _LEAST = 5.0, 2  # share and number that are a loss
-_SLOW, _FALLEN = 0.9, 0.6  # of what was promised, and of what came before
+_SLOW, _STARVED, _FALLEN = 0.9, 0.7, 0.6  # of what was promised (on a busy machine), and of what came before
 _DELAY_MS, _DELAY_PERIODS, _DELAYS = 100.0, 3.0, 4
 
 
@@ -116,6 +116,9 @@ def _rate(node: NodeSeen, name: str, state: InputState, topic: str, machines: Ma
     if rate is None:
         return []
     if expected is not None and rate < _SLOW * expected:
+        if rate >= _STARVED * expected and is_busy(machines, node.host, now_s):
+            text = f"{shown(topic)} gives {hz(rate)} of {hz(expected)} Hz: the processor of {shown(node.host)} is busy"
+            return [Cause("busy_cores", 77, text, "perf-inference doctor --only cores", received, node.host)]
         how = "the source is slow" if state.lost_unknown is None else "the source is slow, or the way loses them"
         return [
             Cause(

@@ -7,6 +7,7 @@ from perf_inference.console.node import NodeSeen
 
 SAFE, DISABLED, DRIVING = "safe action: ", "disabled: safe action", "driving"
 UNTOLD = "whether it drives is not told"
+STOPS = ("estop", "other_sender", "gate", "tracking", "unusable_input", "stale_input", "no_action", "starting", "safe")
 _TOPICS = "perf-inference doctor --only topics --only inputs"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 
@@ -68,8 +69,9 @@ def main() -> None:
     for index in range(count):
         executor.add_node(Talker(f"node_{index:02d}", rate_hz))
     print("talking", flush=True)
-    while rclpy.ok():
-        executor.spin_once(timeout_sec=0.5)
+    with contextlib.suppress(KeyboardInterrupt):
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=0.5)
 
 
 if __name__ == "__main__":

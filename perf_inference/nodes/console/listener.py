@@ -29,7 +29,7 @@ from perf_inference.nodes.reports.reporter import TIMING_QOS
 from perf_inference.nodes.ros.raw_input import RawInput
 
 _STATUS, _TIMING, _CAPTION = "inference/status", "inference/timing", "caption"
-_TAKE_S, _DISCOVER_S = 0.1, 1.0
+_TAKE_S, _DISCOVER_S = 0.2, 2.0
 _STATUS_QOS, _FEW = QoSProfile(depth=500), QoSProfile(depth=20)
 _LOG_QOS = QoSProfile(depth=200, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _MOST_TOPICS = 200

@@ -15,14 +15,14 @@ from perf_inference.console import calls
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.printable import printable
 
-_LOOK_S, _ANSWER_S, _SPIN_S = 0.5, 2.0, 0.05
+_LOOK_S, _ANSWER_S, _SPIN_S = 1.0, 2.0, 0.05
 
 
 class Stopper:
     """A node of its own, on a thread of its own."""
 
     def __init__(self, namespace: str = "") -> None:
-        """Join the graph, and look for policies twice a second."""
+        """Join the graph, and look for policies once a second."""
         self._namespace = namespace
         self._asked, self._ended = threading.Event(), threading.Event()
         self._said: list[str] = []

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from perf_inference.devices.process_memory import give_back
@@ -15,7 +15,7 @@ from perf_inference.errors import BrokenDeviceError, InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.heartbeat import TICK, Heartbeat, InputState
 from perf_inference.measure.ledger import Ledger
-from perf_inference.measure.stamps import Arrival, Timing, rate_hz
+from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
 from perf_inference.nodes.engine.loader import Loader
@@ -56,6 +56,7 @@ class Inference:
         wrap: Callable[[Engine], Engine] = lambda engine: engine,
         pipeline: Callable[..., Pipeline] = Pipeline,
         sources: int = 1,
+        more: Callable[[], Mapping[str, Scalar]] = dict,
     ) -> None:
         """Make what `loading` loads, and what is ended with the node's cleanup.
 
@@ -66,13 +67,14 @@ class Inference:
             state: level and message of the node itself, for the heartbeat.
             skipped: told of each message that ended in an error, after it was counted (worker thread).
             wrap: what an engine is run as, from its warm-up on.
+            more: what the node adds to the heartbeat (ROS thread).
             rate_hz: the node's own rate or its input's; an inference that takes longer than its period is a warning.
             pipeline: makes the pipeline, with the arguments of `Pipeline`.
             sources: of messages at that rate, that it has.
         """
         self.inputs: dict[str, Input] = {}
         self._waiting = WaitingInputs(node)
-        self._node, self._state, self._skipped = node, state, skipped
+        self._node, self._state, self._skipped, self._more = node, state, skipped, more
         self._parameters, self._sizes = parameters, ModelSizes()
         self._loader = Loader(node.started_as, parameters, task_of, blank, wrap, self._sizes.add)
         self._decode, self._publish, self._queue_size = decode, publish, queue_size
@@ -212,7 +214,12 @@ class Inference:
             total_max_ms=total["max"],
             samples=len(recent),
             inputs={**ticks, **{name: source.state() for name, source in self.inputs.items()}},
-            others={"state": self._state()[1], **self._swap.figures(), **self._sizes.figures(self.engine)},
+            others={
+                "state": self._state()[1],
+                **self._swap.figures(),
+                **self._sizes.figures(self.engine),
+                **self._more(),
+            },
         )
 
     def _trouble(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rclpy.node import Node
@@ -127,6 +127,10 @@ class Gates:
             yield self._link.wait_until_inactive
         elif self._guard is not None:
             deactivate(self._guard.gate, instant(self._node))
+
+    def values(self) -> Mapping[str, Scalar]:
+        """Return what the heartbeat says of the gate; one in a process of its own says it itself."""
+        return {} if self._guard is None else self._guard.values()
 
     def stop(self) -> None:
         """Let it send what is safe, and nothing else ever after."""

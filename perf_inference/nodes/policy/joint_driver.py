@@ -71,6 +71,7 @@ class JointDriver:
             state=self.gates.state,
             rate_hz=p.rate,
             wrap=Delay.of(p.added_delay_ms).wrapped,
+            more=self.gates.values,
         )
         yield from self.inference.loading()
         self._late = Late(p.max_disorder_s)

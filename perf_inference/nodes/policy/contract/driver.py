@@ -79,6 +79,7 @@ class ContractDriver:
         self.inference = Inference(
             node, p, self._task_of, self._observe, self._publish, blank=ContractTask.blank,
             state=self.gates.state, rate_hz=p.rate, skipped=self._skipped, wrap=self._delay.wrapped,
+            more=self.gates.values,
         )  # fmt: skip
         yield from self.inference.loading()
         task = self._task = self.inference.task

@@ -42,17 +42,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what was found; return 1 where an aim was missed."""
-    frames, shares = [], []
+    frames, works, shares = [], [], []
     with _talkers(options.nodes, options.rate) as env:
         for _ in range(options.rounds):
-            frame_s, share = _console(env, options.seconds)
+            frame_s, worked_s, share = _console(env, options.seconds)
             frames.append(frame_s)
+            works.append(worked_s)
             shares.append(share)
-            print(f"first useful frame {frame_s:.2f} s, then {share:.1f} % of a core", flush=True)
+            print(
+                f"first useful frame {frame_s:.2f} s ({worked_s:.2f} s of work), then {share:.1f} % of a core",
+                flush=True,
+            )
     frame_s, share = statistics.median(frames), statistics.median(shares)
     load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
     print(f"{options.nodes} nodes of {options.rate:g} Hz, {options.rounds} rounds, medians; load of the machine {load}")
-    print(f"first useful frame: {frame_s:.2f} s (aim: {FRAME_S:g}; from the start of its process)")
+    print(
+        f"first useful frame: {frame_s:.2f} s (aim: {FRAME_S:g}; from the start of its process), "
+        f"{statistics.median(works):.2f} s of it work of its own"
+    )
     print(f"its processor time: {share:.1f} % of one core (aim: {SHARE_PCT:g})")
     keep("first useful frame", [1e3 * value for value in frames])
     keep("processor time of one core", shares, "%")
@@ -79,8 +86,8 @@ def _talkers(nodes: int, rate_hz: float) -> Iterator[dict[str, str]]:
             peer.wait()
 
 
-def _console(env: dict[str, str], seconds: float) -> tuple[float, float]:
-    """Return when the first useful frame came [s], and the share of a core after it [%]."""
+def _console(env: dict[str, str], seconds: float) -> tuple[float, float, float]:
+    """Return when the first useful frame came [s], the work until then [s], and the share of a core after it [%]."""
     own, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-m", "perf_inference.cli", "console"]
@@ -91,8 +98,9 @@ def _console(env: dict[str, str], seconds: float) -> tuple[float, float]:
     os.close(other)
     try:
         frame_s = _until(own, b"node_0", started)
-        _until(own, b"", time.monotonic(), _SETTLE_S)
         watched = psutil.Process(console.pid)
+        worked_s = sum(watched.cpu_times()[:2])
+        _until(own, b"", time.monotonic(), _SETTLE_S)
         before, since = sum(watched.cpu_times()[:2]), time.monotonic()
         _until(own, b"", since, seconds)
         share = 100 * (sum(watched.cpu_times()[:2]) - before) / (time.monotonic() - since)
@@ -103,7 +111,7 @@ def _console(env: dict[str, str], seconds: float) -> tuple[float, float]:
             console.terminate()
         console.wait()
         os.close(own)
-    return frame_s, share
+    return frame_s, worked_s, share
 
 
 def _until(terminal: int, word: bytes, started: float, seconds: float = _LONGEST_S) -> float:
