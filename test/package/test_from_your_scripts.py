@@ -31,6 +31,7 @@ _LONGEST_S = 300
 _TRIES = 3  # of a step of seconds: on a busy machine a node may miss the end of the demo
 _NUMBER = re.compile(r"(?<![A-Za-z_])[+-]?\d[\d.,:_]*(?:e[+-]?\d+)?%?")
 _RUN = re.compile(r"\b(demo|run)_\d{8}_\d{6}\b|\d{8}_\d{6}")
+_FOLDER = re.compile(r"(?<!\S)/\S*/(?=\S)")
 _SHELL = {"cp", "wc", "ls", "python", "timeout", "(sleep", "ros2"}
 NEEDS = {  # a word of what a step says it needs: whether it is here
     "espeak-ng": lambda: shutil.which("espeak-ng") is not None,
@@ -66,8 +67,8 @@ STEPS = steps(PAGE.read_text())
 
 
 def plain(line: str) -> str:
-    """Return a line without its numbers, the time of a run, and the width of its columns."""
-    line = _RUN.sub("#", line)
+    """Return a line without its numbers, the time of a run, folders, and the width of its columns."""
+    line = _FOLDER.sub("", _RUN.sub("#", line))
     line = re.sub(r"\[(INFO|WARN)\] \[[\d.]+\] \[(\w+)\]:", r"\2:", line)
     return " ".join("#" if word == "-" else word for word in _NUMBER.sub("#", line).split())
 

@@ -19,7 +19,7 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _MARK = b"DevTools listening on "
-_WAIT_S = 60.0
+_WAIT_S = 120.0  # it is a hundred megabytes of program: its start on a busy machine
 
 
 def needs_browser() -> str:
@@ -51,11 +51,16 @@ class Browser:
         self._session = ""
         self.problems: list[str] = []  # errors of scripts, and what the page's policy refused
         self._client = self._run(_made(aiohttp.ClientSession))
-        self._socket = self._run(self._client.ws_connect(self._address(), max_msg_size=0))
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
-            self.call(f"{domain}.enable")
+        self._socket: Any = None
+        try:
+            self._socket = self._run(self._client.ws_connect(self._address(), max_msg_size=0))
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Browser:
         return self
@@ -63,7 +68,12 @@ class Browser:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._run(self._socket.close())
+        self.close()
+
+    def close(self) -> None:
+        """End the browser."""
+        if self._socket is not None:
+            self._run(self._socket.close())
         self._run(self._client.close())
         self._loop.close()
         self._process.terminate()

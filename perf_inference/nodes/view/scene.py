@@ -101,8 +101,12 @@ class Scene:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status[:_MOST_STATUSES]:
             name = status.name[:_LONGEST]
-            if name in self.diagnostics or len(self.diagnostics) < _MOST_STATUSES:
-                self.diagnostics[name] = _diagnosed(status)
+            if name not in self.diagnostics and len(self.diagnostics) >= _MOST_STATUSES:
+                oldest = min(self.diagnostics, key=lambda one: self.diagnostics[one].heard_s)
+                if self.diagnostics[oldest].level != "STALE":
+                    continue
+                del self.diagnostics[oldest]
+            self.diagnostics[name] = _diagnosed(status)
 
 
 def _diagnosed(status: DiagnosticStatus) -> Diagnosed:
