@@ -28,8 +28,8 @@ BENCHES = {
     "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
 
-PRINTED = ("engines", "images", "overhead", "recorder", "share", "torch", "transport")
-"""Those that print tables of their own."""
+OWN_REPORT = ("audit", "contention", "gap", "ladder", "replay")
+"""Those that make their reports themselves; what the others print goes into one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run one benchmark; return its exit status."""
     module = _module(options.bench)
-    if options.bench in PRINTED:
+    if options.bench not in OWN_REPORT:
         return with_report(options.bench, module.run, options)
     status: int = module.run(options)
     return status
