@@ -90,7 +90,12 @@ def test_cells_batches_and_memory() -> None:
         "small, batched: batch 8",
     ]  # fmt: skip
     assert left_out == []
-    assert fit(found, scenarios, 5, 4.5, full=False)[1] == [cell.name for cell in cells[2:]]
+    # 2 s each: the baselines of both scenarios come first
+    assert fit(found, scenarios, 5, 4.5, full=False)[1] == [c.name for c in cells if c.variant != "baseline"]
+    assert len(fit(found, scenarios, 5, 0.1, full=False)[0]) == 2
+    found[1].call_s = 1.0  # of the slower ones none is measured before a quicker one
+    assert fit(found, scenarios, 5, 6.5, full=False)[1] == [c.name for c in cells if c.variant.startswith("small")]
+    found[1].call_s = 0.001
     results = Results()
     measure(cells, 10, results, cell_s=0.0)
     assert list(results.cells) == cells  # in the order of the plan, whatever the order they were measured in
