@@ -8,7 +8,6 @@ arrays of the host and end with arrays of the host. Times are of `time.perf_coun
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from perf_inference.bench.results.printed import keep
+from perf_inference.bench.results.outputs import add_example
+from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.engines import RUNTIMES, ArraySpec, Engine, Options, find_model, load
 from perf_inference.errors import ConfigError
-from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 from perf_inference.testing.samples import sample
 
@@ -127,9 +126,13 @@ def row(name: str, values_ns: Sequence[int]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
+    add_example(
+        parser,
+        "perf-inference bench engines --json engines.jsonl",
+        "perf-inference bench engines --runtime onnx --calls 20000",
+    )
     parser.add_argument("--calls", type=int, default=5000, help="calls of each (default: 5000)")
     parser.add_argument("--runtime", choices=tuple(PAIRS), action="append", help="only this one (may be repeated)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw values [ns] to this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -147,9 +150,8 @@ def run(options: argparse.Namespace) -> int:
                 taken = all_taken[name] = measure(pair, options.calls)
             for what, values_ns in (("bare", taken.bare_ns), ("engine", taken.engine_ns), ("ADDED", taken.added_ns)):
                 print(row(f"{name}, {what}", values_ns))
-    if options.json:
-        write_whole(options.json, json.dumps({name: taken._asdict() for name, taken in all_taken.items()}))
     added_us = {name: added_at_p50(taken) for name, taken in all_taken.items()}
+    tell(added_p50_us=added_us)
     for name, us in added_us.items():
         print(
             f"{name}: added at p50: {us:.1f} us ({'under' if us < LIMIT_US else 'OVER'} the limit of {LIMIT_US:g} us)"
@@ -166,9 +168,7 @@ def added_at_p50(taken: Taken) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m perf_inference.bench.engines", description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    return standalone("engines", add_arguments, run, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
 from perf_inference.measure.statistics import Distribution
@@ -39,6 +40,9 @@ def run(options: argparse.Namespace) -> int:
             found = _measured(where, options.actions, options.rate)
             taken[where] += found["release_ns"]
             memory = found["memory_mb"] or memory
+    for where, values in taken.items():
+        keep(f"gate {where}", (ns / 1e6 for ns in values))
+    tell(memory_mb=memory)
     print(f"{'gate':<10}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}   ms, from handing over to published and known")
     p50 = {}
     for where, values in taken.items():
@@ -86,9 +90,7 @@ def _figure(value: float | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m perf_inference.bench.gate", description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    return standalone("gate", add_arguments, run, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.bench.results.printed import keep, tell
 from perf_inference.bringup.domain import free_domain
 from perf_inference.errors import PerfInferenceError
 from perf_inference.measure.statistics import Distribution
@@ -35,7 +36,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     parser.add_argument("--seconds", type=float, default=20.0, help="after the first command (default: 20)")
     parser.add_argument("--gate", choices=("process", "inline"), default="process", help="default: process")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the deviations there too")
 
 
 def deviations_ns(received_ns: Sequence[int], period_ns: int) -> NDArray[np.int64]:
@@ -78,6 +78,6 @@ def run(options: argparse.Namespace) -> int:
     load = os.getloadavg()[0]
     print(f"{len(received)} of {expected} commands at {RATE_HZ} Hz, gate {options.gate}, load {load:.1f}; "
           f"off the grid: p50 {figures['p50']} ms, p99 {figures['p99']} ms, max {figures['max']} ms")  # fmt: skip
-    if options.json is not None:
-        options.json.write_text(json.dumps({"off_ns": off.tolist(), "figures_ms": figures, "gate": options.gate}))
+    keep(f"off the grid, gate {options.gate}", (off / 1e6).tolist())
+    tell(figures_ms=figures, gate=options.gate)
     return 0

@@ -21,13 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from perf_inference.bench.results.printed import keep
+from perf_inference.bench.results.outputs import add_example
+from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bringup import tuning
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
 from perf_inference.demo.scenes import Item, Scene, render
 from perf_inference.errors import ConfigError, PerfInferenceError
-from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 
 LIMIT_MS = 3.0  # of the tuned node's share at p50
@@ -87,12 +87,16 @@ class Outcome:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
+    add_example(
+        parser,
+        "perf-inference bench share --html share.html",
+        "perf-inference bench share --setup yolo_node --rounds 1 --rate 60",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds of all setups, in turn (default: 3)")
     parser.add_argument("--frames", type=int, default=300, help="frames of each round of a setup (default: 300)")
     parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz] (default: 30)")
     parser.add_argument("--threads", type=int, default=1, help="threads of one inference (default: 1)")
     parser.add_argument("--setup", default="", help="only setups whose name contains this")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to this file")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -112,8 +116,7 @@ def run(options: argparse.Namespace) -> int:
                 one_round(setup, image, outcomes[setup.name], options)
                 loads.append(os.getloadavg()[0])
     print_table(outcomes, loads, options)
-    if options.json:
-        write_whole(options.json, json.dumps({name: figures(outcome) for name, outcome in outcomes.items()}, indent=1))
+    tell(figures={name: figures(outcome) for name, outcome in outcomes.items()})
     share = percentiles(outcomes[setups[0].name].share_ms)["p50"]
     if setups[0].plain or share is None:
         return 0
@@ -232,9 +235,7 @@ def _number(value: float | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description="A detector node's own share of the latency, beside a plain node's.")
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    return standalone("share", add_arguments, run, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,13 +22,13 @@ from rich.console import Console
 from rich.table import Table
 
 from perf_inference import missing
-from perf_inference.bench.results.printed import keep
+from perf_inference.bench.results.outputs import add_example
+from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.bringup import shared_memory, tuning
 from perf_inference.bringup.domain import free_domain
 from perf_inference.commands.whole_table import console_of, print_whole
 from perf_inference.errors import ConfigError
-from perf_inference.files.whole import write_whole
 from perf_inference.measure.statistics import Distribution
 
 COPIES = 7
@@ -63,19 +61,23 @@ class Row(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
+    add_example(
+        parser,
+        "perf-inference bench transport --html transport.html",
+        "perf-inference bench transport --sizes 1920x1080 --qos reliable --seconds 30 --at-most 600",
+    )
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="SIZE",
                         help=f"WIDTHxHEIGHT at 3 bytes a pixel, or 1KB (default: {' '.join(SIZES)})")  # fmt: skip
     parser.add_argument("--qos", nargs="+", choices=QOS, default=list(QOS), help="(default: both)")
     parser.add_argument("--rate", type=float, default=30.0, help="messages per second (30)")
-    parser.add_argument("--frames", type=int, default=120,
-                        help="messages of each row and round (120; a p99 takes 662 in all)")  # fmt: skip
+    parser.add_argument("--frames", type=int, default=66,
+                        help="messages of each row and round (66; a p90 takes 64 in all, a p99 662)")  # fmt: skip
     parser.add_argument("--seconds", type=float, help="duration of each row and round, instead of --frames")
     parser.add_argument("--rounds", type=int, default=2, help="how often all is repeated (2)")
-    parser.add_argument("--at-most", type=float, default=450.0, metavar="SECONDS",
-                        help="begin no round that would end later (450)")  # fmt: skip
+    parser.add_argument("--at-most", type=float, default=220.0, metavar="SECONDS",
+                        help="begin no round that would end later (220)")  # fmt: skip
     parser.add_argument("--raw", action="store_true",
                         help="subscribe to the serialised message, and look at its data through NumPy")  # fmt: skip
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -97,9 +99,7 @@ def run(options: argparse.Namespace) -> int:
     rows = bench.rows()
     machine["load_after"] = os.getloadavg()[0]
     show(rows, machine["load_after"])
-    if options.json:
-        document = {"machine": machine, "copies": COPIES, "rows": [row._asdict() for row in rows]}
-        write_whole(options.json, json.dumps(document, indent=1) + "\n")
+    tell(machine=machine, copies=COPIES, rows=[row._asdict() for row in rows])
     return 0
 
 
@@ -235,9 +235,7 @@ def _figure(value: float | None, digits: int = 2) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m perf_inference.bench.transport", description=__doc__)
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    return standalone("transport", add_arguments, run, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ image of 640x480 in 640x640. `--save DIR` writes them as .npy, for the same to b
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perf_inference.bench.results.outputs import add_example
+from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bringup.tuning import tune_this_process
 from perf_inference.engines.engine import ArraySpec, EngineInfo
 from perf_inference.measure.statistics import Distribution
@@ -120,6 +121,8 @@ def rows(times: int) -> list[dict[str, Any]]:
                     lambda task=task, outputs=outputs, view=view: task.postprocess(outputs, view),  # type: ignore[misc]
                     times,
                 )
+                keep(f"{kind}, {count} objects, preprocess", before)
+                keep(f"{kind}, {count} objects, postprocess", after)
                 seen = len(task.postprocess(outputs, view))
                 found.append({"kind": kind, "objects": count, "found": seen,
                               "preprocess_ms": _figures(before), "postprocess_ms": _figures(after)})  # fmt: skip
@@ -134,8 +137,8 @@ def _figures(taken_ms: Sequence[float]) -> dict[str, float | int | None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
+    add_example(parser, "perf-inference bench vision --times 1000 --json vision.jsonl")
     parser.add_argument("--times", type=int, default=200, help="how often each case is run (default: 200)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the outputs and the image there, as .npy")
 
 
@@ -155,8 +158,7 @@ def run(options: argparse.Namespace) -> int:
         before, after = row["preprocess_ms"], row["postprocess_ms"]
         both = "-" if before["p50"] is None or after["p50"] is None else f"{before['p50'] + after['p50']:.3f}"
         print(f"{row['kind']:<10}{row['objects']:>8}{row['found']:>7}{_cell(before):>18}{_cell(after):>18}{both:>11}")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1) + "\n")
+    tell(rows=found)
     return 0
 
 
@@ -167,9 +169,7 @@ def _cell(figures: Mapping[str, float | int | None]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description="Pre- and post-processing of vision models, on one thread.")
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))
+    return standalone("vision", add_arguments, run, arguments, __doc__)
 
 
 if __name__ == "__main__":

@@ -34,9 +34,9 @@ BENCHES = {
     "transport": "images from process to process, stock and tuned, against the machine's floor",
 }
 
-PRINTED = ("console", "engines", "graph", "images", "overhead", "recorder", "share", "torch", "transport")
-"""Those that print tables of their own."""
-_WITH_ROS = ("gate", "jitter", "replay", "share", "transport")
+OWN_REPORT = ("audit", "contention", "gap", "ladder", "replay")
+"""Those that make their reports themselves; what the others print goes into one."""
+_WITH_ROS = ("console", "gate", "graph", "jitter", "replay", "share", "transport")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     if options.bench in _WITH_ROS and importlib.util.find_spec("rclpy") is None:
         raise ConfigError(missing.NO_ROS)
     module = _module(options.bench)
-    if options.bench in PRINTED:
+    if options.bench not in OWN_REPORT:
         return with_report(options.bench, module.run, options)
     status: int = module.run(options)
     return status

@@ -26,9 +26,12 @@ def judged(runtime: str, calls: int, capsys: pytest.CaptureFixture[str], tmp_pat
     )
     assert verdict, printed
     assert (verdict[2] == "under") == (status == 0)
-    taken = Taken(**json.loads(raw.read_text())[runtime])
+    records = [json.loads(line) for line in raw.read_text().splitlines()]
+    samples = {record["series"]: record["values"] for record in records if record["record"] == "samples"}
+    taken = Taken(*([round(1e3 * us) for us in samples[f"{runtime}, {which}"]] for which in ("bare", "engine")))
     assert len(taken.bare_ns) == len(taken.engine_ns) == calls
     assert f"{added_at_p50(taken):.1f}" == verdict[1]
+    assert records[-1]["added_p50_us"][runtime] == pytest.approx(added_at_p50(taken))
     return printed
 
 

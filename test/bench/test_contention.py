@@ -86,6 +86,24 @@ def test_real_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["bench", "contention", "policy", "policy", "--mode", "threads", *quick]) == 0
 
 
+def test_tegrastats_log_is_kept_whole_and_of_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, out = tmp_path / "bin" / "tegrastats", tmp_path / "out"
+    program.parent.mkdir()
+    line = "RAM 9/10MB (lfb 2x4MB) CPU [1%@102,off] GR3D_FREQ 12%@306 VDD_IN 45/46"
+    program.write_text(f"#!/bin/sh\nwhile true; do echo '{line}'; sleep 0.05; done\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    result = tmp_path / "c.jsonl"
+    quick = ["--seconds", "0.3", "--rounds", "2", "--device", "cpu", "--output", str(out), "--json", str(result)]
+    assert main(["bench", "contention", "policy", "policy", "--mode", "threads", *quick]) == 0
+    whole = (out / "tegrastats.log").read_text().splitlines()
+    assert all(one.endswith(line) for one in whole)
+    parts = {name: (out / f"tegrastats_{name}.log").read_text().splitlines() for name in ("policy", "policy_2", "all")}
+    assert all(of and set(of) <= set(whole) for of in parts.values())
+    sets = [set(of) for of in parts.values()]  # a line belongs to one of them alone, or to all together
+    assert not any(sets[a] & sets[b] for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
 def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "contention", "policy"]) == 78
     assert main(["bench", "contention", "policy", "policy", "--cores", "4711"]) == 78

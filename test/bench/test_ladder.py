@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import wave
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from perf_inference.bench.ladder.energy import measure_energy
 from perf_inference.bench.ladder.judge import Row, difference, recommend
-from perf_inference.bench.ladder.loaded import Loaded, read_wave
+from perf_inference.bench.ladder.loaded import Loaded, read_own_sound
 from perf_inference.bench.ladder.measure import Results, measure
 from perf_inference.bench.ladder.plan import Variant, fit, scenarios_of, variants_of
 from perf_inference.bench.ladder.report import rows_of
@@ -87,9 +90,15 @@ def test_cells_batches_and_memory() -> None:
         "small, batched: batch 8",
     ]  # fmt: skip
     assert left_out == []
-    assert fit(found, scenarios, 5, 4.5, full=False)[1] == [cell.name for cell in cells[2:]]
+    # 2 s each: the baselines of both scenarios come first
+    assert fit(found, scenarios, 5, 4.5, full=False)[1] == [c.name for c in cells if c.variant != "baseline"]
+    assert len(fit(found, scenarios, 5, 0.1, full=False)[0]) == 2
+    found[1].call_s = 1.0  # of the slower ones none is measured before a quicker one
+    assert fit(found, scenarios, 5, 6.5, full=False)[1] == [c.name for c in cells if c.variant.startswith("small")]
+    found[1].call_s = 0.001
     results = Results()
     measure(cells, 10, results, cell_s=0.0)
+    assert list(results.cells) == cells  # in the order of the plan, whatever the order they were measured in
     taken = {cell.name: taken for cell, taken in results.cells.items()}
     assert all(len(one.latencies_ns) >= 10 for name, one in taken.items() if name != "small, batched: batch 8")
     assert taken["small, batched: batch 8"].why == "out of memory"
@@ -113,11 +122,20 @@ def test_the_users_own_sound(tmp_path: Path) -> None:
         file.setsampwidth(2)
         file.setframerate(16000)
         file.writeframes(np.array([[16384, 0], [-16384, -16384]], "<i2").tobytes())
-    assert read_wave(path).tolist() == [0.25, -0.5]
+    assert read_own_sound(path).tolist() == [0.25, -0.5]
+    if importlib.util.find_spec("scipy"):
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(1)
+            file.setframerate(48000)
+            file.writeframes(bytes([192]) * 4800)
+        own = read_own_sound(path)
+        assert len(own) == 1600
+        assert own[400:1200] == pytest.approx(0.5, abs=1e-2)
     (tmp_path / "b.wav").write_bytes(b"RIFF")
     for wrong in (tmp_path / "b.wav", tmp_path / "c.wav"):
         with pytest.raises(ConfigError, match="--audio"):
-            read_wave(wrong)
+            read_own_sound(wrong)
 
 
 def test_every_runtime_is_a_variant_or_says_why_not() -> None:
@@ -126,6 +144,25 @@ def test_every_runtime_is_a_variant_or_says_why_not() -> None:
     assert variants[0].name == "baseline"
     assert {"onnx int8", "openvino fp16", "torch fp32 compiled", "tensorrt fp16"} <= {one.name for one in variants}
     assert next(one for one in variants if one.name == "tensorrt fp16").why_not
+
+
+def test_energy_is_what_a_run_takes_above_idle() -> None:
+    found = [loaded(name) for name in ("baseline", "a", "b", "c", "d")]
+    assert found[0].engine is not None
+    cells, _, _ = fit(found, scenarios_of(found[0].engine.inputs, (1, 8), NONE), 5, 100.0, full=False)
+    results = Results()
+    measure(cells, 2, results, cell_s=0.0)
+    window = SimpleNamespace(power_w=12.0)
+    energies = measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.02)
+    assert energies[0].variant == "baseline"
+    assert (len(energies), {one.scenario for one in energies}) == (4, {"batch 1"})
+    for one in energies:
+        assert (one.power_w, one.above_idle_w) == (12.0, 2.0)
+        assert one.per_run_j is not None
+        assert one.per_run_j * one.runs >= 0.02 * 2.0
+    assert len(measure_energy(results, lambda begin, end: window, 10.0, [], full=True, loop_s=0.01)) == 5
+    window.power_w = None
+    assert measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.01)[0].per_run_j is None
 
 
 @pytest.mark.slow

@@ -15,9 +15,11 @@ import pytest
 from support.image_bags import image_bag
 from support.known_services import install, services_of
 from support.paths import search_path
-from support.processes import Process, wait_until
+from support.processes import Process, inherited, wait_until
 
 from perf_inference.bench.replay.judge import Found, Limits, Trial, interval, junit, search, simulate
+from perf_inference.bringup.domain import free_domain
+from perf_inference.measure.statistics import Distribution
 
 SECONDS = 30.0
 
@@ -172,6 +174,63 @@ def test_ctrl_c_keeps_the_runs(graph: Graph, start_command: Start, tmp_path: Pat
     assert replay.wait(60) == 130
     assert "no verdict" in replay.output()
     assert '"record":"result"' in result.read_text().splitlines()[-1]
+
+
+def _known_run(
+    graph: Graph, start_command: Start, tmp_path: Path, services: str, rate_hz: int, seconds: int, *more: str
+) -> tuple[dict[str, list[float]], int, str]:
+    """Replay; return the samples of all runs, how many messages were sent, and what was printed."""
+    file, env = graph(services)
+    bag, result = image_bag(tmp_path / "bag", 60, 10), tmp_path / "r.jsonl"
+    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--rate", str(rate_hz), "--repeats", "1",
+                           "--seconds", str(seconds), "--json", str(result), *ANY_SENDER, *more, env=env)  # fmt: skip
+    replay.wait(300)
+    records = [json.loads(line) for line in result.read_text().splitlines()]
+    samples = [record for record in records if record["record"] == "samples"]
+    assert samples, replay.output()
+    return {key: samples[-1][key] for key in ("values", "service_ms", "late_ms")}, samples[-1]["sent"], replay.output()
+
+
+@pytest.mark.long
+def test_known_drops_are_reported(graph: Graph, start_command: Start, tmp_path: Path) -> None:
+    """`make prove PROVE=known_drops`: every tenth frame fails, 10 % +- 0.5 are reported."""
+    services = " ".join(["2"] * 9 + ["-2"])
+    found, sent, said = _known_run(graph, start_command, tmp_path, services, 10, 60, "--max-drop-pct", "9")
+    dropped = 100 * (1 - len(found["values"]) / sent)
+    print(f"{dropped:.2f} % of {sent} have no answer")
+    assert dropped == pytest.approx(10.0, abs=0.5)
+    assert f"{dropped:.2f} % of {sent} messages have no answer, at most 9 % are allowed" in said
+
+
+@pytest.mark.long
+def test_known_stalls_show_in_the_p99(graph: Graph, start_command: Start, tmp_path: Path) -> None:
+    """`make prove PROVE=known_stalls`: 300 ms every two seconds."""
+    services = " ".join(["2"] * 42 + ["300"])  # 7 of 50 wait for the stall's end or are replaced
+    found, _, said = _known_run(graph, start_command, tmp_path, services, 25, 40, "--max-p99-ms", "250")
+    p99_ms = Distribution.of(round(1e6 * ms) for ms in found["values"]).percentile_ns(99.0)
+    assert p99_ms is not None, said
+    print(f"p99 {p99_ms / 1e6:.1f} ms of {len(found['values'])} answers, median {np.median(found['values']):.2f}")
+    assert p99_ms / 1e6 > 290
+    assert np.median(found["values"]) < 150
+    assert "the latency's p99 is" in said
+
+
+@pytest.mark.long
+def test_known_latency_is_found(graph: Graph, start_command: Start, tmp_path: Path) -> None:
+    """`make prove PROVE=known_latency`: within 0.5 ms of the node's own reading and the transport's, at 25 Hz."""
+    from perf_inference.bench.transport_pair import Size, Traffic, exchange
+    from perf_inference.bringup import tuning
+
+    found, sent, said = _known_run(graph, start_command, tmp_path, "20", 25, 40)
+    environ = {**inherited(), "ROS_DOMAIN_ID": str(free_domain())}
+    traffic = Traffic(Size.of("64x64"), "best_effort", 25.0, 200, False)
+    outcome = exchange(traffic, tuning.tuned(environ, images=True), tuning.tuned(environ, images=False))
+    parts = [float(np.median(found["service_ms"])), float(np.median(outcome.latencies_ns)) / 1e6,
+             float(np.median(found["late_ms"]))]  # fmt: skip
+    latency_ms = float(np.median(found["values"]))
+    print(f"latency {latency_ms:.3f} ms at p50; node {parts[0]:.3f}, transport {parts[1]:.3f}, sender {parts[2]:.3f}")
+    assert len(found["values"]) > 0.95 * sent, said
+    assert latency_ms == pytest.approx(sum(parts), abs=0.5)
 
 
 @pytest.mark.long

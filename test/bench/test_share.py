@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,10 @@ def test_stock_means_without_any_setting_of_ours(monkeypatch: pytest.MonkeyPatch
     assert {"FASTDDS_BUILTIN_TRANSPORTS", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} <= set(tuned)
 
 
+def _figures(file: Path) -> Any:
+    return json.loads(file.read_text().splitlines()[-1])["figures"]
+
+
 @pytest.mark.long
 def test_the_share_of_our_node(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status = share.main(["--rounds", "1", "--frames", "60", "--setup", "yolo", "--json", str(tmp_path / "share.json")])
@@ -49,7 +54,7 @@ def test_the_share_of_our_node(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert found, printed
     assert (found[2] == "under") == (status == 0)
     assert "the same objects in all (blue square, green star, red circle)" in printed
-    figures = json.loads((tmp_path / "share.json").read_text())["yolo_node, tuned, best effort"]
+    figures = _figures(tmp_path / "share.json")["yolo_node, tuned, best effort"]
     assert figures["sent"] == 60
     assert figures["share_ms"]["n"] > 20
     assert 0 < figures["share_ms"]["p50"] < 100
@@ -58,7 +63,7 @@ def test_the_share_of_our_node(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 @pytest.mark.long
 def test_the_share_is_under_3_ms_beside_a_plain_node(tmp_path: Path) -> None:
     status = share.main(["--json", str(tmp_path / "share.json")])
-    figures = json.loads((tmp_path / "share.json").read_text())
+    figures = _figures(tmp_path / "share.json")
     ours, stock = figures["yolo_node, tuned, best effort"], figures["plain node, stock, reliable"]
     assert status == 0
     assert ours["share_ms"]["p50"] < share.LIMIT_MS

@@ -21,6 +21,7 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 from support import hf_folders
 from support.processes import Process, Ros
+from support.tuner import Tuner
 
 from perf_inference.nodes.images.converter import from_bgr
 from perf_inference.nodes.reports.messages import from_key_values
@@ -64,3 +65,44 @@ def test_precision_and_folder_change_while_captions_come(
     ledger = {key.rpartition(".")[2]: value for key, value in said.items() if key.startswith("ledger.tick.")}
     assert (ledger["failed"], ledger["rejected"], ledger["residual"]) == (0, 0, 0)
     print(f"\nmemory before {had['process_memory_mb']:.0f} MB, after two swaps {said['process_memory_mb']:.0f} MB")
+
+
+@pytest.mark.long
+def test_memory_of_a_big_model_is_given_back(ros: Ros, start_node: Callable[..., Process], tmp_path: Path) -> None:
+    """`make prove PROVE=memory_of_a_big`: 100 MB of weights, fp32 to int8 and to another folder, captions at 5 Hz."""
+    first, second = (
+        hf_folders.vision_encoder_decoder(tmp_path / name, seed, width=512, layers=8)
+        for seed, name in enumerate(("first", "second"))
+    )
+    image = from_bgr(np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8), Header())
+    publisher = ros.node.create_publisher(Image, "image", qos_profile_sensor_data)
+    ros.node.create_timer(0.05, lambda: publisher.publish(image))
+    tuner = Tuner(ros, "caption_node")
+    captions = ros.collect(String, "caption")
+    more = ("-p", "rate:=5.0", "-p", "max_tokens:=4", "-p", "threads:=1")
+    node = start_node("caption_node", "-p", f"model:={first}", *more, env={"OMP_NUM_THREADS": "1"})
+    assert ros.spin_until(lambda: len(captions) > 5, 120), node.output()
+
+    def memory_mb() -> float:
+        count = len(captions)
+        assert ros.spin_until(lambda: len(captions) > count + 5, 120), node.output()
+        return float(tuner.values()["process_memory_mb"])
+
+    begin = tuner.values()
+    had_mb, size_mb = memory_mb(), float(begin["model_mb"])
+    assert size_mb > 95
+    found: dict[str, list[float]] = {"first fp32": [had_mb]}
+    for model, precision in ((first, "int8"), (second, "int8"), (second, "fp32"), (first, "fp32")):
+        assert tuner.set_together(model=str(model), precision=precision) == ""
+        answer = ros.call(Trigger, "caption_node/swap_wait", Trigger.Request(), 600)
+        assert answer.success, answer.message
+        found.setdefault(f"{model.name} {precision}", []).append(memory_mb())
+        print(f"\n{answer.message}: {found}")
+    end = tuner.values()
+    ledger = {key.rpartition(".")[2]: end[key] - begin[key] for key in end if key.startswith("ledger.tick.")}
+    print(f"\n{size_mb:.0f} MB of weights, 4 swaps; memory of the process [MB]: {found}; {ledger}")
+    assert (end["swaps"], end["swaps_failed"]) == (4, 0)
+    assert (ledger["failed"], ledger["rejected"], end["ledger.tick.residual"]) == (0, 0, 0)
+    assert all(mb < had_mb - size_mb / 2 for name, all_mb in found.items() for mb in all_mb if "int8" in name)
+    # No model of before is still there.
+    assert all(mb < had_mb + size_mb / 3 for all_mb in found.values() for mb in all_mb)

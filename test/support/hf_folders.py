@@ -37,13 +37,13 @@ def tokenizer(size: int = 300, more: tuple[str, ...] = ()) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=made, **_SPECIAL, additional_special_tokens=list(more))
 
 
-def vision_encoder_decoder(folder: Path, seed: int = 0, words: Any = None) -> Path:
-    """ViT and GPT-2; no processor of both."""
+def vision_encoder_decoder(folder: Path, seed: int = 0, words: Any = None, width: int = 16, layers: int = 1) -> Path:
+    """ViT (of this width and depth) and GPT-2; no processor of both."""
     from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
     words = words or tokenizer()
-    seen = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32,
-                     patch_size=16)  # fmt: skip
+    seen = ViTConfig(hidden_size=width, num_hidden_layers=layers, num_attention_heads=2, image_size=32, patch_size=16,
+                     intermediate_size=16 if width == 16 else 4 * width)  # fmt: skip
     said = GPT2Config(
         vocab_size=len(words), n_embd=16, n_layer=1, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1
     )

@@ -1,6 +1,7 @@
 """A runtime whose engines take the time that their model file says: a detector that sees nothing.
 
 A file `*.services` holds [ms] separated by blanks, which take turns; `random 0.1 20 60`: one in ten at random takes 60.
+A time below zero takes as long, and fails.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Options, check_inputs
 from perf_inference.engines.runtimes import AS_STORED, Runtime
+from perf_inference.errors import EngineError
 
 FLOAT = np.dtype(np.float32)
 ROW = Runtime(name="services", module="support.known_services", suffixes=(".services",), library="numpy", install="",
@@ -46,10 +48,13 @@ class Services:
         self.info = EngineInfo(Path(model).stem, "services", "fp32", "cpu", names)
 
     def infer(self, inputs: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        until_ns = time.monotonic_ns() + round(1e6 * next(self._services))
+        service_ms = next(self._services)
+        until_ns = time.monotonic_ns() + round(1e6 * abs(service_ms))
         check_inputs(self.inputs, inputs)
         while time.monotonic_ns() < until_ns:
             pass
+        if service_ms < 0:
+            raise EngineError("this one fails")
         return {"output0": np.zeros((1, 7, 84), np.float32)}
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from perf_inference.bench.contention.judge import Combination, Share, plan
+from perf_inference.bench.contention.raw_log import LOG, Windows, cut
 from perf_inference.bench.contention.report import label, report
 from perf_inference.bench.contention.threads import Threads
 from perf_inference.bench.contention.workers import Taken, Worker, together
@@ -61,7 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-file", type=Path, metavar="PATH",
                         help="run all together only, from when this file is there on")  # fmt: skip
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="keep the tables (.txt) and tegrastats' raw log there"
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="keep the tables (contention.txt) there, and tegrastats' raw log, whole and of each model's runs alone "
+        "(tegrastats_<model>.log)",
     )
     add_output_arguments(parser)
 
@@ -75,13 +80,14 @@ def run(options: argparse.Namespace) -> int:
     if options.output:
         options.output.mkdir(parents=True, exist_ok=True)
     stop = StopFlag()
-    log = options.output / "tegrastats.log" if options.output else None
+    log = options.output / LOG if options.output else None
     with closing(MachineTrack(0.5, log)) as track:
         outputs = Outputs("contention", options, track.described)
         combinations, rounds = _plan(names, options)
         workers: list[Worker] = []
         runs: _Runs = {}
         clocks: dict[Combination, list[float]] = {}
+        windows: dict[Combination, list[tuple[int, int]]] = {}
         threads: Threads | None = None
         try:
             stop.at_once = True
@@ -113,7 +119,8 @@ def run(options: argparse.Namespace) -> int:
                     if len(taken) < len(combination):
                         continue
                     begin_ns = min(one.begin_ns for one in taken.values())
-                    clock = track.window(begin_ns, time.monotonic_ns())
+                    windows.setdefault(combination, []).append((begin_ns, time.monotonic_ns()))
+                    clock = track.window(*windows[combination][-1])
                     if mhz := (clock.gpu or clock.cpu):
                         clocks.setdefault(combination, []).append(mhz.mean_mhz)
                     for name, one in taken.items():
@@ -129,6 +136,9 @@ def run(options: argparse.Namespace) -> int:
                 worker.close()
             if threads:
                 threads.close()
+        if options.output:
+            track.close()  # its log is whole now
+            cut(options.output, _of_models(windows, names))
         dead = [f"{worker.name} is left out: {worker.dead}" for worker in workers if worker.dead]
         return _finish(options, outputs, track, names, combinations, runs, clocks, dead, stop)
 
@@ -164,6 +174,13 @@ def _finish(options: argparse.Namespace, outputs: Outputs, track: MachineTrack, 
     if stop:
         return {"SIGINT": 130, "SIGTERM": 143}[stop.name]
     return EX_PARTLY if dead else 0
+
+
+def _of_models(windows: Mapping[Combination, Sequence[tuple[int, int]]], names: Sequence[str]) -> Windows:
+    """Return when each model ran alone (in whatever it ran, where it never did), and when all did."""
+    everybody = tuple(names)
+    of = {name: windows.get((name,), windows.get(everybody, ())) for name in names}
+    return {**of, "all": windows.get(everybody, ())} if len(names) > 1 else of
 
 
 def _over_time(runs: _Runs, name: str, begin_ns: int) -> tuple[list[float], list[float]]:

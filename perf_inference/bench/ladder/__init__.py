@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from perf_inference.bench.ladder.energy import LOOP_S, Energy, measure_energy, most
 from perf_inference.bench.ladder.loaded import Loaded, load_variants
 from perf_inference.bench.ladder.measure import Cell, Results, measure
 from perf_inference.bench.ladder.plan import Variant, fit, scenarios_of, variants_of
@@ -24,7 +25,7 @@ from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.errors import ConfigError
 
 BATCHES, ALL_BATCHES = (1, 8, 32), (1, 2, 4, 8, 16, 32)
-_BUDGET_S = 150.0
+_BUDGET_S = 120.0  # of all cells; to load a dozen variants, and to build some, takes as long on a small machine
 _IDLE_S = 2.0
 
 
@@ -44,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of the outputs, relative to the baseline's largest (default: 0.01)")  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="WORD", default=[], help="only variants with one of these in it")
     data = parser.add_mutually_exclusive_group()
-    data.add_argument("--audio", type=Path, metavar="FILE.wav", help="your own sound (16 bit), instead of noise")
+    data.add_argument("--audio", type=Path, metavar="FILE.wav", help="your own sound (WAV or FLAC), instead of noise")
     data.add_argument("--images", type=Path, metavar="DIR", help="your own images, instead of noise")
     parser.add_argument("--score", action="store_true", help="the task's score of each variant (the embedded models')")
     add_output_arguments(parser)
@@ -62,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
         loaded: list[Loaded] = []
         left_out: list[str] = []
         idle_w = None
+        energies: list[Energy] = []
         try:
             stop.at_once = True
             time.sleep(_IDLE_S)  # the machine's own power
@@ -73,20 +75,24 @@ def run(options: argparse.Namespace) -> int:
                 raise ConfigError(f"'{options.model}' runs in no way here: " + "; ".join(one.why for one in loaded[:3]))
             batches = options.batches or (ALL_BATCHES if options.full else BATCHES)
             scenarios = scenarios_of(baseline.engine.inputs, batches, options)
-            cells, left_out, expected_s = fit(loaded, scenarios, options.runs, _BUDGET_S, options.full)
+            energy_s = 0.0 if idle_w is None else LOOP_S * min(most(options.full), len(loaded))
+            cells, left_out, expected_s = fit(loaded, scenarios, options.runs, _BUDGET_S - energy_s, options.full)
+            expected_s += energy_s
             outputs.plan(cells=[cell.name for cell in cells], left_out=left_out, expected_s=expected_s)
             print(f"plan: {len(cells)} cells of {len(loaded)} variants and {len(scenarios)} scenarios, about "
                   f"{expected_s:.0f} s{f'; left out: {len(left_out)}' if left_out else ''}", flush=True)  # fmt: skip
             progress = Progress("ladder", len(cells), expected_s)
             measure(cells, options.runs, results, lambda done, cell: progress.show(done, cell.name), options.shape)
             progress.close()
+            if idle_w is not None:
+                energies = measure_energy(results, track.window, idle_w, options.shape, options.full)
         except Stopped:
             pass
         stop.at_once = False
         for cell, cell_results in results.cells.items():
             outputs.samples(cell.name, [ns / 1e6 for ns in cell_results.latencies_ns], "ms", times_s=cell_results.at_s)
-        document = report(options, loaded, results, left_out, track, idle_w, stop.name)
-        outputs.result(verdict=document.verdict)
+        document = report(options, loaded, results, left_out, track, idle_w, energies, stop.name)
+        outputs.result(verdict=document.verdict, energy=[energy._asdict() for energy in energies])
         outputs.finish(document)
     return {"": 0, "SIGINT": 130, "SIGTERM": 143}[stop.name]
 

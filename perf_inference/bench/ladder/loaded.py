@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import wave
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from perf_inference.bench.results.engines import inputs_of
 from perf_inference.bench.results.progress import Progress
 from perf_inference.devices.process_memory import resident_bytes
 from perf_inference.engines import ArraySpec, Engine
-from perf_inference.errors import ConfigError, PerfInferenceError
+from perf_inference.errors import ConfigError, InputError, PerfInferenceError
+from perf_inference.tasks.audio.sound_file import read_sound, resampled
 
 Arrays = Mapping[str, NDArray[Any]]
 _WARM_UP = 3
@@ -98,7 +98,7 @@ def _own_data(inputs: Sequence[ArraySpec], options: argparse.Namespace) -> Array
     if options.audio:
         if not is_audio(inputs):
             raise ConfigError(f"--audio is for a model whose one input is audio; this one takes {inputs[0].name}")
-        return {inputs[0].name: read_wave(options.audio)}
+        return {inputs[0].name: read_own_sound(options.audio)}
     if options.images:
         spec = next((spec for spec in inputs if len(spec.shape) == 4), None)
         if spec is None:
@@ -110,32 +110,21 @@ def _own_data(inputs: Sequence[ArraySpec], options: argparse.Namespace) -> Array
 def _check_data(options: argparse.Namespace) -> None:
     """Raise ConfigError where the user's own data cannot be read: that is no variant's fault."""
     if options.audio:
-        read_wave(options.audio)
+        read_own_sound(options.audio)
     elif not options.images.is_dir():
         raise ConfigError(f"--images must be a folder, got {options.images}")
 
 
-def read_wave(path: Path) -> NDArray[np.float32]:
-    """Return the samples of a 16 bit WAV file in [-1, 1), channels averaged.
+def read_own_sound(path: Path) -> NDArray[np.float32]:
+    """Return the samples of a WAV or FLAC file of any rate and number of channels, as one channel at 16 kHz.
 
     Raises:
-        ConfigError: it cannot be read, or is not 16 bit at 16 kHz.
+        ConfigError: it cannot be read, or what is needed for it is not installed.
     """
     try:
-        with wave.open(str(path)) as file:
-            if file.getsampwidth() != 2 or file.getframerate() != RATE_HZ:
-                raise ConfigError(
-                    f"--audio must be 16 bit at {RATE_HZ} Hz, {path} is {8 * file.getsampwidth()} bit at "
-                    f"{file.getframerate()} Hz: ffmpeg -i {path} -ar {RATE_HZ} -sample_fmt s16 out.wav"
-                )
-            channels = file.getnchannels()
-            data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    except (OSError, EOFError, wave.Error) as error:
-        raise ConfigError(f"--audio {path} cannot be read: {error}") from error
-    if not len(data):
-        raise ConfigError(f"--audio {path} has no samples")
-    mono = data[: len(data) // channels * channels].reshape(-1, channels).mean(axis=1) / 32768
-    return np.asarray(mono, np.float32)
+        return resampled(read_sound(path), RATE_HZ).samples
+    except InputError as error:
+        raise ConfigError(f"--audio: {error}") from error
 
 
 def read_images(folder: Path, spec: ArraySpec) -> NDArray[Any]:

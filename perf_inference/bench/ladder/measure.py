@@ -62,20 +62,23 @@ def measure(
     begin_s = time.monotonic()
     order = random.Random(_SEED)
     inputs: dict[Cell, Any] = {}
-    for number in range(_ROUNDS):
-        for index, cell in enumerate(order.sample(list(cells), len(cells))):
-            show(round((number * len(cells) + index) / _ROUNDS), cell)
-            taken = results.cells.setdefault(cell, Taken())
-            if taken.why:
-                continue
-            try:
-                if cell not in inputs:
-                    inputs[cell] = cell.loaded.inputs(cell.batch, cell.samples, shapes)
-                    taken.outputs = _first(cell, inputs[cell])
-                _slice(cell, inputs[cell], taken, -(-runs // _ROUNDS), cell_s / _ROUNDS, begin_s)
-                taken.rounds += [number] * (len(taken.latencies_ns) - len(taken.rounds))
-            except (PerfInferenceError, MemoryError) as error:
-                taken.why = str(error) or "out of memory"
+    try:
+        for number in range(_ROUNDS):
+            for index, cell in enumerate(order.sample(list(cells), len(cells))):
+                show(round((number * len(cells) + index) / _ROUNDS), cell)
+                taken = results.cells.setdefault(cell, Taken())
+                if taken.why:
+                    continue
+                try:
+                    if cell not in inputs:
+                        inputs[cell] = cell.loaded.inputs(cell.batch, cell.samples, shapes)
+                        taken.outputs = _first(cell, inputs[cell])
+                    _slice(cell, inputs[cell], taken, -(-runs // _ROUNDS), cell_s / _ROUNDS, begin_s)
+                    taken.rounds += [number] * (len(taken.latencies_ns) - len(taken.rounds))
+                except (PerfInferenceError, MemoryError) as error:
+                    taken.why = str(error) or "out of memory"
+    finally:  # they were measured in another order
+        results.cells = {cell: results.cells[cell] for cell in cells if cell in results.cells}
 
 
 def _first(cell: Cell, inputs: Any) -> dict[str, NDArray[Any]]:

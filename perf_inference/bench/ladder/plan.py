@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from perf_inference.bench.ladder.judge import BASELINE
 from perf_inference.bench.ladder.measure import Cell
 from perf_inference.engines import AUTO, RUNTIMES, ArraySpec, Options
 
@@ -43,7 +44,7 @@ def variants_of(model: str, options: argparse.Namespace) -> list[Variant]:
     """Return the baseline (as the file is) first, then every runtime, precision and way of compiling; those that cannot
     run here with the reason."""
     base = Options(precision=options.precision, device=options.device, threads=options.threads)
-    found = [Variant("baseline", options.runtime, base)]
+    found = [Variant(BASELINE, options.runtime, base)]
     for runtime in RUNTIMES.values():
         if runtime.name == "remote":
             continue
@@ -85,16 +86,18 @@ def is_audio(inputs: Sequence[ArraySpec]) -> bool:
 def fit(
     loaded: Sequence[Loaded], scenarios: Sequence[Scenario], runs: int, budget_s: float, full: bool
 ) -> tuple[list[Cell], list[str], float]:
-    """Return the cells that fit into the budget, the names of those that do not, and what the former take [s]."""
-    cells, left_out, expected_s = [], [], 0.0
-    for cell, call_s in _cells(loaded, scenarios):
-        cell_s = max(_CELL_S, runs * call_s)
-        if expected_s + cell_s > budget_s and not full:
-            left_out.append(cell.name)
-            continue
-        cells.append(cell)
-        expected_s += cell_s
-    return cells, left_out, expected_s
+    """Return the cells that fit into the budget, the names of those that do not, and what the former take [s].
+
+    The baseline of every scenario is always among them, for all others are compared with it; then the quickest.
+    """
+    expected = {cell: max(_CELL_S, runs * call_s) for cell, call_s in _cells(loaded, scenarios)}
+    chosen: set[Cell] = set()
+    expected_s = 0.0
+    for cell in sorted(expected, key=lambda cell: (cell.variant != BASELINE, expected[cell])):
+        if cell.variant == BASELINE or full or expected_s + expected[cell] <= budget_s:
+            chosen.add(cell)
+            expected_s += expected[cell]
+    return [cell for cell in expected if cell in chosen], [c.name for c in expected if c not in chosen], expected_s
 
 
 def _cells(loaded: Sequence[Loaded], scenarios: Sequence[Scenario]) -> Iterator[tuple[Cell, float]]:

@@ -6,6 +6,7 @@ import argparse
 import statistics
 from collections.abc import Sequence
 
+from perf_inference.bench.ladder.energy import LOOP_S, Energy
 from perf_inference.bench.ladder.judge import BASELINE, Difference, Row, difference, recommend
 from perf_inference.bench.ladder.loaded import Loaded
 from perf_inference.bench.ladder.measure import Results
@@ -34,6 +35,7 @@ def report(
     left_out: Sequence[str],
     track: MachineTrack,
     idle_w: float | None,
+    energies: Sequence[Energy],
     stopped: str,
 ) -> Document:
     """Return the document: table, what drifts, what cannot run, what to take."""
@@ -69,6 +71,7 @@ def report(
               f"rounds; difference: relative to the baseline's largest output, {options.tolerance:g} "
               f"tolerated; {track.clock_text()}"),
         Table("Variants", ("variant", "MB before", "MB after", "MB more", "score", "score's n"), about, energy),
+        *_energy(energies, idle_w),
         Words("What cannot run here, and why", cannot),
         Words("Left out for lack of time (--full measures all)", left_out),
         Table("What to take on this machine", ("use", "variant", "scenario", "p50 ms", "speed-up", "n"), taking),
@@ -79,6 +82,17 @@ def report(
         *track.parts(),
     ]  # fmt: skip
     return Document(f"ladder: {options.model}", _verdict(best, base, stopped), parts)
+
+
+def _energy(energies: Sequence[Energy], idle_w: float | None) -> list[Part]:
+    rows = [
+        (one.scenario, one.variant, str(one.runs), figure(one.power_w), figure(one.above_idle_w), figure(one.per_run_j))
+        for one in energies
+    ]
+    if not rows:
+        return []
+    note = f"loops of {LOOP_S:g} s, without the {figure(idle_w)} W that the machine took before; n: runs in the loop"
+    return [Table("Energy", ("scenario", "variant", "n", "W", "W above idle", "J per run"), rows, note)]
 
 
 def rows_of(results: Results, tolerance: float) -> list[Row]:

@@ -5,20 +5,38 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, redirect_stdout
+from typing import Any
 
 from perf_inference.bench.results.machine import MachineTrack
 from perf_inference.bench.results.outputs import Outputs, add_output_arguments
 from perf_inference.report.document import Document, Histograms, Part, Printed, Table, summary_header, summary_row
 
 _kept: list[tuple[str, list[float], str]] | None = None  # series, values, unit; None: nobody wants them
+_told: dict[str, Any] = {}  # of the result
 
 
 def keep(series: str, values: Iterable[float], unit: str = "ms") -> None:
     """Hand over raw samples for the report, where one was asked for."""
     if _kept is not None:
         _kept.append((series, [float(value) for value in values], unit))
+
+
+def tell(**figures: Any) -> None:
+    """Hand over what goes into the result's record as it is."""
+    _told.update(figures)
+
+
+def standalone(
+    bench: str, add_arguments: Callable[[argparse.ArgumentParser], None], run: Callable[[argparse.Namespace], int],
+    arguments: Sequence[str] | None, description: str | None,
+) -> int:  # fmt: skip
+    """Run such a benchmark as `python -m perf_inference.bench.NAME`."""
+    parser = argparse.ArgumentParser(prog=f"python -m perf_inference.bench.{bench}", description=description)
+    add_arguments(parser)
+    add_missing_arguments(parser)
+    return with_report(bench, run, parser.parse_args(arguments))
 
 
 def add_missing_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,10 +54,10 @@ def with_report(bench: str, run: Callable[[argparse.Namespace], int], options: a
     global _kept
     if not (options.html or options.markdown or options.json):
         return run(options)
-    own = argparse.Namespace(**{**vars(options), "json": None})
     with closing(MachineTrack()) as track:
-        outputs = Outputs(bench, options if bench not in OWN_JSON else own, track.described)
+        outputs = Outputs(bench, options, track.described)
         _kept = []
+        _told.clear()
         printed = _Tee()
         try:
             with redirect_stdout(printed):
@@ -50,13 +68,9 @@ def with_report(bench: str, run: Callable[[argparse.Namespace], int], options: a
                 outputs.samples(series, values, unit, number)
             lines = printed.getvalue().splitlines()
             verdict = next((line for line in reversed(lines) if line.strip()), "nothing was printed")
-            outputs.result(verdict=verdict)
+            outputs.result(verdict=verdict, **_told)
             outputs.write(_document(bench, verdict, lines, kept, track))
     return status
-
-
-OWN_JSON = ("engines", "share", "transport")
-"""Benchmarks whose --json is older than the common format, and stays as scripts know it."""
 
 
 def _document(
