@@ -70,7 +70,7 @@ class PolicyNode(ManagedNode):
     def cleaned_up(self) -> None:
         """Answer who wants to enable it, in place of the gate."""
         self._driver = None
-        self._refusing = self.create_service(SetBool, "~/enable", self._refuse)
+        self._refusing = self._refusing or self.create_service(SetBool, "~/enable", self._refuse)
 
     def stop(self) -> None:
         if self._driver is not None:
