@@ -175,8 +175,9 @@ def read_graph(
             run_directory, start_time = _new_run_directory(output_dir, name_)
             run_directories.append(run_directory)
             settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
-        if section.executable == "monitor_node" and "expected" not in given:
-            settings = {"expected": expected_nodes(chosen, spaces, space)}
+        heard = expected_nodes(chosen, spaces, space) if section.executable == "monitor_node" else []
+        if heard and "expected" not in given:
+            settings = {"expected": heard}
         settings.update({**(overrides or {}).get(section.executable, {}), **assigned.get(section.name, {})})
         # Of two rules that match, rcl takes the first: a node's own come before those for all.
         remappings = [rule for one in (section, *reversed(common)) for rule in one.start.get("remap", ())]
