@@ -28,7 +28,6 @@ _ONE, _ANY = "*", "**"
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST = 240  # a name with its namespace; DDS topics have 255 letters at most
 _PARTS = {"policy_node": "engine", "yolo_node": "engine", "caption_node": "engine", "recorder_node": "recorder"}
-_SILENT = ("monitor_node", "replay_node")  # they have no heartbeat
 
 
 def sections_of(config: Path) -> dict[str, dict[str, Any]]:
@@ -277,5 +276,5 @@ def expected_nodes(chosen: Sequence[Section], spaces: Sequence[str], space: str)
     return [
         f"{other}/{section.name}/{_PARTS.get(section.executable, 'node')}".lstrip("/")
         for section, other in zip(chosen, spaces, strict=True)
-        if other == space and section.executable not in _SILENT
+        if other == space and section.executable != "monitor_node"
     ]

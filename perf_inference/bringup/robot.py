@@ -180,8 +180,9 @@ def read_graph(
             run_directories.append(run_directory)
             spaces_of_runs.append(space)
             settings = {"output_dir": str(output_dir), "session": name_, "start_time": start_time}
-        if section.executable == "monitor_node" and "expected" not in given:
-            settings = {"expected": expected_nodes(chosen, spaces, space)}
+        heard = expected_nodes(chosen, spaces, space) if section.executable == "monitor_node" else []
+        if heard and "expected" not in given:
+            settings = {"expected": heard}
         settings.update({**(overrides or {}).get(section.executable, {}), **assigned.get(section.name, {})})
         if section.executable == "speech_node" and not {**given, **settings}.get("sound_dir"):
             speaking.append((space, settings))

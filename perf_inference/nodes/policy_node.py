@@ -74,7 +74,7 @@ class PolicyNode(ManagedNode):
         """Answer who wants to enable it, in place of the gate."""
         self._was_in_shadow = self._driver is not None and self._driver.gates.in_shadow
         self._driver = None
-        self._refusing = self.create_service(SetBool, "~/enable", self._refuse)
+        self._refusing = self._refusing or self.create_service(SetBool, "~/enable", self._refuse)
 
     def stop(self) -> None:
         if self._driver is not None:

@@ -129,6 +129,8 @@ BEATING = (*ENGINES, "speech_node", "camera_node", "recorder_node", "replay_node
 def test_no_parameter_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     all_nodes.wait_for("publishing /diagnostics", 60)
     assert peer.beats(*BEATING), all_nodes.output()
+    for node in (*ENGINES, "recorder_node"):
+        peer.ros.wait_until_active(node)
     for node in NODES:
         before = peer.parameters(node)
         names = (*before, *NAMES)

@@ -214,6 +214,39 @@ runner.main(YoloNode)
         assert process.stop() == 0
 
 
+FAILS = """
+from perf_inference.nodes.ros import runner
+from perf_inference.nodes.yolo_node import YoloNode
+
+class Fails(YoloNode):
+    broken = True
+
+    def activate(self):
+        if self.broken:
+            self.broken = False
+            raise LookupError("no such thing")
+
+runner.main(Fails)
+"""
+
+
+def test_an_error_in_a_transition_is_logged_and_leaves_nothing(ros: Ros, tmp_path: Path) -> None:
+    node, script = Managed(ros, "yolo_node"), tmp_path / "fails.py"
+    script.write_text(FAILS)
+    process = Process([sys.executable, str(script), "--ros-args", *WAITS], {**inherited(), "PYTHONUNBUFFERED": "1"})
+    try:
+        assert node.change(CONFIGURE), process.output()
+        assert not node.change(ACTIVATE)
+        assert node.state() == "unconfigured"
+        assert ros.spin_until(lambda: ros.node.count_subscribers("image") == 0)
+        assert "LookupError in on_activate" in process.output()
+        assert node.says("activate failed: no such thing")
+        assert node.change(CONFIGURE)
+        assert node.change(ACTIVATE)
+    finally:
+        assert process.stop() == 0
+
+
 @pytest.mark.parametrize("gate", ["process", "inline"])
 def test_a_policy_is_safe_before_it_is_inactive_and_active_is_not_enabled(
     ros: Ros, start_node: Start, tmp_path: Path, gate: str

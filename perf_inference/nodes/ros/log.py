@@ -16,5 +16,5 @@ rcutils_logger._internal_callers.append(os.path.realpath(__file__))
 class PrintableLogger(rcutils_logger.RcutilsLogger):
     """Names, encodings and errors in a message come from others: none of them can forge a line or move a cursor."""
 
-    def log(self, message: Any, severity: Any, name: str | None = None, **kwargs: Any) -> bool:
-        return bool(super().log(printable(message), severity, name, **kwargs))
+    def log(self, message: Any, severity: Any, *others: Any, **kwargs: Any) -> bool:  # up to Jazzy there are no others
+        return bool(super().log(printable(message), severity, *others, **kwargs))
