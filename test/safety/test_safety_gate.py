@@ -233,7 +233,7 @@ def test_after_a_clock_that_steps_back_nothing_is_believed_until_all_old_samples
     assert play.release(0.5, 0.5) == [0.5, 0.5]
 
 
-@pytest.mark.parametrize(("age_ms", "said"), [(301, "is 0.30 s old"), (-150, "is -0.15 s old")])
+@pytest.mark.parametrize(("age_ms", "said"), [(301, "is 0.301 s old"), (-150, "is -0.150 s old")])
 def test_a_stamp_that_is_too_old_or_lies_ahead_is_refused(age_ms: float, said: str) -> None:
     play = Play()
     play.ms += 400
