@@ -12,7 +12,6 @@ from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
 from perf_inference.bringup.stop_signal import StopFlag
 from perf_inference.bringup.supervisor import Supervisor
-from perf_inference.commands import start_record
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 NEEDS_ROS = True
@@ -50,6 +49,8 @@ def add_set_argument(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Start the nodes; end with Ctrl-C or SIGTERM (status 0) or when none is left (1; wrong configuration: 78)."""
+    from perf_inference.commands import start_record
+
     with tempfile.TemporaryDirectory(prefix="perf_inference_") as folder:
         if options.like is not None:
             for line in start_record.differences(options):
@@ -59,6 +60,8 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from perf_inference.commands import start_record
+
     stop = StopFlag()
     graph = read_graph(
         options.config or default_config(), options.sim, options.record, overrides=_of_checkpoint(options),

@@ -70,7 +70,7 @@ def test_a_missing_recording_is_status_1(
 
 @pytest.mark.parametrize(
     ("given", "meant"),
-    [(["bench", "laddr"], "ladder"), (["demo", "--checkpoint", "m", "--model-type", "chunks"], "chunk")],
+    [(["bench", "laddr"], "ladder"), (["run", "--checkpoint", "m", "--model-type", "chunks"], "chunk")],
 )
 def test_what_was_meant_is_said(given: list[str], meant: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
