@@ -217,10 +217,8 @@ def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dic
         target, equals, text = assignment.partition("=")
         node, _, parameter = target.partition(".")
         if not equals or not parameter or node not in names:
-            raise ConfigError(
-                f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got "
-                f"'{without_secrets(assignment)}'"
-            )
+            raise ConfigError(f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got "
+                              f"'{without_secrets(assignment)}'")  # fmt: skip
         try:
             assigned.setdefault(node, {})[parameter] = read_yaml(text)
         except YamlError as error:
@@ -257,12 +255,11 @@ def _overrides_file(nodes: Sequence[NodeSpec], run_directory: Path | None) -> li
     """
     names = [node.name for node in nodes]
     sections = {
-        f"/**/{node.name}" if names.count(node.name) == 1 else f"/{node.label}": {
-            "ros__parameters": dict(node.parameters)
-        }
+        f"/**/{node.name}" if names.count(node.name) == 1 else f"/{node.label}":
+            {"ros__parameters": dict(node.parameters)}
         for node in nodes
         if node.parameters or names.count(node.name) > 1  # each finds itself in it
-    }
+    }  # fmt: skip
     if not any(node.parameters for node in nodes):
         return []
     if run_directory is None:
@@ -295,12 +292,9 @@ def _recorder_names(parameters: Mapping[str, Any], session: str, key: str, confi
     """Return the recorder's output_dir and session."""
     output_dir, session = parameters.get("output_dir", "runs"), parameters.get("session", session)
     if not isinstance(output_dir, str) or not output_dir.isprintable() or not output_dir:
-        raise ConfigError(
-            f"output_dir in section '{key}' of {config} must be the name of a folder, got {short(output_dir)}"
-        )
+        raise ConfigError(f"output_dir in section '{key}' of {config} must be the name of a folder, got "
+                          f"{short(output_dir)}")  # fmt: skip
     if not isinstance(session, str) or not SESSION.fullmatch(session):
-        raise ConfigError(
-            f"session in section '{key}' of {config} must be a name of letters, digits, '_', '-' and '.', "
-            f"got {short(session)}"
-        )
+        raise ConfigError(f"session in section '{key}' of {config} must be a name of letters, digits, '_', '-' and "
+                          f"'.', got {short(session)}")  # fmt: skip
     return Path(output_dir).expanduser(), session

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import queue
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -20,6 +20,7 @@ from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.recording.dropped import Dropped
 from perf_inference.nodes.recording.kept_image import KeptImage
 from perf_inference.nodes.recording.parameters import RecorderParameters
 from perf_inference.nodes.recording.reports import RecordedReports
@@ -29,7 +30,6 @@ from perf_inference.nodes.reports.messages import ERROR, OK, WARN
 from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS, Report
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.ros.raw_input import RawInput, RawMessage
-from perf_inference.recording.jsonl.segment import Channel
 from perf_inference.recording.message import BagMessage
 from perf_inference.recording.recorder.compressor import Compressor
 from perf_inference.recording.recorder.free_space import FreeSpace
@@ -87,7 +87,7 @@ class RecorderNode(ManagedNode):
         self._reports = RecordedReports(self._writer, timings_file, self._summary, faults_of(self))
         self._seq, self._paused, self._logged_ns = 0, False, 0
         self._splitting: queue.SimpleQueue[str] | None = None  # where the outcome of a split will be
-        self._dropped: dict[str, _Dropped] = {}  # by topic: what the recording has not been told yet
+        self._dropped = Dropped(lambda *gap: self._writer.call(self._segments.drops, *gap))
         self._writer.call(self._summary.restore, self._session.timings)
         self.at_clean_up(self._close)
         self._reports_on = tuple(map(self.resolve_topic_name, ("inference/timing", "inference/status")))
@@ -157,7 +157,7 @@ class RecorderNode(ManagedNode):
         self._take()
         self._machine.tick()  # the window of the last timings ends here
         self.get_logger().info(f"Saving final {self._writer.counts().waiting} records")
-        self._tell_dropped()
+        self._dropped.tell()
         counts = self._writer.close(self._segments.close)
         if self._compressor:
             self._compressor.close()
@@ -220,18 +220,11 @@ class RecorderNode(ManagedNode):
         record = BagMessage(t_ns, topic.name, topic.type_name, data, publish_ns, publish_seq)
         if self._writer.put(self._segments.message, topic.channel, seq, record, size_bytes=len(data)):
             topic.records += 1
-            if self._dropped:
-                self._tell_dropped()
+            self._dropped.tell()
             return
         topic.dropped += 1
-        dropped = self._dropped.setdefault(topic.name, _Dropped(topic.channel, seq))
-        dropped.count, dropped.last_seq = dropped.count + 1, seq
+        self._dropped.add(topic.name, topic.channel, seq)
         self.get_logger().error("the disk is too slow: records are dropped", throttle_duration_sec=5.0)
-
-    def _tell_dropped(self) -> None:
-        for name, one in list(self._dropped.items()):
-            if self._writer.call(self._segments.drops, one.channel, one.count, one.first_seq, one.last_seq):
-                del self._dropped[name]
 
     def _refresh(self) -> None:
         if self.configured:  # and not being closed
@@ -288,14 +281,6 @@ class RecorderNode(ManagedNode):
             return _answer(response, _BUSY, success=False)
         self._splitting = None
         return _answer(response, why or f"recording into {self._segments.path}", success=not why)
-
-
-@dataclass
-class _Dropped:
-    channel: Channel
-    first_seq: int
-    last_seq: int = 0
-    count: int = 0
 
 
 def _answer(response: Any, message: str, success: bool = True) -> Any:

@@ -41,7 +41,7 @@ ALLOWED = {
     "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
     "console": {"errors", "measure", "printable"},
-    "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "model_build"},
+    "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "missing", "model_build"},
     "nodes": {
         "batch_pipeline", "bringup", "camera", "console", "demo", "devices", "doctor", "engines", "errors", "files",
         "measure", "missing", "model_build", "pipeline", "printable", "recording", "safety", "speech",

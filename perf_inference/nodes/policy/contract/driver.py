@@ -232,7 +232,7 @@ class ContractDriver:
         before, self._said = self._said, said
         if said and not before:
             self._ended = True  # the lock may be held by who waits for this thread: the gate's answer comes by it
-        sent = self._playing is not None and self._playing.sent_any
+        sent = bool(self._playing and self._playing.sent_any)
         if said not in ("", "disabled", "stopping") and not before and sent:
             self._node.get_logger().warning(f"safe action: {said}")
         elif before and not said:
@@ -258,8 +258,7 @@ class ContractDriver:
         with self._seeing:
             seen = self._observer.look(now.ros_ns, context)
         tick = self._in_work = Tick(seen, ask, now.ros_ns, gate.observed_ns(), context, context.sent)
-        stamps = [taken.stamp_ns for taken in seen.taken.values()]
-        return Frame(tick, min(stamps) if stamps else None)
+        return Frame(tick, min((taken.stamp_ns for taken in seen.taken.values()), default=None))
 
     def _both(self) -> tuple[Playing, Gate | Front]:
         assert self._playing is not None and self._gate is not None  # noqa: PT018
@@ -284,12 +283,11 @@ class ContractDriver:
             seam = playing.answer(tick.ask, result.chunk)
             tick.figures.update(joined(seam, playing.player.k))
             playing.line.seen(tick, arrival)
-            tick.figures.update(self._topics)
             if not seam.dropped:
                 self._raw = result.raw[min(seam.delay_steps, len(result.raw) - 1)]
                 if self._single:
                     playing.send(gate, tick.observed_ns)
-            tick.figures.update(self.gates.figures())
+            tick.figures.update({**self._topics, **self.gates.figures()})
 
     def _on_step(self, due_ns: int) -> None:
         """Send the next step (the thread of the steps)."""
