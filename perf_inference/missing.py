@@ -15,7 +15,9 @@ NO_ROS = (
 )
 _ROS = re.compile(r"rclpy|ament_index_python|rcl_interfaces|builtin_interfaces|rosgraph_msgs|\w+_msgs|std_srvs")
 _PACKAGES = {
+    "aiohttp": "aiohttp",
     "cv2": "opencv-python-headless",
+    "foxglove": "foxglove-sdk",
     "google": "protobuf",
     "grpc": "grpcio",
     "numpy": "numpy",
@@ -31,6 +33,7 @@ _PACKAGES = {
     "safetensors": "safetensors",
     "scipy": "scipy",
     "soundfile": "soundfile",
+    "textual": "textual",
     "torch": "torch",
     "transformers": "transformers",
     "tritonclient": "tritonclient[grpc]",
@@ -42,6 +45,7 @@ _WITH_NUMPY_1 = ("humble", "iron", "jazzy", "kilted")  # Ubuntu 22.04 and 24.04:
 EXTRAS = {
     "audio": ("scipy", "soundfile"),
     "build": ("onnx",),
+    "console": ("textual",),
     "cpu": ("onnxruntime",),
     "gpu": ("nvidia-ml-py",),
     "openvino": ("openvino",),
@@ -49,6 +53,7 @@ EXTRAS = {
     "remote": ("grpcio", "protobuf", "tritonclient[grpc]"),
     "torch": ("safetensors", "torch"),
     "transformers": ("pillow", "safetensors", "transformers"),
+    "view": ("aiohttp", "foxglove-sdk"),
 }
 """What the extras of setup.py consist of."""
 

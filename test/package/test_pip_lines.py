@@ -13,6 +13,7 @@ ALLOWED = {
     "devices/cuda_runtime.py",
     "cli.py",
     "bench/transport.py",
+    "engines/lerobot/engine.py",
     "doctor/software.py",
     "doctor/onnx_runtime.py",
 }

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import orjson
 
+from perf_inference import missing
 from perf_inference.commands.call import waiting_s
 from perf_inference.commands.console.stack import Stack
 from perf_inference.commands.nodes import heard
@@ -51,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
     if not shown_once:
         if importlib.util.find_spec("textual") is None:
             raise ConfigError(
-                "the console needs textual: pip install 'perf_inference[console]' (or textual); without "
-                "it: perf-inference console --once, nodes, stats"
+                f"the console needs textual: {missing.extra('console')}; without it: perf-inference console --once, "
+                "nodes, stats"
             )
         if not sys.stdout.isatty():
             raise ConfigError(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from perf_inference import missing
 from perf_inference.bringup.stop_signal import StopFlag
 from perf_inference.errors import ConfigError
 from perf_inference.printable import printable
@@ -119,7 +120,7 @@ def _foxglove(scene: Scene, options: argparse.Namespace) -> FoxgloveServer:
 def _check(package: str, what: str) -> None:
     if importlib.util.find_spec(package) is None:
         name = {"foxglove": "foxglove-sdk"}.get(package, package)
-        raise ConfigError(f"{what} needs {name}, which is not installed: pip install 'perf_inference[view]'")
+        raise ConfigError(f"{what} needs {name}, which is not installed: {missing.pip(name)}")
 
 
 def _taken(flag: str, port: int, error: OSError) -> ConfigError:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from perf_inference import missing
 from perf_inference.engines.onnx.file import read_onnx_content
 from perf_inference.errors import ConfigError, in_one_line
 
@@ -111,7 +112,7 @@ class OnnxEncoder(nn.Module):
             runtime: Any = import_module("onnxruntime")
         except ImportError as error:
             raise ConfigError(
-                f"'{NAME}' is run by ONNX Runtime, which is not installed: pip install 'perf_inference[cpu]'"
+                f"'{NAME}' is run by ONNX Runtime, which is not installed: {missing.extra('cpu')}"
             ) from error
         made = runtime.SessionOptions()
         made.intra_op_num_threads = threads
