@@ -78,14 +78,18 @@ def extra(names: str) -> str:
 
 
 def pip(*packages: str) -> str:
-    """Return the command that installs these packages for this interpreter; a NumPy of version 1 stays one.
+    """Return the command that installs these packages for this interpreter; see `install_line`."""
+    return f"{shlex.quote(sys.executable or 'python3')} -m {install_line(*packages)}"
+
+
+def install_line(*packages: str) -> str:
+    """Return pip's line that installs these packages; a NumPy of version 1 stays one.
 
     Beside a ROS installation whose cv_bridge was built against NumPy 1 it keeps NumPy at that too: under another one
     cv_bridge does not import.
     """
     old = _numpy().startswith("1.") or os.environ.get("ROS_DISTRO") in _WITH_NUMPY_1
-    kept = ("numpy<2",) if old else ()
-    return f"{shlex.quote(sys.executable or 'python3')} -m pip install {shlex.join([*packages, *kept])}"
+    return f"pip install {shlex.join([*packages, *(('numpy<2',) if old else ())])}"
 
 
 def _numpy() -> str:

@@ -48,7 +48,7 @@ def judge(installed: Mapping[str, str], said: Mapping[str, Any], failure: str, h
     names = " and ".join(f"{name} {found}" for name, found in installed.items())
     gpu_package = "onnxruntime-gpu" if has_gpu else "onnxruntime"
     index = " --index-url https://pypi.jetson-ai-lab.io/jp6/cu126" if jetson and has_gpu else ""
-    install = "$ " + missing.pip(gpu_package).replace("pip install", f"pip install{index}")
+    install = "$ " + missing.install_line(gpu_package).replace("pip install", f"pip install{index}")
     again = f"$ pip uninstall -y {' '.join(installed)}\n{install}"
     if "version" not in said:
         why = "no ONNX model can run, the embedded ones neither"
@@ -66,7 +66,7 @@ def judge(installed: Mapping[str, str], said: Mapping[str, Any], failure: str, h
         return Finding("onnxruntime", "warning", value, why, again)
     if has_gpu and said.get("missing"):
         why = f"the CUDA provider does not load, and ONNX models run on the processor: {said['missing']}"
-        fix = f"the CUDA and cuDNN that it was built for:\n$ {missing.pip('onnxruntime-gpu[cuda,cudnn]')}"
+        fix = f"the CUDA and cuDNN that it was built for:\n$ {missing.install_line('onnxruntime-gpu[cuda,cudnn]')}"
         return Finding("onnxruntime", "error", value, why, "JetPack's CUDA and cuDNN" if jetson else fix)
     return Finding("onnxruntime", "ok", value)
 

@@ -63,7 +63,7 @@ def install_command() -> str:
             "JetPack has it (sudo apt install nvidia-jetpack); a virtual environment sees it if it was made with "
             "--system-site-packages"
         )
-    return missing.pip("tensorrt")
+    return missing.install_line("tensorrt")
 
 
 def gpu(wanted: str, blocking: bool = False) -> CudaDevice:
