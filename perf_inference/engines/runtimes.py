@@ -124,7 +124,8 @@ _ROWS = (
         module=f"{_ENGINES}.tensorrt.engine",
         suffixes=(".engine", ".plan", ".trt"),
         library="tensorrt or tensorrt_lean",
-        install=f"{missing.install_line('tensorrt')}; on a Jetson take JetPack's, by a venv made with --system-site-packages",
+        install=missing.install_line("tensorrt")
+        + "; on a Jetson take JetPack's, by a venv made with --system-site-packages",
         precisions=dict.fromkeys(("fp32", "fp16", "bf16", "int8"), BUILT),
         devices=(_CUDA, _DLA),
         made_from=_ONNX_OR_TORCH,
