@@ -14,6 +14,7 @@ $pip --no-deps lerobot==0.4.4 torchvision==0.28.0
 $pip draccus==0.10.0 einops 'huggingface-hub<0.36' safetensors pillow gymnasium termcolor deepdiff jsonlines 'datasets<5' \
     'numpy<2.3'
 $pip --no-deps accelerate psutil 'av<16' 'diffusers<0.36' imageio 'opencv-python-headless<4.13' 'pyserial<4'
+$pip 'transformers>=4.57.1,<5' 'huggingface-hub<0.36' num2words 'numpy<2.3'
 # torchvision's kernels may be for another build of PyTorch than the one here: its import then wants their names alone
 site=$("$venv/bin/python" -c "import site; print(site.getsitepackages()[0])")
 cat > "$site/torchvision_names.py" <<'PY'

@@ -54,6 +54,8 @@ def inputs_of(engine: Engine, seed: int = 1) -> dict[str, np.ndarray]:
     return {
         spec.name: rng.integers(0, 256, spec.shape).astype(np.uint8)
         if spec.dtype == np.uint8
+        else np.array(["x"], object)
+        if spec.dtype == object
         else rng.normal(size=spec.shape).astype(np.float32)
         for spec in engine.inputs
     }
@@ -119,6 +121,44 @@ def test_diffusion_runs_by_the_runtime(tmp_path: Path) -> None:
         print(f"\ndiffusion: differs from lerobot by {off:.2g}, its chance drawn alike")
         assert off < 1e-4
         assert np.array_equal(engine.infer(inputs)["action"], found)  # the same observation, the same chunk
+    finally:
+        engine.close()
+
+
+SMOLVLA = {"num_vlm_layers": 2, "chunk_size": 10, "n_action_steps": 10, "load_vlm_weights": False, "num_steps": 3,
+           "resize_imgs_with_padding": [64, 64], "tokenizer_max_length": 16, "size": [64, 64], "cameras": 1,
+           "max_state_dim": 8, "max_action_dim": 8}  # fmt: skip
+
+
+def test_smolvla_is_told_its_task_and_chunks_in_real_time(tmp_path: Path) -> None:
+    folder = made("smolvla", tmp_path / "smolvla", SMOLVLA)
+    task = {"task": np.array(["pick up the red cube"], object)}
+    engine = load(str(folder), options=Options(python=PYTHON, threads=1))
+    try:
+        inputs = {name: array for name, array in inputs_of(engine).items() if name != "task"}
+        found = engine.infer({**inputs, **task})["action"]
+        wanted = by_lerobot(folder, {**inputs, "task": np.array("pick up the red cube")}, tmp_path)["action"]
+        assert float(np.abs(found - wanted).max()) < 1e-4
+        other = engine.infer({**inputs, "task": np.array(["put it into the box"], object)})["action"]
+        assert float(np.abs(found - other).max()) > 1e-3
+    finally:
+        engine.close()
+    config = json.loads((folder / "config.json").read_text())
+    config["rtc_config"] = {"enabled": True, "execution_horizon": 10}
+    (folder / "config.json").write_text(json.dumps(config))
+    engine = load(str(folder), options=Options(python=PYTHON, threads=1))
+    try:
+        plan = {"previous_chunk": np.full((1, 10, 6), 0.7, np.float32)}
+        off = [
+            float(
+                np.abs(
+                    engine.infer({**inputs, **task, **plan, "delay_steps": np.array([d])})["action"][0, :4] - 0.7
+                ).mean()
+            )
+            for d in (0, 4)
+        ]
+        print(f"\nsmolvla: the first four steps are {off[0]:.2f} from the plan, and {off[1]:.2f} where it is guided")
+        assert off[1] < off[0] / 2
     finally:
         engine.close()
 

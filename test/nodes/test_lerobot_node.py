@@ -15,8 +15,11 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 from array import array
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
 from support.fake_lerobot import fake_policy, fake_python
 from support.processes import Process, Ros, wait_until
 from trajectory_msgs.msg import JointTrajectory
@@ -81,6 +84,7 @@ def test_a_process_that_is_killed_stops_the_robot_and_is_started_again(
     assert wait_until(lambda: not Path(f"/proc/{last}").exists())
 
 
+@pytest.mark.long
 def test_a_policy_without_an_interpreter_is_wrong_configuration(
     start_node: Callable[..., Process], tmp_path: Path
 ) -> None:
@@ -89,3 +93,30 @@ def test_a_policy_without_an_interpreter_is_wrong_configuration(
     node = start_node("policy_node", "-p", f"model:={folder}", "-p", f"contract:={tmp_path}/c.yaml")
     assert node.wait() == 78
     assert "needs the parameter python, the absolute path" in node.output()
+
+
+@pytest.mark.long
+def test_a_swap_keeps_the_interpreter_and_allows_the_folder_beside(
+    ros: Ros, start_node: Callable[..., Process], tmp_path: Path
+) -> None:
+    models, robot = tmp_path / "models", Robot(ros)
+    models.mkdir(mode=0o700)
+    first, second, elsewhere = (fake_policy(path) for path in (models / "a", models / "b", tmp_path / "other" / "c"))
+    (tmp_path / "c.yaml").write_text(CONTRACT)
+    node = start_node(
+        "policy_node", "-p", f"model:={first}", "-p", f"contract:={tmp_path}/c.yaml", "-p", "enabled:=true",
+        "-p", f"python:={fake_python(tmp_path)}", "-p", "tracking_tolerance:=0.0",
+    )  # fmt: skip
+    assert ros.spin_until(robot.drives), node.output()
+
+    def wish(name: str, value: Path | str) -> Any:
+        parameters = [Parameter(name, value=str(value)).to_parameter_msg()]
+        request = SetParameters.Request(parameters=parameters)
+        return ros.call(SetParameters, "policy_node/set_parameters", request).results[0]
+
+    assert not wish("python", "/bin/sh").successful
+    assert not wish("model", elsewhere).successful
+    assert wish("model", second).successful
+    assert ros.call(Trigger, "policy_node/swap_wait", Trigger.Request(), 60).success, node.output()
+    del robot.actions[:]
+    assert ros.spin_until(robot.drives), node.output()

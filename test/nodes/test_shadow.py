@@ -154,6 +154,7 @@ def test_a_shadow_sends_nothing_and_says_how_far_it_is_from_the_teleoperator(
     assert len(robot.actions) == seen
 
 
+@pytest.mark.long
 def test_chunks_in_shadow_differ_by_what_their_steps_do(ros: Ros, start: Callable[..., Process]) -> None:
     robot = Robot(ros, JointTrajectory)
     node = start(CHUNKS, {"plan": (1, 16, 2)}, "-p", "enabled:=true", gain=1.0)

@@ -25,6 +25,8 @@ def make(kind: str, folder: str, settings: dict) -> None:
     side = tuple(settings.pop("size", (96, 128)))
     cameras = CAMERAS[: settings.pop("cameras", 2)]
     modes = settings.pop("modes", None)
+    if kind == "smolvla":
+        settings["vlm_model_name"] = vision_language_folder(f"{folder}_vlm")
     inputs = {f"observation.images.{name}": PolicyFeature(FeatureType.VISUAL, (3, *side)) for name in cameras}
     inputs["observation.state"] = PolicyFeature(FeatureType.STATE, (STATE,))
     if not cameras or settings.pop("env", False):
@@ -49,6 +51,51 @@ def _statistics(shape: tuple) -> dict:
     }  # fmt: skip
 
 
+def vision_language_folder(folder: str) -> str:
+    """Write a SmolVLM of two small layers with random weights, and all that its processor needs."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+    from transformers import (
+        PreTrainedTokenizerFast,
+        SmolVLMConfig,
+        SmolVLMForConditionalGeneration,
+        SmolVLMImageProcessor,
+        SmolVLMProcessor,
+        SmolVLMVideoProcessor,
+    )
+
+    named = {
+        "fake_image_token": "<fake_token_around_image>", "global_image_token": "<global-img>",
+        "image_token": "<image>", "end_of_utterance_token": "<end_of_utterance>",
+    }  # fmt: skip
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words = Tokenizer(models.BPE(unk_token="<unk>"))
+    words.pre_tokenizer = bytes_
+    special = ["<pad>", "<unk>", "<s>", *named.values()]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, initial_alphabet=bytes_.alphabet())
+    words.train_from_iterator(["pick up the red cube and put it into the box"], trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<s>",
+        eos_token="<end_of_utterance>", extra_special_tokens=named,
+    )  # fmt: skip
+    text = {
+        "model_type": "llama", "vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "pad_token_id": 0,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 64,
+        "patch_size": 16,
+    }  # fmt: skip
+    config = SmolVLMConfig(
+        text_config=text, vision_config=vision, scale_factor=2, pad_token_id=0,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    size = {"longest_edge": 64}
+    images = SmolVLMImageProcessor(size=size, max_image_size=size)
+    SmolVLMForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    SmolVLMProcessor(images, tokenizer, SmolVLMVideoProcessor(), image_seq_len=4).save_pretrained(folder)
+    return folder
+
+
 def run(folder: str, source: str, target: str) -> None:
     """As LeRobot's own evaluation does it: one observation after the other through `select_action`'s parts."""
     from lerobot.configs.policies import PreTrainedConfig
@@ -59,7 +106,8 @@ def run(folder: str, source: str, target: str) -> None:
     policy = get_policy_class(config.type).from_pretrained(folder).eval()
     before, after = make_pre_post_processors(config, pretrained_path=folder)
     arrays = dict(np.load(source))
-    seed = 0
+    task = str(arrays.pop("task", ""))
+    seed = zlib.crc32(task.encode())
     for name in config.input_features:  # in the order in which the runtime sends them
         seed = zlib.crc32(arrays[name].tobytes(), seed)
 
@@ -69,6 +117,8 @@ def run(folder: str, source: str, target: str) -> None:
             return _diffusion(config, policy, before, after, arrays)
         policy.reset()
         batch = {name: _tensor(name, array) for name, array in arrays.items()}
+        if task:
+            batch["task"] = [task]
         return after(policy.predict_action_chunk(before(batch)))
 
     action, times = once(), []

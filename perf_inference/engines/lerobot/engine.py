@@ -63,7 +63,8 @@ class LerobotEngine:
         steps = int(config.get("n_obs_steps") or 1) if kind == "diffusion" else 1
         self._speaks = contract.is_told_its_task(kind)
         told = (ArraySpec(_TASK, (1,), np.dtype(object)),) if self._speaks else ()
-        self.inputs: tuple[ArraySpec, ...] = (*(_spec(f, steps) for f in inputs), *told)
+        guided = _guided(config, action) if (config.get("rtc_config") or {}).get("enabled") else ()
+        self.inputs: tuple[ArraySpec, ...] = (*(_spec(f, steps) for f in inputs), *guided, *told)
         self._output = action.name
         self._folder, self._options = str(folder.resolve()), options
         self._lock = threading.Lock()
@@ -180,6 +181,13 @@ def _spec(feature: Feature, steps: int) -> ArraySpec:
         channels, height, width = feature.shape
         return ArraySpec(feature.name, (*before, height, width, channels), np.dtype(np.uint8))
     return ArraySpec(feature.name, (*before, *feature.shape), np.dtype(np.float32))
+
+
+def _guided(config: Mapping[str, Any], action: Feature) -> tuple[ArraySpec, ...]:
+    """Return the inputs of real-time chunking: the plan's next steps, and how many of them are sent meanwhile."""
+    steps = int(config.get("chunk_size") or 1)
+    previous = ArraySpec("previous_chunk", (1, steps, *action.shape), np.dtype(np.float32))
+    return previous, ArraySpec("delay_steps", (1,), np.dtype(np.int64))
 
 
 def _blank(spec: ArraySpec) -> NDArray[Any]:

@@ -21,6 +21,7 @@ from typing import Any
 HEAD = struct.Struct("<II")
 MOST_HEADER = 1 << 20
 _LANGUAGE = "task"
+_PREVIOUS, _DELAY = "previous_chunk", "delay_steps"  # of real-time chunking (arXiv:2506.07339)
 _OF_IMAGES = "observation.images"
 
 
@@ -93,6 +94,7 @@ class Policy:
     def infer(self, arrays: dict[str, Any], task: str | None, seed: int) -> Any:
         """Return the chunk [1, H, A] in real units; chance is the same for the same inputs."""
         torch = self.torch
+        guided = self._guided(arrays)
         batch: dict[str, Any] = {}
         for name, array in arrays.items():
             tensor = torch.from_numpy(array.copy())
@@ -111,8 +113,19 @@ class Policy:
             else:
                 if hasattr(self.policy, "reset"):
                     self.policy.reset()
-                actions = self.policy.predict_action_chunk(batch)
+                actions = self.policy.predict_action_chunk(batch, **guided)
             return self.after(actions).to("cpu", torch.float32).numpy()
+
+    def _guided(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """Take the plan's next steps out of the inputs, and return how LeRobot's real-time chunking wants them."""
+        previous, delay = arrays.pop(_PREVIOUS, None), int(arrays.pop(_DELAY, [0])[0])
+        if previous is None or not delay:
+            return {}
+        steps = self.torch.from_numpy(previous.copy())[:, :delay].to(self.device)
+        for step in getattr(self.before, "steps", ()):
+            if hasattr(step, "_normalize_action"):
+                steps = step._normalize_action(steps, inverse=False)
+        return {"inference_delay": delay, "prev_chunk_left_over": steps, "execution_horizon": delay}
 
 
 def end_with_parent(life: int) -> None:
