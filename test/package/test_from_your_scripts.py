@@ -35,7 +35,7 @@ _NUMBER = re.compile(r"(?<![A-Za-z_])[+-]?\d[\d.,:_]*(?:e[+-]?\d+)?%?")
 _RUN = re.compile(r"\b(demo|run)_\d{8}_\d{6}\b|\d{8}_\d{6}")
 _FOLDER = re.compile(r"(?<!\S)/\S*/(?=\S)")
 _SENTENCE = re.compile(r"an? [a-z]+ [a-z]+( [a-z ]+)?")  # of the captioner
-_SHELL = {"cp", "wc", "ls", "python", "timeout", "(sleep", "kill"}
+_SHELL = {"cp", "wc", "ls", "python", "timeout", "(sleep", "kill", "sleep"}
 NEEDS = {  # a word of what a step says it needs: whether it is here
     "espeak-ng": lambda: shutil.which("espeak-ng") is not None,
     "PyTorch": lambda: importlib.util.find_spec("torch") is not None,
