@@ -25,6 +25,7 @@ COMMANDS = {
     "build": "a model for another runtime or precision, into the cache or a file, and how the precisions compare",
     "check": "what a policy's contract subscribes to and sends, and whether a model fits it",
     "compare": "whether a change made something slower: two commands in pairs, or two result files",
+    "completion": 'what a shell needs to complete commands and flags: eval "$(perf-inference completion bash)"',
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "doctor": "what is slow or broken on this machine and in its running graph, why, and how to fix it",
