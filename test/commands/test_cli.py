@@ -83,7 +83,8 @@ def test_what_was_meant_is_said(given: list[str], meant: str, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("line", "word", "wanted"),
     [("", "an", {"analyze"}), ("bench", "la", {"ladder"}), ("run", "--li", {"--like"}),
-     ("completion", "", {"bash", "zsh"}), ("bench vision --times 5", "--js", {"--json"}), ("analyze runs/x", "--ht", {"--html"})],
+     ("completion", "", {"bash", "zsh"}),
+     ("bench vision --times 5", "--js", {"--json"}), ("analyze runs/x", "--ht", {"--html"})],
 )  # fmt: skip
 def test_bash_completes(line: str, word: str, wanted: set[str]) -> None:
     words = ["perf-inference", *line.split(), word]
