@@ -27,6 +27,7 @@ COMMANDS = {
     "check": "what a policy's contract subscribes to and sends, and whether a model fits it",
     "compare": "whether a change made something slower: two commands in pairs, or two result files",
     "contract": "a policy's contract out of a LeRobot folder, Isaac Lab's IO descriptors or rosetta's YAML",
+    "completion": 'what a shell needs to complete commands and flags: eval "$(perf-inference completion bash)"',
     "convert": "convert a recording between JSON lines and rosbag2 (MCAP, SQLite), both ways",
     "demo": "the simulated robot with policy, detector and captioner, a live view and a summary",
     "console": "where the milliseconds go, live, and what fixes it; captions, models and the policy by keys",

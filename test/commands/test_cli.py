@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from perf_inference import cli
+from perf_inference.commands import completion
 
 LOADED = """
 import sys
@@ -77,3 +78,18 @@ def test_what_was_meant_is_said(given: list[str], meant: str, capsys: pytest.Cap
         cli.main(given)
     assert ended.value.code == 2
     assert f"did you mean '{meant}'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "wanted"),
+    [("", "an", {"analyze"}), ("bench", "la", {"ladder"}), ("run", "--li", {"--like"}),
+     ("completion", "", {"bash", "zsh"}),
+     ("bench vision --times 5", "--js", {"--json"}), ("analyze runs/x", "--ht", {"--html"})],
+)  # fmt: skip
+def test_bash_completes(line: str, word: str, wanted: set[str]) -> None:
+    words = ["perf-inference", *line.split(), word]
+    array = " ".join(f"'{one}'" for one in words)
+    said = completion.script() + f"COMP_WORDS=({array}); COMP_CWORD={len(words) - 1}; _perf_inference\n"
+    result = subprocess.run(["bash", "-c", said + 'printf "%s\\n" "${COMPREPLY[@]}"'], capture_output=True, text=True,
+                            check=True)  # fmt: skip
+    assert set(result.stdout.split()) - {"-h", "--help"} == wanted

@@ -104,7 +104,9 @@ def test_nothing_of_the_kind_names_the_domain(waiter: Waiter, domain: int) -> No
 def test_a_publisher_that_sends_nothing_or_something_else(ros: Ros, waiter: Waiter, camera: Any) -> None:
     publisher = camera.create_publisher(Image, "/image", 1)
     waiter.listen("image", Image, "image")
-    seen(ros, "/image")
+    assert ros.spin_until(
+        lambda: {info.node_name for info in ros.node.get_publishers_info_by_topic("/image")} == {"test"}
+    )
     (said,) = waiter.after(6)
     assert "test publishes it, but sends nothing, or its QoS does not fit" in said
     camera.destroy_publisher(publisher)

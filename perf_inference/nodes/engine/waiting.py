@@ -15,6 +15,7 @@ _SILENT_S, _AGAIN_S = 5.0, 30.0
 _MOST_TOPICS = 3  # that are named
 _COMPRESSED, _SUFFIX = "sensor_msgs/msg/CompressedImage", "/compressed"
 _RAW = "sensor_msgs/msg/Image"
+_NOT_KNOWN_YET = "_NODE_NAME_UNKNOWN_"  # rmw's word for the node of an endpoint that was discovered before it
 
 
 class WaitingInputs:
@@ -45,9 +46,10 @@ class WaitingInputs:
         node = self._node
         publishers = node.get_publishers_info_by_topic(source.topic)
         if ours := [info.node_name for info in publishers if info.topic_type == source.type_name]:
+            named = [name for name in ours if not name.startswith(_NOT_KNOWN_YET)]
             return (
-                f"{_listed(ours)} publishes it, but sends nothing, or its QoS does not fit: `perf-inference doctor` "
-                "says which"
+                f"{_listed(named) or 'somebody'} publishes it, but sends nothing, or its QoS does not fit: "
+                "`perf-inference doctor` says which"
             )
         if publishers:
             return f"what is published on it is {_listed([info.topic_type for info in publishers])}"
