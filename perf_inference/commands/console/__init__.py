@@ -58,13 +58,17 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(
                 "the console needs a terminal; for a pipe or a file: perf-inference console --once, or --json"
             )
+    stack = Stack(options.up) if options.up is not None else None
+    # After it: the import sets this process' transport, which is not what publishers of images get.
     from perf_inference.nodes.console.live import LiveGraph
 
-    stack = Stack(options.up) if options.up is not None else None
     graph = LiveGraph(options.namespace, stack.end if stack is not None else lambda: "")
     try:
         if shown_once:
-            return _print(heard(graph.look, options.seconds), options)
+            status = _print(heard(graph.look, options.seconds), options)
+            if stack is not None:
+                print(stack.news() or stack.left(), file=sys.stderr)
+            return status
         from perf_inference.commands.console.app import ConsoleApp
 
         with _terminal_alone():
