@@ -183,6 +183,19 @@ def two_of_one_name(story: Story) -> None:
     story.yolo.start = 2 if story.yolo.start == 1 else 1
 
 
+def slow_engine_on_a_busy_machine(story: Story) -> None:
+    assert story.host is not None
+    story.host |= {"cpu_pct": 99.0, "load_per_core": 3.0}
+    story.yolo.engine, story.yolo.stages_ms["infer"] = "large", 60.0
+
+
+def slow_camera_on_a_busy_machine(story: Story) -> None:
+    assert story.host is not None
+    story.host |= {"cpu_pct": 99.0, "load_per_core": 3.0}
+    _all_images(story, hz=14.0)
+    story.yolo.stages_ms["infer"] = 36.0
+
+
 def slower_on_purpose(story: Story) -> None:
     story.gate.values["gate.speed_scale"] = 0.3
 
@@ -259,6 +272,8 @@ FAULTS: list[tuple[Callable[[Story], None], str, str, str]] = [
     (gpu_held_back, "yolo_node", "gpu_slowed", "held back by hw_thermal_slowdown: infer takes 40.0 ms"),
     (low_precision, "yolo_node", "precision", "outputs at int8 differ from fp32"),
     (two_of_one_name, "yolo_node", "double", "several processes call themselves yolo_node"),
+    (slow_engine_on_a_busy_machine, "yolo_node", "infer", "infer takes 60.0 of 62.9 ms"),
+    (slow_camera_on_a_busy_machine, "yolo_node", "slow_source", "gives 14 of 30 Hz: the source is slow"),
     (slower_on_purpose, "policy_node_gate", "speed_scale", "speed_scale is 0.3"),
     (another_sender, "policy_node", "other_sender", "somebody else publishes on /action: /teleop"),
     (gate_hangs, "policy_node", "gate", "the gate has been silent"),
