@@ -13,7 +13,7 @@ from pathlib import Path
 
 import orjson
 
-from perf_inference.commands.call import waiting_s
+from perf_inference.commands.call import INTERRUPTED, waiting_s
 from perf_inference.commands.console.stack import Stack
 from perf_inference.commands.nodes import heard
 from perf_inference.console import calls
@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show it; return 0, or 1 where nothing was heard for --once or --json."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     shown_once = options.once or options.json
     if not shown_once:
         if importlib.util.find_spec("textual") is None:
