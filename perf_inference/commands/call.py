@@ -11,6 +11,7 @@ from perf_inference.printable import printable
 
 NEEDS_ROS = True
 _ANSWER_S = 30.0
+INTERRUPTED = 130  # by Ctrl-C, as a shell counts it
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,13 @@ def waiting_s(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Ask; print what the service says; return 0, or 1 where it was not done."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.text and options.what != "say":
         raise CallError(f"call {options.what} takes no text, got '{printable(' '.join(options.text), 80)}'; leave it "
                         "out")  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import orjson
 
-from perf_inference.commands.call import waiting_s
+from perf_inference.commands.call import INTERRUPTED, waiting_s
 from perf_inference.console import calls
 from perf_inference.console.figures import nodes_lines
 from perf_inference.console.picture import Picture
@@ -47,6 +47,13 @@ def heard(look: Callable[[], Picture], seconds: float) -> Picture:
 
 def run(options: argparse.Namespace) -> int:
     """Print the nodes, the worst first; return 0, or 1 where none is heard."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     from perf_inference.nodes.console.listener import Listener
 
     listener = Listener(options.namespace)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from perf_inference.commands.call import add_peer_arguments
+from perf_inference.commands.call import INTERRUPTED, add_peer_arguments
 from perf_inference.console import values
 from perf_inference.printable import OUTSIDE, printable
 
@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Set it; return 0, or 1 where it was refused or could not be brought into force."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     from perf_inference.nodes.console.peer import Peer
 
     peer = Peer(options.namespace)

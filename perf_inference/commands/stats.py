@@ -9,6 +9,7 @@ import time
 
 import orjson
 
+from perf_inference.commands.call import INTERRUPTED
 from perf_inference.commands.nodes import add_listening_arguments
 from perf_inference.console import calls
 from perf_inference.console.figures import statistics_lines, statistics_of
@@ -23,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the statistics; return 0, or 1 where no inference was heard."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     from perf_inference.nodes.console.listener import Listener
 
     listener = Listener(options.namespace)

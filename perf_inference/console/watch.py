@@ -19,6 +19,8 @@ from perf_inference.printable import OUTSIDE, printable
 
 MOST_NODES = 500
 _FORGOTTEN_S, _CAPTIONS, _LINES = 600.0, 20, 200
+_MOST = 1e12  # of a figure that is shown
+_REFUSED_S = 10.0  # so often at most it is said that messages cannot be used
 _LEVELS = {10: "debug", 20: "info", 30: "warning", 40: "error", 50: "fatal"}
 
 
@@ -32,6 +34,7 @@ class Watch:
         self.log: deque[str] = deque(maxlen=_LINES)
         self.line = TimeLine()
         self.refused = 0  # messages that cannot be used
+        self._refused_s = float("-inf")
         self._original: dict[str, str] = {}  # node: the engine that its process ran when it was heard first
 
     def heartbeat(self, name: str, beat: Beat) -> None:
@@ -62,6 +65,13 @@ class Watch:
         """Take a line of a node's log."""
         if level >= 20:
             self.log.append(f"{_LEVELS.get(level, str(level))}: {printable(name, OUTSIDE)}: {printable(text, 500)}")
+
+    def refuse(self, why: str, now_s: float) -> None:
+        """Count a message that cannot be used, and say so now and then."""
+        self.refused += 1
+        if now_s > self._refused_s + _REFUSED_S:
+            self._refused_s = now_s
+            self.said(30, "console", f"{self.refused} messages cannot be used, the newest: {why}")
 
     def look(self, now_s: float, wall_s: float) -> Picture:
         """Return what is so now.
@@ -144,4 +154,5 @@ class Watch:
 
 
 def _number(value: Scalar) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST
+    return float(value) if is_number else None  # type: ignore[arg-type]

@@ -46,6 +46,11 @@ class _Spun:
         self._ros.spin_until(lambda: self._ended, 600)
 
 
+def told(capsys: pytest.CaptureFixture[str], text: str, *words: str) -> None:
+    """Run a command until it has failed with this text: others are not heard at once."""
+    assert wait_until(lambda: run_command(*words) == 1 and text in capsys.readouterr().err), text
+
+
 def test_a_call_prints_what_the_service_says(ros: Ros, capsys: pytest.CaptureFixture[str]) -> None:
     graph = _Spun(ros)
     graph.trigger("/caption_node/caption", True, "a red\x1b circle")
@@ -54,23 +59,21 @@ def test_a_call_prints_what_the_service_says(ros: Ros, capsys: pytest.CaptureFix
     graph.trigger("/one/policy_node/enable", True, "done")
     graph.trigger("/two/policy_node/enable", False, "not enabled: estop")
     with graph:
-        assert run_command("call", "caption") == 0
+        assert wait_until(lambda: run_command("call", "caption") == 0)
         assert capsys.readouterr().out == "a red\\x1b circle\n"
-        assert wait_until(lambda: run_command("call", "pause") == 1)  # both are known
-        assert "several nodes offer ~/pause: a/recorder_node, b/recorder_node" in capsys.readouterr().err
-        assert run_command("call", "pause", "--node", "a/recorder_node") == 0
-        assert run_command("call", "pause", "--namespace", "b") == 1
-        assert capsys.readouterr().out.endswith("paused\nit hangs\n")
-        assert run_command("call", "enable", "--namespace", "one") == 0
+        told(capsys, "several nodes offer ~/pause: a/recorder_node, b/recorder_node", "call", "pause")
+        assert wait_until(lambda: run_command("call", "pause", "--node", "a/recorder_node") == 0)
+        assert wait_until(
+            lambda: run_command("call", "pause", "--namespace", "b") and "hangs" in capsys.readouterr().out
+        )
+        assert wait_until(lambda: run_command("call", "enable", "--namespace", "one") == 0)
         capsys.readouterr()
-        assert wait_until(lambda: run_command("call", "disable") == 1)  # every policy, and one of them does not
-        assert capsys.readouterr().out.endswith("one/policy_node: done\ntwo/policy_node: not enabled: estop\n")
+        both = "one/policy_node: done\ntwo/policy_node: not enabled: estop\n"  # every policy, and one of them does not
+        assert wait_until(lambda: run_command("call", "disable") == 1 and both == capsys.readouterr().out)
         assert set(graph.asked[-2:]) == {("/one/policy_node/enable", False), ("/two/policy_node/enable", False)}
         for words in (("say",), ("say", "hello", "there")):
-            assert run_command("call", *words, "--timeout", "1") == 1
-            assert "no speech_node runs" in capsys.readouterr().err
-        assert run_command("call", "split", "--timeout", "1") == 1
-        assert "no node offers ~/split" in capsys.readouterr().err
+            told(capsys, "no speech_node runs", "call", *words, "--timeout", "1")
+        told(capsys, "no node offers ~/split", "call", "split", "--timeout", "1")
         assert run_command("call", "caption", "please") == 1
         assert "takes no text" in capsys.readouterr().err
 
@@ -86,8 +89,7 @@ def test_nobody_there_and_nobody_who_answers(domain: int, capsys: pytest.Capture
     helper = Ros()
     try:
         helper.node.create_service(Trigger, "/caption_node/caption", lambda request, response: response)  # not spun
-        assert run_command("call", "caption", "--timeout", "1.5") == 1
-        assert "caption_node has not answered within 1.5 s" in capsys.readouterr().err
+        told(capsys, "caption_node has not answered within 1.5 s", "call", "caption", "--timeout", "1.5")
     finally:
         helper.close()
 
@@ -98,7 +100,7 @@ def test_set_waits_for_the_swap_and_says_what_is_in_force(
     node = start_node("caption_node", "-p", "threads:=1")
     node.wait_for("describes")
     said = capsys.readouterr
-    assert run_command("set", "caption_node", "model", "pruned") == 0
+    assert wait_until(lambda: run_command("set", "caption_node", "model", "pruned") == 0)
     assert said().out.startswith("caption_node: model is pruned; running pruned (onnx fp32 on cpu)")
     assert run_command("set", "/caption_node", "prompt", "what", "is", "it?") == 1  # the embedded one takes no prompt
     assert "caption_node refuses prompt" in said().err
@@ -108,14 +110,13 @@ def test_set_waits_for_the_swap_and_says_what_is_in_force(
     assert "did you mean 'precision'?" in said().err
     assert run_command("set", "caption_node", "rate", "3") == 1
     assert "is for the start alone" in said().err
-    assert run_command("nodes") == 0
+    assert run_command("nodes", "--seconds", "30") == 0
     assert any(line.startswith("caption_node") and "pruned fp32" in line for line in said().out.splitlines())
-    assert run_command("nodes", "--json") == 0
+    assert run_command("nodes", "--json", "--seconds", "30") == 0
     (row,) = json.loads(said().out)
     assert (row["name"], row["engine"], row["cause"]["kind"]) == ("caption_node", "pruned", "no_source")
-    assert run_command("stats", "--seconds", "1.5") == 1
-    assert "no inference of theirs" in said().err
-    assert run_command("console", "--once") == 0
+    told(capsys, "no inference of theirs", "stats", "--seconds", "1.5")
+    assert run_command("console", "--once", "--seconds", "30") == 0
     assert "/image gives nothing, since caption_node has started" in said().out
-    assert run_command("set", "captain_node", "rate", "3", "--timeout", "2") == 1
-    assert "no node is called 'captain_node'; did you mean 'caption_node'?" in said().err
+    near = "no node is called 'captain_node'; did you mean 'caption_node'?"
+    told(capsys, near, "set", "captain_node", "rate", "3", "--timeout", "2")

@@ -183,6 +183,57 @@ def two_of_one_name(story: Story) -> None:
     story.yolo.start = 2 if story.yolo.start == 1 else 1
 
 
+def slow_engine_on_a_busy_machine(story: Story) -> None:
+    assert story.host is not None
+    story.host |= {"cpu_pct": 99.0, "load_per_core": 3.0}
+    story.yolo.engine, story.yolo.stages_ms["infer"] = "large", 60.0
+
+
+def slow_camera_on_a_busy_machine(story: Story) -> None:
+    assert story.host is not None
+    story.host |= {"cpu_pct": 99.0, "load_per_core": 3.0}
+    _all_images(story, hz=14.0)
+    story.yolo.stages_ms["infer"] = 36.0
+
+
+def slower_on_purpose(story: Story) -> None:
+    story.gate.values["gate.speed_scale"] = 0.3
+
+
+def another_sender(story: Story) -> None:
+    why = (
+        "disabled: somebody else publishes on /action: /teleop (10 messages/s); call policy_node/enable when it is over"
+    )
+    for node in (story.policy, story.gate):
+        node.message, node.ok = f"safe action: {why}", False
+
+
+def gate_hangs(story: Story) -> None:
+    story.gate.silent = True
+    story.policy.message, story.policy.ok = "safe action: the gate has been silent for 2.0 s", False
+
+
+def paused(story: Story) -> None:
+    story.recorder.values["paused"] = "true"
+    story.recorder.message, story.recorder.ok = "not heard, hence not recorded: arm_driver", False
+
+
+def errors_in_callbacks(story: Story) -> None:
+    story.caption.message, story.caption.ok = "ValueError in the callback of a timer, caption_node.py:9: no", False
+    story.caption.others["callback_errors"] = int(story.now_s)
+
+
+def bad_messages(story: Story) -> None:
+    story.caption.message, story.caption.ok = "a heartbeat skipped: it has no name", False
+    story.caption.others["bad_messages"] = int(story.now_s)
+
+
+def actions_too_late(story: Story) -> None:
+    story.policy.others["state"] = "driving"
+    story.policy.message, story.policy.ok = "rejected: the observation grew older than 0.3 s: action not sent", False
+    story.policy.ticks["rejected"] += 2
+
+
 def something_else(story: Story) -> None:
     story.caption.message, story.caption.ok = "the moon is full", False
 
@@ -221,9 +272,18 @@ FAULTS: list[tuple[Callable[[Story], None], str, str, str]] = [
     (gpu_held_back, "yolo_node", "gpu_slowed", "held back by hw_thermal_slowdown: infer takes 40.0 ms"),
     (low_precision, "yolo_node", "precision", "outputs at int8 differ from fp32"),
     (two_of_one_name, "yolo_node", "double", "several processes call themselves yolo_node"),
+    (slow_engine_on_a_busy_machine, "yolo_node", "infer", "infer takes 60.0 of 62.9 ms"),
+    (slow_camera_on_a_busy_machine, "yolo_node", "slow_source", "gives 14 of 30 Hz: the source is slow"),
+    (slower_on_purpose, "policy_node_gate", "speed_scale", "speed_scale is 0.3"),
+    (another_sender, "policy_node", "other_sender", "somebody else publishes on /action: /teleop"),
+    (gate_hangs, "policy_node", "gate", "the gate has been silent"),
+    (paused, "recorder_node", "paused", "recorder_node is paused"),
+    (errors_in_callbacks, "caption_node", "callback_errors", "ValueError in the callback of a timer"),
+    (bad_messages, "caption_node", "bad_messages", "a heartbeat skipped: it has no name"),
+    (actions_too_late, "policy_node", "not_sent", "actions of policy_node were not sent: rejected: the observation"),
     (something_else, "caption_node", "own_words", "caption_node: the moon is full"),
 ]
-_AGAIN = (crashing_node, two_of_one_name)
+_AGAIN = (crashing_node, two_of_one_name, errors_in_callbacks, bad_messages, actions_too_late)
 
 
 @pytest.mark.parametrize(("fault", "node", "kind", "said"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS])

@@ -245,3 +245,25 @@ def test_console_in_a_terminal_before_the_demo(
     terminal.press("q")
     terminal.shows("ended with 0")
     assert demo.alive  # the robot goes on
+
+
+def test_console_starts_nodes_that_go_on_without_it(
+    domain: int, start_command: Callable[..., Process], tmp_path: Path
+) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text("/**/caption_node:\n  ros__parameters: {model: captioner, threads: 1}\n")
+    console = start_command("console", "--up", str(config), "--once", "--seconds", "60")
+    assert console.wait(120) == 0, console.output()
+    pid = int(console.output().rpartition("kill -INT ")[2])
+    log = Path(console.output().rpartition("(log: ")[2].partition(")")[0])
+    try:
+        assert "caption_node" in console.output()
+        assert "as you have set it" not in log.read_text()
+        nodes = start_command("nodes", "--seconds", "30")
+        assert nodes.wait(60) == 0, nodes.output()
+        assert "caption_node" in nodes.output()
+    finally:
+        run = psutil.Process(pid)
+        run.send_signal(signal.SIGINT)
+        run.wait(30)
+        log.unlink()

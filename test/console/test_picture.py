@@ -160,3 +160,21 @@ def test_timings_are_read_as_rclpy_reads_them_and_what_is_none_is_refused() -> N
             list(timings_of(bytes(broken)))
         except InputError:
             continue
+
+
+def test_messages_that_cannot_be_used_are_told_of_now_and_then() -> None:
+    story = Story()
+    for second in range(25):
+        story.watch.refuse(f"bad {second}\x1b", float(second))
+    said = [line for line in story.look().log if "cannot be used" in line]
+    assert said[0] == "warning: console: 1 messages cannot be used, the newest: bad 0\\x1b"
+    assert said[-1] == "warning: console: 23 messages cannot be used, the newest: bad 22\\x1b"
+    assert len(said) == 3
+
+
+def test_figures_that_cannot_be_are_not_shown() -> None:
+    story = Story()
+    story.caption.others |= {"process_memory_mb": 1e300, "model_mb": float("nan")}
+    row = story.play(3).row("caption_node")
+    assert row is not None
+    assert (row.cpu_mb, row.size_mb) == (None, None)

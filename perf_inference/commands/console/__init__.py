@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from perf_inference import missing
-from perf_inference.commands.call import waiting_s
+from perf_inference.commands.call import INTERRUPTED, waiting_s
 from perf_inference.commands.console.stack import Stack
 from perf_inference.commands.nodes import heard
 from perf_inference.console import calls
@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show it; return 0, or 1 where nothing was heard for --once or --json."""
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
     shown_once = options.once or options.json
     if not shown_once:
         if importlib.util.find_spec("textual") is None:
@@ -59,13 +66,17 @@ def run(options: argparse.Namespace) -> int:
             raise ConfigError(
                 "the console needs a terminal; for a pipe or a file: perf-inference console --once, or --json"
             )
+    stack = Stack(options.up) if options.up is not None else None
+    # After it: the import sets this process' transport, which is not what publishers of images get.
     from perf_inference.nodes.console.live import LiveGraph
 
-    stack = Stack(options.up) if options.up is not None else None
     graph = LiveGraph(options.namespace, stack.end if stack is not None else lambda: "")
     try:
         if shown_once:
-            return _print(heard(graph.look, options.seconds), options)
+            status = _print(heard(graph.look, options.seconds), options)
+            if stack is not None:
+                print(stack.news() or stack.left(), file=sys.stderr)
+            return status
         from perf_inference.commands.console.app import ConsoleApp
 
         with _terminal_alone():

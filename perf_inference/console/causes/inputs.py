@@ -77,7 +77,8 @@ def _unusable(node: NodeSeen, name: str, topic: str) -> list[Cause]:
                 text = f"{text}: {shown(node.message)}"
                 found.append(Cause("not_sent", 76, text, "perf-inference doctor --only cores", received))
                 continue
-            text = f"{count} of {max(received, count)} {what} {how}: {shown(node.message)}"
+            why = node.message if node.message.startswith(("rejected", "failed", "safe action")) else "its log says why"
+            text = f"{count} of {max(received, count)} {what} {how}: {shown(why)}"
             found.append(
                 Cause(counter, 88, text, "tail -n 50 runs/*/nodes.log    # or the terminal that started it", received)
             )
@@ -123,9 +124,9 @@ def _rate(node: NodeSeen, name: str, state: InputState, topic: str, machines: Ma
         return [
             Cause(
                 "slow_source",
-                78,
+                78 if rate >= _STARVED * expected else 83,  # the first loss on the way, also where others follow
                 f"{shown(topic)} gives {hz(rate)} of {hz(expected)} Hz: {how} ({received} messages)",
-                f"ros2 topic hz {word(topic)}    # and the rate of what sends it",
+                "perf-inference doctor --only topics --only inputs    # and the rate of what sends it",
                 received,
             )
         ]
@@ -142,7 +143,7 @@ def _rate(node: NodeSeen, name: str, state: InputState, topic: str, machines: Ma
                 74,
                 f"{shown(topic)} gives {hz(rate)} Hz, it gave {hz(before[0])} before: the "
                 f"source is slow ({received} messages)",
-                f"ros2 topic hz {word(topic)}",
+                "perf-inference doctor --only topics --only inputs",
                 received,
             )
         ]

@@ -31,7 +31,7 @@ def causes(node: NodeSeen, now_s: float) -> list[Cause]:
                 "double",
                 97,
                 f"several processes call themselves {shown(node.name)}: give each a name of its own",
-                "ros2 node list    # or, without it: perf-inference nodes",
+                "perf-inference nodes    # and end one of them, or name it: -r __node:=NAME",
             )
         )
     restarts = [when for when in node.restarts if now_s - when < _CRASHES_S]

@@ -12,6 +12,7 @@ from perf_inference.measure.heartbeat import TICK
 
 _MISSED_PCT, _REPLACED_PCT, _LEAST, _SLOW = 5.0, 10.0, 2, 0.9
 _TELLING = 3  # timings that a sentence may rest on
+_ALWAYS = 0.8  # of the period, at best
 _GROWN, _WAITS, _FULL, _LATE = 1.5, 0.4, 0.6, 0.25
 _OLD_S = 3.0
 _SERVERS = ("remote", "chat")
@@ -71,7 +72,9 @@ def _where(node: NodeSeen, times: Times, machines: Machines, now_s: float, losin
     grown = best_ms is not None and infer_ms >= _GROWN * best_ms and infer_ms - best_ms >= 2.0
     if (losing or grown) and (cause := _of_gpu(node, times, machines, now_s)) is not None:
         return cause
-    if is_busy(machines, node.host, now_s) and (losing or grown) and (grown or starved or stage == "infer"):
+    always = best_ms is not None and period_ms is not None and best_ms > _ALWAYS * period_ms and not grown
+    told = grown or starved or (stage == "infer" and not always)  # an engine that never was fast enough is just that
+    if is_busy(machines, node.host, now_s) and (losing or grown) and told:
         before = f", {ms(best_ms)} at best" if best_ms is not None and grown else ""
         return Cause(
             "busy_cores",

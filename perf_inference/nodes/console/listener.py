@@ -21,7 +21,7 @@ from perf_inference.console import calls
 from perf_inference.console.machine import Part, is_of_machine
 from perf_inference.console.picture import Picture
 from perf_inference.console.watch import Watch
-from perf_inference.errors import CallError, InputError, in_one_line
+from perf_inference.errors import CallError, in_one_line
 from perf_inference.nodes.console.timing_reader import timings_of
 from perf_inference.nodes.reports.heard import checked_beat, checked_record
 from perf_inference.nodes.reports.messages import OK, from_key_values, level
@@ -106,10 +106,9 @@ class Listener:
         try:
             with self._lock:
                 take(data)
-        except InputError:
-            self.watch.refused += 1
-        except Exception:  # whatever the middleware says of bytes that are no message
-            self.watch.refused += 1
+        except Exception as error:  # InputError, or whatever the middleware says of bytes that are no message
+            with self._lock:
+                self.watch.refuse(in_one_line(error), time.monotonic())
 
     def _discover(self) -> None:
         for topic, kinds in self._node.get_topic_names_and_types():
