@@ -27,17 +27,20 @@ def dumped(ros: Ros, node: str) -> dict[str, Any]:
 
 def refused_of(ros: Ros, node: str, values: dict[str, Any]) -> set[str]:
     """Set all parameters, as `ros2 param load` does; return those that were refused."""
-    wanted = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items() if value != []]
+    no_type = {"type_": Parameter.Type.BOOL_ARRAY}  # what rclpy makes of `[]` in a file
+    wanted = [
+        Parameter(name, value=value, **(no_type if value == [] else {})).to_parameter_msg()
+        for name, value in values.items()
+    ]
     answer = ros.call(SetParameters, f"/{node}/set_parameters", SetParameters.Request(parameters=wanted))
     return {one.name for one, result in zip(wanted, answer.results, strict=True) if not result.successful}
 
 
 def read_only_of(ros: Ros, node: str, names: list[str]) -> set[str]:
-    """Return the parameters that are for the start; without empty lists, which rclpy cannot send."""
+    """Return the parameters that are for the start."""
     asked = DescribeParameters.Request(names=names)
     described = ros.call(DescribeParameters, f"/{node}/describe_parameters", asked).descriptors
-    values = dumped(ros, node)
-    return {one.name for one in described if one.read_only and values[one.name] != []}
+    return {one.name for one in described if one.read_only}
 
 
 @pytest.mark.parametrize("name", ["yolo_node", "policy_node", "caption_node"])

@@ -17,7 +17,7 @@ SETUP = (ROOT / "setup.py").read_text()
 
 # Keys of rosdep, and packages of every distribution from Humble to Rolling, looked up in rosdistro.
 KNOWN_TO_ROSDEP = {
-    *("launch", "lifecycle_msgs", "launch_ros", "rclpy"),
+    *("launch", "launch_ros", "lifecycle_msgs", "rclpy"),
     *(
         "builtin_interfaces",
         "rosgraph_msgs",

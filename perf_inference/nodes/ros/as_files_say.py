@@ -11,11 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
 from perf_inference.bringup.parameters_file import exactness, is_pattern, reaches, read_sections, short
 from perf_inference.errors import ConfigError
 
 _FILE, _PARAMETER, _ROS, _END = "--params-file", ("-p", "--param"), "--ros-args", "--"
 _TRUE, _FALSE = ("y", "yes", "true", "on"), ("n", "no", "false", "off")  # rcl_yaml_param_parser, parse.cpp
+
+_LISTS = (Parameter.Type.STRING_ARRAY, Parameter.Type.INTEGER_ARRAY, Parameter.Type.DOUBLE_ARRAY)
 
 
 class Given(NamedTuple):
@@ -133,3 +138,24 @@ def _flat(parameters: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def give_empty_lists_a_type(node: Node) -> None:
+    """Take an empty list for one of the type that its parameter has: a file, or `ros2 param load`, cannot say which.
+
+    Up to Humble rclpy does not ask first: such a list is refused there.
+    """
+
+    def typed(parameters: list[Parameter]) -> list[Parameter]:
+        return [_typed(node, one) for one in parameters]
+
+    if hasattr(node, "add_pre_set_parameters_callback"):
+        node.add_pre_set_parameters_callback(typed)
+
+
+def _typed(node: Node, given: Parameter) -> Parameter:
+    is_list = hasattr(given.value, "__len__") and not isinstance(given.value, str)
+    if not is_list or len(given.value) or not node.has_parameter(given.name):
+        return given
+    kind = Parameter.Type(node.describe_parameter(given.name).type)
+    return Parameter(given.name, kind, []) if kind in _LISTS else given

@@ -179,6 +179,7 @@ def declare(node: Node, kind: type[P]) -> P:
     kind_of_it = node.describe_parameter("use_sim_time").type
     said = "the time of /clock is this node's; set it at the start"
     node.set_descriptor("use_sim_time", ParameterDescriptor(type=kind_of_it, description=said, read_only=True))
+    as_files_say.give_empty_lists_a_type(node)
     return kind(**values)
 
 
