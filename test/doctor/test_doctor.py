@@ -248,6 +248,7 @@ def test_a_tiny_shared_memory_is_told(tmp_path: Path, size: str, status: int, le
         assert f"mount -o remount,size=512M {tmp_path}" in seen("shared_memory")["mend"]
 
 
+@pytest.mark.timing
 @pytest.mark.slow
 def test_a_process_that_takes_a_core_is_named() -> None:
     spinner = Process([sys.executable, "-c", "while True: pass"], dict(os.environ))

@@ -167,6 +167,7 @@ def test_what_was_replaced_before_a_frame_that_failed_is_said_by_the_next_timing
     assert play.robot.pipeline.ledger.snapshot().failed == 1
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("queue_size", [64, 1])
 def test_the_same_on_the_real_clock_with_a_real_worker(queue_size: int) -> None:
     def infer(frame: int) -> None:

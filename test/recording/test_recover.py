@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 import zstandard
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from perf_inference import cli
@@ -559,6 +559,7 @@ def test_any_range_overwritten(tmp_path: Path, data: Any) -> None:
 
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(flips=[(TEXT_OF.rindex(b'{"seq":30,') + 8, 0)])  # it says to be number 31
 @given(
     flips=st.lists(st.tuples(st.integers(0, len(TEXT_OF) - 1), st.integers(0, 7)), min_size=1, max_size=6, unique=True)
 )

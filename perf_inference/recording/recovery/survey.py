@@ -61,6 +61,8 @@ class SegmentPart:
         if self.first_seq is not None:
             known.append(self.first_seq - 1)
         highest = max(known, default=0)
+        if self.footer is not None and isinstance(self.footer.get("last_seq"), int):
+            return highest  # it is whole, and knows
         # A damaged line may lie about its seq; a torn one was only cut.
         trusted = [seq for seq in self.claims if seq <= highest + len(self.claims)]
         return max([highest, *trusted, self.torn_seq or 0])
