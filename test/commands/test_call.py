@@ -108,7 +108,7 @@ def test_set_waits_for_the_swap_and_says_what_is_in_force(
     assert "allowed_models" in said().err
     assert run_command("set", "caption_node", "precison", "int8") == 1
     assert "did you mean 'precision'?" in said().err
-    assert run_command("set", "caption_node", "rate", "3") == 1
+    assert run_command("set", "caption_node", "image_transport", "compressed") == 1
     assert "is for the start alone" in said().err
     assert run_command("nodes", "--seconds", "30") == 0
     assert any(line.startswith("caption_node") and "pruned fp32" in line for line in said().out.splitlines())

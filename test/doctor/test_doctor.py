@@ -337,7 +337,7 @@ def test_a_healthy_graph_gives_0(start_node: Callable[..., Process], start_peer:
     levels = {check: seen(check)["level"] for check in GRAPH}
     assert levels == dict.fromkeys(GRAPH, "ok"), str(seen)
     assert seen("transport")["value"].startswith("4 participants in domain ")
-    assert seen("inputs")["value"].startswith("1 nodes keep up with their inputs")
+    assert seen("inputs")["value"].startswith("2 nodes keep up with their inputs")
     assert seen.summary["ok"] >= 7
 
 

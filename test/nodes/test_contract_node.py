@@ -148,9 +148,9 @@ def test_a_message_of_another_package(
     process.wait_for("message plug-in 'wrong' does not fit geometry_msgs/msg/TwistStamped")
     robot = Watcher(ros, TwistStamped)
     robot.position = [0.5, 0.25]
-    start(text, *network, *ENABLED, gain=2.0)
+    node = start(text, *network, *ENABLED, gain=2.0)
     moved = ros.spin_until(lambda: bool(robot.actions) and robot.actions[-1].twist.linear.x != 0)
-    assert moved, robot.values()
+    assert moved, (robot.values(), node.output())
     last = robot.actions[-1]
     assert (last.twist.linear.x, last.twist.linear.y) == pytest.approx((0.75, 0.75))
     assert last.header.frame_id == "base"

@@ -25,6 +25,11 @@ def dumped(ros: Ros, node: str) -> dict[str, Any]:
     return {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=True)}
 
 
+def lasting(values: dict[str, Any]) -> dict[str, Any]:
+    """Return them without the memory and the like of the engine, which is another at each start."""
+    return {**values, "engine_state": values["engine_state"].partition(" {")[0]}
+
+
 def refused_of(ros: Ros, node: str, values: dict[str, Any]) -> set[str]:
     """Set all parameters, as `ros2 param load` does; return those that were refused."""
     no_type = {"type_": Parameter.Type.BOOL_ARRAY}  # what rclpy makes of `[]` in a file
@@ -50,13 +55,13 @@ def test_a_start_from_the_dump_gives_the_same_node(
     first = start_node(name, "-p", "threads:=1")
     before = dumped(ros, name)
     assert refused_of(ros, name, before) == read_only_of(ros, name, list(before))
-    assert dumped(ros, name) == before
+    assert lasting(dumped(ros, name)) == lasting(before)
     assert first.stop() == 0
     assert before["threads"] == 1
     file = tmp_path / "dump.yaml"
     file.write_text(yaml.safe_dump({f"/{name}": {"ros__parameters": before}}))
     again = start_node(name, "--params-file", str(file))
-    assert dumped(ros, name) == before
+    assert lasting(dumped(ros, name)) == lasting(before)
     assert again.stop() == 0
     assert "not known" not in again.output()
     assert "ignored" not in again.output()

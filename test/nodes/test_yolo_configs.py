@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 import rclpy
 from onnx import TensorProto, helper
+from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Header, String
 from support.onnx_models import save
 from support.paths import ROOT
@@ -53,7 +54,11 @@ def test_a_configuration_starts_its_kind(ros: Ros, tmp_path: Path, kind: str) ->
     found = ros.collect(String, "detections_json")
     rclpy.init(args=["--ros-args", "--params-file", str(config), "-p", f"model:={model}"])
     node = YoloNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
+        while node.state != "active":
+            executor.spin_once(timeout_sec=30)
         assert node._inference.task.kind == kind
         arrival = Arrival(from_bgr(np.zeros((48, 64, 3), np.uint8), Header(frame_id="lens")), 0, 0)
         task, engine = node._inference.task, node._inference.engine
@@ -71,5 +76,6 @@ def test_a_configuration_starts_its_kind(ros: Ros, tmp_path: Path, kind: str) ->
         assert {"pose": "keypoints", "segment": "mask", "obb": "xywhr"}.get(kind, "score") in said["instances"][0]
     finally:
         node.finish()
+        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()

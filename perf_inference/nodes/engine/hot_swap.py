@@ -135,7 +135,8 @@ class HotSwap:
             return SetParametersResult(successful=True)
         given = {p.name: p.value for p in parameters if p.name in self._names}
         try:
-            if any(p.name == STATE and p.value != self._state for p in parameters):
+            shown_now = (self._state, self._node.get_parameter(STATE).value)
+            if any(p.name == STATE and p.value not in shown_now for p in parameters):
                 raise ConfigError(f"{STATE} is set by the node alone; set model, runtime, precision or device")
             if given:
                 self._allowance.check()

@@ -133,7 +133,8 @@ class ManagedNode(LifecycleNodeMixin, RunnableNode):
     def declare_while_configured(self, name: str, value: Any, description: str) -> None:
         """Declare a parameter that is there while the node is configured."""
         assert self._held is not None
-        self.declare_parameter(name, value, ParameterDescriptor(description=description))
+        descriptor = ParameterDescriptor(description=description)
+        self.declare_parameter(name, value, descriptor, ignore_override=True)  # a file may have it from a dump
         self._held.parameter(name)
 
     # transitions (ROS thread) ----------------------------------------------------------------------------------------

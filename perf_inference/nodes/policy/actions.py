@@ -28,6 +28,11 @@ ACTION_TYPES = {
 }  # fmt: skip
 
 
+def type_of(message: str, names: Sequence[str]) -> Any:
+    """Return the class of one of ACTION_MESSAGES, or of a plug-in's message."""
+    return ACTION_TYPES[message] if message in ACTION_TYPES else FormedMessage(message, names).kind
+
+
 def message_of(kind: str, message: str) -> str:
     """Return which message `auto` is for actions of this kind."""
     return message if message != "auto" else "multi_array" if kind == "velocity" else "joint_trajectory"

@@ -14,7 +14,7 @@ from std_srvs.srv import SetBool
 from perf_inference.errors import InputError
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar
-from perf_inference.nodes.policy.actions import ACTION_TYPES
+from perf_inference.nodes.policy.actions import type_of
 from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.tasks.policy.shadow import Differences, values_in_order
 
@@ -34,7 +34,7 @@ class Shadow:
                 returns whether that is so within the given time [s].
         """
         self._node, self._setup, self._switch = node, setup, switch
-        self._kind, self._type = setup.settings.kind, ACTION_TYPES[setup.message]
+        self._kind, self._type = setup.settings.kind, type_of(setup.message, setup.limits.names)
         self._lock = threading.Lock()
         self._differences = Differences(setup.limits.names, round(setup.settings.max_age_s * 1e9))
         self._subscription: Any = None

@@ -67,7 +67,10 @@ def values_in_order(message: Any, names: Sequence[str], kind: str) -> list[float
     Raises:
         InputError: it says nothing of one of them, or what is not finite.
     """
-    values = _values(message, names, "velocity" if kind in ("velocity", "twist") else "position")
+    try:
+        values = _values(message, names, "velocity" if kind in ("velocity", "twist") else "position")
+    except AttributeError as error:  # of another package
+        raise InputError(f"a {type(message).__name__} does not say its values by name: {error}") from error
     if not all(map(math.isfinite, values)):
         raise InputError(f"its values must be finite, got {values}")
     return values
