@@ -19,8 +19,11 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.converter import Converter
 from perf_inference.nodes.images.image_input import image_input
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
-from perf_inference.nodes.ros.parameters import ImageEngineParameters, declare
+from perf_inference.nodes.ros.parameters import ImageEngineParameters
 from perf_inference.pipeline import Frame
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -47,13 +50,14 @@ class NearestTask:
         return {"nearest_m": result}  # one more field of the timing
 
 
-class NearestNode(runner.RunnableNode):
-    """image -> nearest (std_msgs/Float32, m); latency, ledger, hot swap and heartbeat come with it."""
+class NearestNode(ManagedNode):
+    """image -> nearest (std_msgs/Float32, m); latency, ledger, hot swap, lifecycle and heartbeat come with it."""
 
     def __init__(self, name: str = "nearest_node") -> None:
-        super().__init__(name)
-        p = declare(self, ImageEngineParameters)
-        converter, nearest = Converter(), self.create_publisher(Float32, "nearest", 10)
+        super().__init__(name, ImageEngineParameters)
+
+    def configure(self) -> Work:
+        p, converter, nearest = self.parameters, Converter(), self.create_publisher(Float32, "nearest", 10)
 
         def decode(arrival: Arrival, task: NearestTask) -> Frame:
             return Frame(converter.bgr(arrival.message), arrival.stamp_ns)
@@ -62,12 +66,16 @@ class NearestNode(runner.RunnableNode):
             nearest.publish(Float32(data=result))
 
         self._inference = Inference(self, p, NearestTask, decode, publish, lambda _: np.zeros((48, 64, 3), np.uint8))
+        yield from self._inference.loading()
         offer, ledger = self._inference.pipeline.offer, self._inference.ledger
         source = image_input(self, p.image_transport, offer, self._inference.unreadable, ledger, p.expected_frequency)
         self._inference.watch("image", source)
 
-    def finish(self) -> None:
-        self._inference.finish()
+    def listen(self, on: bool) -> Work:
+        return self._inference.listen(on)
+
+    def report(self) -> Report:
+        return self._inference.report()
 
 
 if __name__ == "__main__":

@@ -116,8 +116,8 @@ def all_nodes(domain: int, tmp_path: Path) -> Iterator[Process]:
 
 
 LIVE = {  # what else of a node may be set while it runs
-    "yolo_node": {"classes", "confidence", "max_detections", "min_size", "roi"},
-    "caption_node": {"prompt"},
+    "yolo_node": {"classes", "confidence", "iou", "max_detections", "min_size", "roi"},
+    "caption_node": {"prompt", "rate"},
     "speech_node": {"language", "rate"},
 }
 FEW = ("runtime", "device", "use_sim_time", "\x1b[2J")
