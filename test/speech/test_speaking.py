@@ -377,7 +377,8 @@ def test_a_player_that_failed_is_tried_again_later() -> None:
 
 def test_sounds_are_numbered_and_the_oldest_go(tmp_path: Path) -> None:
     folder = tmp_path / "run" / "speech"
-    folder.parent.mkdir(mode=0o750)
+    folder.parent.mkdir()
+    folder.parent.chmod(0o750)  # whatever the umask is
     files = SoundFiles(folder, most=2)
     assert not folder.exists()
     names = [files.write(bytes([number])).name for number in range(3)]
