@@ -33,10 +33,11 @@ def test_it_begins_anew_and_is_red_only_after_three(tmp_path: Path) -> None:
     pytest.importorskip("pytest_retry", reason="needs pytest-retry")
     (tmp_path / "test_sometimes.py").write_text(TEST)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "conftest", "-c", str(ROOT / "pyproject.toml"),
-               "--rootdir", str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)]  # fmt: skip
+               "--rootdir", str(tmp_path), str(tmp_path)]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), str(ROOT)])}
     environment["TMPDIR"] = str(tmp_path)  # its turns are not those of the tests that run now
-    environment.pop("PYTEST_XDIST_WORKER", None)
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)
     ended = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "1 failed, 1 passed, 2 retried" in ended.stdout, ended.stdout + ended.stderr
     assert ended.stdout.count("failed on attempt") == 4  # the last of the red one is its report

@@ -53,7 +53,8 @@ class Process:
         self.pid, self._python = self._process.pid, python
         self._socket = ours
         self._socket.setblocking(False)
-        self._send({"folder": folder, "device": device, "threads": threads}, (), time.monotonic() + _END_S)
+        with contextlib.suppress(EngineError):  # one that has died already: `ready` says how
+            self._send({"folder": folder, "device": device, "threads": threads}, (), time.monotonic() + _END_S)
 
     def ready(self, timeout_s: float) -> dict[str, Any]:
         """Wait until the policy is loaded; return what it says of itself.
