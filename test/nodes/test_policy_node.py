@@ -295,7 +295,7 @@ def test_an_image_that_cannot_be_decoded_does_not_keep_the_policy_driving(
     assert ros.spin_until(robot.moving)
     robot.image.encoding = "no such encoding"
     assert ros.spin_until(robot.resting)
-    assert ros.spin_until(lambda: robot.says("safe action: nothing") and robot.says("no such encoding"))
+    assert ros.spin_until(lambda: robot.says("safe action: no accepted sample on") and robot.says("no such encoding"))
     robot.image.encoding = "bgr8"
     assert ros.spin_until(robot.moving)
 
