@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from perf_inference import missing
 from perf_inference._version import VERSION
+from perf_inference.bringup.domain import check_domain
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 from perf_inference.printable import guard_this_process, printable
@@ -93,6 +94,8 @@ def _main(given: Sequence[str]) -> int:
     try:
         if command.NEEDS_ROS and importlib.util.find_spec("rclpy") is None:
             raise ConfigError(missing.NO_ROS)
+        if command.NEEDS_ROS:
+            check_domain(os.environ)
         status: int = command.run(options)
     except PerfInferenceError as error:
         print(f"perf-inference {options.command}: {printable(error)}", file=sys.stderr)

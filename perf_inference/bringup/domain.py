@@ -1,14 +1,32 @@
-"""ROS domains: one that nobody on this machine uses."""
+"""ROS domains: which the environment names, and one that nobody on this machine uses."""
 
 from __future__ import annotations
 
 import os
 import random
 import socket
+from collections.abc import Mapping
+
+from perf_inference.errors import ConfigError
+from perf_inference.printable import shown
 
 _PORT_BASE, _DOMAIN_GAIN, _FIRST_UNICAST = 7400, 250, 10  # DDSI-RTPS 9.6.1.1
 _HIGHEST = 100  # domains up to 101 lie below Linux' ephemeral ports
+_LAST = 232  # whose ports are numbers of ports
 _reserved: list[int] = []  # file descriptors of what says to other processes that the domain is spoken for
+
+
+def check_domain(environment: Mapping[str, str]) -> None:
+    """Look whether the environment's domain is one.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    said = environment.get("ROS_DOMAIN_ID", "").strip()
+    if said and not (said.isascii() and said.isdecimal() and len(said) < 5 and int(said) <= _LAST):
+        raise ConfigError(
+            f"ROS_DOMAIN_ID must be a whole number from 0 to {_LAST}, got '{shown(said, 40)}'; export ROS_DOMAIN_ID=0"
+        )
 
 
 def free_domain() -> int:

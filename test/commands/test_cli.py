@@ -93,3 +93,15 @@ def test_bash_completes(line: str, word: str, wanted: set[str]) -> None:
     result = subprocess.run(["bash", "-c", said + 'printf "%s\\n" "${COMPREPLY[@]}"'], capture_output=True, text=True,
                             check=True)  # fmt: skip
     assert set(result.stdout.split()) - {"-h", "--help"} == wanted
+
+
+@pytest.mark.parametrize("domain_id", ["abc", "-1", "233", "1e3", "٣"])
+def test_a_domain_that_is_none_is_one_sentence(
+    domain_id: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rclpy")
+    monkeypatch.setenv("ROS_DOMAIN_ID", domain_id)
+    assert cli.main(["nodes"]) == 78
+    said = capsys.readouterr().err
+    assert said.startswith("perf-inference nodes: ROS_DOMAIN_ID must be a whole number from 0 to 232, got '")
+    assert said.count("\n") == 1
