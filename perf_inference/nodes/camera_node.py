@@ -26,27 +26,77 @@ from perf_inference.measure.heartbeat import Heartbeat, InputState
 from perf_inference.measure.stamps import Scalar
 from perf_inference.nodes.camera.outlet import Outlet
 from perf_inference.nodes.camera.parameters import CameraParameters
+from perf_inference.nodes.lifecycle.managed_node import ManagedNode
+from perf_inference.nodes.lifecycle.steps import Work
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import OK
-from perf_inference.nodes.reports.reporter import HeartbeatPublisher, Report
+from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
-from perf_inference.nodes.ros.parameters import declare
+from perf_inference.printable import without_secrets
 
 _END_S = 0.4
 _SILENT_S = 1.0
 
 
-class CameraNode(runner.RunnableNode):
+class CameraNode(ManagedNode):
     """source -> image, image/compressed, camera_info."""
 
     def __init__(self, name: str = "camera_node") -> None:
-        super().__init__(name)
-        p = self._p = declare(self, CameraParameters)
+        super().__init__(name, CameraParameters)
+        self._thread: threading.Thread | None = None
+        self._camera: Camera | None = None
+
+    def configure(self) -> None:
+        p: CameraParameters = self.parameters
         calibration = read_calibration(p.calibration) if p.calibration else None
-        source = open_source(p.source, p.asked(), p.timeout_s)
+        self._camera = self._new_camera()
+        source = self._camera.source
         self._outlet = Outlet(self, p.frame_id, calibration, p.jpeg_quality)
         self._publish_ms = 0.0
-        self._camera = Camera(
+        self.at_clean_up(self._join)
+        if has_secrets(p.source):
+            self.get_logger().warning(
+                "source has a password or key in it, and every node in the domain can read this parameter; put it into "
+                "a variable of the environment, and ${NAME} into source"
+            )
+        self.get_logger().info(f"{source.name} ({source.kind}) is published on {self._outlet.topic}")
+
+    def activate(self) -> None:
+        if self._source_of_now().is_stopped:
+            self._camera = self._new_camera()
+        name, camera = f"{self.get_name()} capture", self._source_of_now()
+        self._thread = threading.Thread(target=self._work, args=(camera,), name=name, daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> Work:
+        self.stop()
+        yield self._join
+
+    def listen(self, on: bool) -> None:
+        """It has no inputs but the camera."""
+
+    def what_it_is(self) -> dict[str, Scalar]:
+        return {"source": without_secrets(self.started_as.source)}
+
+    def stop(self) -> None:
+        if self._camera is not None:
+            self._camera.stop()
+
+    def _join(self) -> None:
+        """Wait for the thread (any thread); a driver that does not return is left behind."""
+        self.stop()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(_END_S)
+
+    def _source_of_now(self) -> Camera:
+        assert self._camera is not None
+        return self._camera
+
+    def _new_camera(self) -> Camera:
+        p: CameraParameters = self.parameters
+        source = open_source(p.source, p.asked(), p.timeout_s)
+        return Camera(
             source,
             self._take,
             self._say,
@@ -56,30 +106,14 @@ class CameraNode(runner.RunnableNode):
             loop=p.loop,
             longest_wait_s=p.reconnect_max_s,
         )
-        self._heartbeat = HeartbeatPublisher(self, self.report)
-        if has_secrets(p.source):
-            self.get_logger().warning(
-                "source has a password or key in it, and every node in the domain can read this parameter; put it into "
-                "a variable of the environment, and ${NAME} into source"
-            )
-        self.get_logger().info(f"{source.name} ({source.kind}) is published on {self._outlet.topic}")
-        self._thread = threading.Thread(target=self._work, name=f"{self.get_name()} capture", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._camera.stop()
-
-    def finish(self) -> None:
-        self._thread.join(_END_S)  # a driver that does not return is left behind
-        self._heartbeat.cancel()
-        self._heartbeat.beat()
 
     def report(self) -> Report:
         """Return the state of the camera, its format and what became of its images."""
-        state, source = self._camera.state(), self._camera.source
+        camera = self._source_of_now()
+        state, source = camera.state(), camera.source
         problem = self._problem(state)
-        promised_hz = self._camera.promised_hz()
-        ledger = self._camera.ledger.snapshot()
+        promised_hz = camera.promised_hz()
+        ledger = camera.ledger.snapshot()
         seen = InputState(
             ledger=ledger.as_dict(),
             topic=source.name,
@@ -115,26 +149,27 @@ class CameraNode(runner.RunnableNode):
             return f"lost for {state.lost_s or 0:.1f} s: {state.why}; {tries}"
         if state.what != "running":
             return ""
-        period_s = 1 / (self._camera.promised_hz() or 1 / _SILENT_S)
+        camera = self._source_of_now()
+        period_s = 1 / (camera.promised_hz() or 1 / _SILENT_S)
         if state.age_s is not None and state.age_s > max(_SILENT_S, 5 * period_s):
-            return f"nothing from {self._camera.source.name} for {state.age_s:.1f} s"
+            return f"nothing from {camera.source.name} for {state.age_s:.1f} s"
         return ""
 
     def _other_trouble(self, state: State) -> str:
-        differs = "" if state.format is None else self._p.asked().differs(state.format)
-        return self._outlet.problem or (differs if self._camera.source.kind == DEVICE else "")
+        differs = "" if state.format is None else self.parameters.asked().differs(state.format)
+        return self._outlet.problem or (differs if self._source_of_now().source.kind == DEVICE else "")
 
-    def _work(self) -> None:
+    def _work(self, camera: Camera) -> None:
         """Read the camera (its thread)."""
         finished = False
         with faults_of(self).watching("the camera"):
-            finished = self._camera.run()
-        if not self._camera.is_stopped and not finished:  # an error that nobody has foreseen
+            finished = camera.run()
+        if not camera.is_stopped and not finished:  # an error that nobody has foreseen
             self.exit_status = 1
             os.kill(os.getpid(), signal.SIGINT)
         elif finished:
-            self.get_logger().info(f"finished: {self._camera.ledger.snapshot().received} images")
-            if self._p.exit_when_done:
+            self.get_logger().info(f"finished: {camera.ledger.snapshot().received} images")
+            if self.parameters.exit_when_done:
                 self.has_finished = True
                 os.kill(os.getpid(), signal.SIGINT)
 

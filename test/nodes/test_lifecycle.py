@@ -12,6 +12,8 @@ import pytest
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 pytest.importorskip("onnx", reason="needs onnx (pip install onnx)")
 
+import cv2
+import numpy as np
 import psutil
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import WrenchStamped
@@ -327,6 +329,25 @@ def test_a_recorder_records_while_it_is_active(ros: Ros, start_node: Start, tmp_
     assert ros.spin_until(lambda: said.get_subscription_count() == 1)
     say("four")
     assert ros.spin_until(lambda: "four" in recorded())
+    assert process.stop() == 0
+
+
+def test_a_camera_is_open_while_it_is_active(ros: Ros, start_node: Start, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((8, 8, 3), np.uint8))
+    images = ros.collect(Image, "image", qos_profile_sensor_data)
+    node = Managed(ros, "camera_node")
+    process = start_node("camera_node", *WAITS, "-p", f"source:={tmp_path}", "-p", "rate:=20.0")
+    assert node.state() == "unconfigured"
+    for _ in range(2):
+        assert node.change(CONFIGURE), process.output()
+        for _ in range(2):
+            had = len(images)
+            assert node.change(ACTIVATE)
+            assert ros.spin_until(lambda had=had: len(images) > had), process.output()  # type: ignore[misc]
+            assert node.change(DEACTIVATE)
+            assert node.says("inactive")
+        assert node.change(CLEANUP)
+    assert not node.change(ACTIVATE)
     assert process.stop() == 0
 
 

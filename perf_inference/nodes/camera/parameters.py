@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perf_inference.camera.source import Asked
-from perf_inference.nodes.ros.parameters import parameter
+from perf_inference.nodes.ros.parameters import ManagedParameters, parameter
 
 
 @dataclass(frozen=True)
-class CameraParameters:
+class CameraParameters(ManagedParameters):
     """Parameters of camera_node."""
 
     source: str = parameter(
