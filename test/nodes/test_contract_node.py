@@ -116,6 +116,7 @@ def test_a_plain_network_drives_by_its_contract_alone(ros: Ros, start: Callable[
     output = process.output()
     assert "the robot's limits are those of" in output
     assert "[ACTION #1] +0.750 +0.750 | Time: " in output
+    assert ros.spin_until(lambda: "ledger.joint_states.residual" in robot.values())  # a heartbeat of when it ran
     assert robot.values()["ledger.joint_states.residual"] == robot.values()["ledger.tick.residual"] == 0
 
 
