@@ -53,8 +53,11 @@ class Process:
         self.pid, self._python = self._process.pid, python
         self._socket = ours
         self._socket.setblocking(False)
-        with contextlib.suppress(EngineError):  # one that has died already: `ready` says how
+        self._stillborn: EngineError | None = None
+        try:
             self._send({"folder": folder, "device": device, "threads": threads}, (), time.monotonic() + _END_S)
+        except EngineError as error:  # it has died already, of which `ready` tells
+            self._stillborn = error
 
     def ready(self, timeout_s: float) -> dict[str, Any]:
         """Wait until the policy is loaded; return what it says of itself.
@@ -64,6 +67,8 @@ class Process:
             ConfigError: the policy cannot be loaded there.
         """
         try:
+            if self._stillborn is not None:
+                raise self._stillborn
             header, _ = self._answer(timeout_s)
         except EngineError as error:
             if (self._process.poll() or 0) <= 0:  # killed, which may be another time's luck
