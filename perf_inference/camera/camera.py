@@ -219,7 +219,7 @@ class Camera:
             self._lost_ns = now_ns
         self._what, self._why, self._due_ns = "lost", why, None
         if is_news:
-            self._say(f"{why}; it is tried again, each {self._longest_wait_s:g} s at last", True)
+            self._say(f"{why}; it is tried again, after waits that grow to {self._longest_wait_s:g} s", True)
 
     def _count_missing(self, taken_ns: int) -> None:
         """Count what a camera of a known rate should have given between two images."""

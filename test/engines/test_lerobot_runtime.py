@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,3 +127,14 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_one_that_has_died_before_it_is_asked_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class DiesFirst(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self.wait(30)
+
+    monkeypatch.setattr(subprocess, "Popen", DiesFirst)
+    with pytest.raises(ConfigError, match="ended with status 1"):
+        load(str(folder), options=Options(python="/bin/false"))

@@ -56,12 +56,12 @@ class YoloParameters(ImageEngineParameters):
                                 while_running=True)  # fmt: skip
     roi: tuple[int, ...] = parameter((), "part of the image that the model looks at, [x, y, width, height] px; "
                                      "[0, 0, 0, 0] or empty: all of it", while_running=True)  # fmt: skip
-    top: int = parameter(5, "classes of a classifier that are told", at_least=1, at_most=1000)
+    top: int = parameter(5, "classes of a classifier that are published", at_least=1, at_most=1000)
     class_id: str = parameter("name", "what messages carry as class_id: the class's name or its number",
                               choices=("name", "index"))  # fmt: skip
     tracker: str = parameter("none", "gives objects numbers that stay from image to image",
                              choices=("none", "bytetrack"))  # fmt: skip
-    track_low: float = parameter(0.1, "scores above it continue a track; those above confidence alone are told",
+    track_low: float = parameter(0.1, "scores above it continue a track; only those above confidence are published",
                                  at_least=0, at_most=1)  # fmt: skip
     track_lost_s: float = parameter(1.0, "so long a track that is not seen is kept [s]", at_least=0)
     keypoint_shape: tuple[int, ...] = parameter((), "of a pose model that does not say it, [17, 3]")
