@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from perf_inference.bench.ladder.judge import BASELINE
 from perf_inference.bench.ladder.measure import Cell
+from perf_inference.devices import torch_device
 from perf_inference.engines import AUTO, RUNTIMES, ArraySpec, Options
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def variants_of(model: str, options: argparse.Namespace) -> list[Variant]:
             if runtime.name == "torch" and precision == "fp32":
                 compiled = "takes up to a minute to compile: --full" if not options.full else ""
                 found.append(Variant("torch fp32 compiled", "torch", replace(how, compile=True), why or compiled))
+                if options.device != "cpu" and torch_device.installed_with_cuda() and torch_device.count():
+                    found.append(Variant("torch fp32, no CUDA graph", "torch", replace(how, cuda_graph=False), why))
         if runtime.name == "onnx" and options.threads != 1:
             how = replace(base, precision="fp32", threads=1)
             found.append(Variant("onnx fp32, 1 thread", "onnx", how, why))
