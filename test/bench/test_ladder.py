@@ -153,16 +153,16 @@ def test_energy_is_what_a_run_takes_above_idle() -> None:
     results = Results()
     measure(cells, 2, results, cell_s=0.0)
     window = SimpleNamespace(power_w=12.0)
-    energies = measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.02)
+    energies = list(measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.02))
     assert energies[0].variant == "baseline"
     assert (len(energies), {one.scenario for one in energies}) == (4, {"batch 1"})
     for one in energies:
         assert (one.power_w, one.above_idle_w) == (12.0, 2.0)
         assert one.per_run_j is not None
         assert one.per_run_j * one.runs >= 0.02 * 2.0
-    assert len(measure_energy(results, lambda begin, end: window, 10.0, [], full=True, loop_s=0.01)) == 5
+    assert len(list(measure_energy(results, lambda begin, end: window, 10.0, [], full=True, loop_s=0.01))) == 5
     window.power_w = None
-    assert measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.01)[0].per_run_j is None
+    assert next(measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.01)).per_run_j is None
 
 
 @pytest.mark.slow

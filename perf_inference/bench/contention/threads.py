@@ -6,6 +6,7 @@ import argparse
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from perf_inference.bench.contention.pace import run
@@ -15,6 +16,11 @@ from perf_inference.engines import Engine
 
 _WARM_UP = 10
 _HEAD_START_NS = 50_000_000
+_END_S = 10.0  # for the inference that is running
+
+
+class _StoppedError(Exception):
+    """The run was stopped."""
 
 
 class Threads:
@@ -37,15 +43,30 @@ class Threads:
         order = {"begin_ns": time.monotonic_ns() + _HEAD_START_NS, "seconds": seconds, "rate_hz": rate_hz}
         found: dict[str, Any] = {}
 
+        over = threading.Event()
+
         def one(name: str) -> None:
             engine, inputs = self._engines[name], self._inputs[name]
-            found[name] = run(lambda: engine.infer(inputs), order, lambda: engine.parts_ns.get("compute"))
+
+            def infer() -> None:
+                if over.is_set():
+                    raise _StoppedError
+                engine.infer(inputs)
+
+            with suppress(_StoppedError):
+                found[name] = run(infer, order, lambda: engine.parts_ns.get("compute"))
 
         threads = [threading.Thread(target=one, args=(name,), name=name, daemon=True) for name in names]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except BaseException:  # Ctrl-C: no engine is closed while a thread is in it
+            over.set()
+            for thread in threads:
+                thread.join(_END_S)
+            raise
         return {name: _taken(int(order["begin_ns"]), said) for name, said in found.items()}
 
     def close(self) -> None:

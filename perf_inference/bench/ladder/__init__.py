@@ -22,11 +22,13 @@ from perf_inference.bench.results.machine import MachineTrack
 from perf_inference.bench.results.outputs import Outputs, add_example, add_output_arguments
 from perf_inference.bench.results.progress import Progress
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
+from perf_inference.demo.model_score import Score, score_of
 from perf_inference.errors import ConfigError
 
 BATCHES, ALL_BATCHES = (1, 8, 32), (1, 2, 4, 8, 16, 32)
 _BUDGET_S = 120.0  # of all cells; to load a dozen variants, and to build some, takes as long on a small machine
 _IDLE_S = 2.0
+_SCENES = 50  # that a score is of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         left_out: list[str] = []
         idle_w = None
         energies: list[Energy] = []
+        scores: dict[str, Score | None] = {}
         try:
             stop.at_once = True
             time.sleep(_IDLE_S)  # the machine's own power
@@ -85,16 +88,31 @@ def run(options: argparse.Namespace) -> int:
             measure(cells, options.runs, results, lambda done, cell: progress.show(done, cell.name), options.shape)
             progress.close()
             if idle_w is not None:
-                energies = measure_energy(results, track.window, idle_w, options.shape, options.full)
+                progress = Progress("ladder", round(energy_s / LOOP_S), energy_s)
+                for energy in measure_energy(results, track.window, idle_w, options.shape, options.full):
+                    energies.append(energy)
+                    progress.show(len(energies), f"energy after {energy.variant}")
+                progress.close()
+            _score(loaded, options.score, scores)
         except Stopped:
             pass
         stop.at_once = False
         for cell, cell_results in results.cells.items():
             outputs.samples(cell.name, [ns / 1e6 for ns in cell_results.latencies_ns], "ms", times_s=cell_results.at_s)
-        document = report(options, loaded, results, left_out, track, idle_w, energies, stop.name)
+        document = report(options, loaded, results, left_out, track, idle_w, energies, scores, stop.name)
         outputs.result(verdict=document.verdict, energy=[energy._asdict() for energy in energies])
         outputs.finish(document)
     return {"": 0, "SIGINT": 130, "SIGTERM": 143}[stop.name]
+
+
+def _score(loaded: Sequence[Loaded], wanted: bool, scores: dict[str, Score | None]) -> None:
+    """Add the task's score of each variant that runs; None: the task has none."""
+    engines = {one.variant.name: one.engine for one in loaded if one.engine} if wanted else {}
+    progress = Progress("ladder", len(engines))
+    for done, (name, engine) in enumerate(engines.items()):
+        progress.show(done, f"score of {name}")
+        scores[name] = score_of(engine, _SCENES)
+    progress.close()
 
 
 def _wanted(variant: Variant, words: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from perf_inference.bench.ladder.judge import BASELINE
@@ -34,14 +34,13 @@ def most(full: bool) -> int | float:
 def measure_energy(
     results: Results, window: Callable[[int, int], Any], idle_w: float, shapes: Sequence[tuple[str, tuple[int, ...]]],
     full: bool, loop_s: float = LOOP_S,
-) -> list[Energy]:  # fmt: skip
-    """Loop the cells of the first scenario, one after another.
+) -> Iterator[Energy]:  # fmt: skip
+    """Loop the cells of the first scenario, one after another; yields after each.
 
     Args:
         window: (begin [ns], end [ns]) -> a summary of the machine with `power_w`.
         idle_w: of the machine before.
     """
-    found = []
     for cell in _chosen(results, full):
         engine = cell.loaded.engine
         if engine is None:
@@ -59,8 +58,7 @@ def measure_energy(
         power_w = window(begin_ns, end_ns).power_w
         above_w = None if power_w is None else power_w - idle_w
         per_run_j = None if above_w is None else above_w * (end_ns - begin_ns) / 1e9 / runs
-        found.append(Energy(cell.variant, cell.scenario, runs, power_w, above_w, per_run_j))
-    return found
+        yield Energy(cell.variant, cell.scenario, runs, power_w, above_w, per_run_j)
 
 
 def _chosen(results: Results, full: bool) -> list[Cell]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from perf_inference.bench.ladder.energy import LOOP_S, Energy
 from perf_inference.bench.ladder.judge import BASELINE, Difference, Row, difference, recommend
 from perf_inference.bench.ladder.loaded import Loaded
 from perf_inference.bench.ladder.measure import Results
 from perf_inference.bench.results.machine import MachineTrack
-from perf_inference.demo.model_score import score_of
+from perf_inference.demo.model_score import Score
 from perf_inference.report.document import (
     Document,
     Histograms,
@@ -25,8 +25,6 @@ from perf_inference.report.document import (
     summary_row,
 )
 
-_SCENES = 50
-
 
 def report(
     options: argparse.Namespace,
@@ -36,6 +34,7 @@ def report(
     track: MachineTrack,
     idle_w: float | None,
     energies: Sequence[Energy],
+    scores: Mapping[str, Score | None],
     stopped: str,
 ) -> Document:
     """Return the document: table, what drifts, what cannot run, what to take."""
@@ -50,7 +49,7 @@ def report(
     ]  # fmt: skip
     about = [
         (one.variant.name, *(figure(mb) for mb in one.memory_mb), figure(one.memory_mb[1] - one.memory_mb[0]),
-         *_score(one, options.score))
+         *_score_texts(scores, one.variant.name))
         for one in loaded if one.engine
     ]  # fmt: skip
     cannot = [f"{one.variant.name}: {one.why}" for one in loaded if not one.engine]
@@ -160,8 +159,8 @@ def _difference_text(apart: Difference | None, ranked: bool) -> tuple[str, str]:
     return f"{apart.relative:.2g}{other}", "yes" if ranked else "NO: drifts"
 
 
-def _score(one: Loaded, wanted: bool) -> tuple[str, str]:
-    if not wanted or one.engine is None:
+def _score_texts(scores: Mapping[str, Score | None], variant: str) -> tuple[str, str]:
+    if variant not in scores:
         return "-", "-"
-    found = score_of(one.engine, _SCENES)
+    found = scores[variant]
     return ("no score of this task", "-") if found is None else (f"{found.name} {found.value:.3f}", str(found.samples))
