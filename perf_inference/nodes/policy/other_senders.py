@@ -25,6 +25,7 @@ from perf_inference.nodes.ros.raw_input import RawInput
 ACTION, JOINT_STATES = "action", "joint_states"
 _LOOK_S, _WINDOW_NS = 0.2, 1_000_000_000
 _QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # which hears everybody
+_UNKNOWN = b""  # in place of the gid of whoever sent a message
 _MORE = 3  # messages a second beyond our own are somebody's
 
 
@@ -86,10 +87,18 @@ class OtherSenders:
             counts, names = heard.within_a_second(), self._senders(topic)
             if topic == ACTION and not self._minds_actions:
                 continue
-            others = self._others(topic, heard, counts) if heard.tells_senders else self._unnamed(topic, counts, names)
+            others = (
+                self._others(topic, heard, counts)
+                if heard.tells_senders
+                else self._unnamed(topic, heard, counts, names)
+            )
             if others:
                 absolute = self._topics[topic]
-                told = ", ".join(f"{names.get(gid, 'unknown')} ({n} messages/s)" for gid, n in sorted(others.items()))
+                each = [
+                    f"{names.get(gid, 'unknown')}{f' ({n} messages/s)' if n else ''}"
+                    for gid, n in sorted(others.items())
+                ]
+                told = ", ".join(each if heard.tells_senders else dict.fromkeys(each))
                 what = (
                     f"somebody else publishes on {absolute}" if topic == ACTION
                     else f"{len(others)} publishers send the same joints on {absolute}"
@@ -117,7 +126,9 @@ class OtherSenders:
             self._node.get_logger().info("nobody else sends on action or joint_states any more")
         self._said = tuple(found)
 
-    def _unnamed(self, topic: str, counts: Mapping[bytes, int], names: Mapping[bytes, str]) -> dict[bytes, int]:
+    def _unnamed(
+        self, topic: str, heard: _Heard, counts: Mapping[bytes, int], names: dict[bytes, str]
+    ) -> dict[bytes, int]:
         """Return who else sends, where this ROS 2 does not tell who sent a message."""
         if topic == ACTION:
             now_ns, sent = CLOCKS.monotonic_ns(), self._sent()
@@ -125,8 +136,17 @@ class OtherSenders:
             while self._sent_before[0][0] < now_ns - _WINDOW_NS - round(2 * _LOOK_S * 1e9):
                 self._sent_before.popleft()
             more = sum(counts.values()) - (sent - self._sent_before[0][1])
-            return {b"": more} if more > _MORE else {}
-        return dict.fromkeys(names, 0) if len(names) > 1 else {}
+            might = sorted({name for gid, name in names.items() if gid not in self._ours})
+            names[_UNKNOWN] = " or ".join(might) or "unknown"
+            return {_UNKNOWN: more} if more > _MORE else {}
+        same = {who for who, joints in heard.joints.items() if self._joints & joints}
+        shared = len(names) - len(counts.keys() - same)  # each other set of joints is somebody's who sends no others
+        if not same or shared < 2:
+            return {}
+        found = dict.fromkeys(sorted(names)[:shared], 0)
+        if shared < len(names):
+            names.update(dict.fromkeys(found, "among " + ", ".join(sorted(set(names.values())))))
+        return found
 
     def _senders(self, topic: str) -> dict[bytes, str]:
         """Return the publishers of a topic and their nodes."""
@@ -135,7 +155,7 @@ class OtherSenders:
 
 
 class _Heard:
-    """How many messages came from whom within the last second."""
+    """How many messages came from whom within the last second; or with which joints, where no sender is told."""
 
     def __init__(self, node: Node, kind: Any, topic: str) -> None:
         self.tells_senders = True
@@ -151,7 +171,7 @@ class _Heard:
         for data, info in self._input.take_with_info():
             gid = info.get("publisher_gid")
             self.tells_senders = gid is not None
-            key = bytes(gid["data"]) if gid else b""
+            key = bytes(gid["data"]) if gid else self._of(data)
             counted[key] += 1
             newest[key] = data
         self._counts.append((now_ns, counted))
@@ -164,6 +184,10 @@ class _Heard:
             names = {gid: _joints(data) for gid, data in newest.items()}
             self.joints = {gid: joints for gid, joints in {**self.joints, **names}.items() if gid in total}
         return total
+
+    def _of(self, data: bytes) -> bytes:
+        """Return what stands for the sender of a message where none is told: its joints."""
+        return "\n".join(sorted(_joints(data))).encode() if self._kind is JointState else _UNKNOWN
 
 
 def _joints(data: bytes) -> frozenset[str]:
