@@ -126,8 +126,8 @@ def test_an_engine_that_is_killed_is_named(start_command: Callable[..., Process]
 
 
 def test_ctrl_c_ends_threads_before_their_engines(start_command: Callable[..., Process]) -> None:
-    bench = start_command("bench", "contention", "policy", "detector", "--mode", "threads", "--seconds", "2", "--rounds",
-                          "50", "--device", "cpu")  # fmt: skip
+    bench = start_command("bench", "contention", "policy", "detector", "--mode", "threads", "--seconds", "2",
+                          "--rounds", "50", "--device", "cpu")  # fmt: skip
     wait_until(lambda: "contention: " in bench.output(), 60)
     assert bench.stop(signal.SIGINT, 60.0) == 130
     assert "stopped by SIGINT: what was measured until then" in bench.output()

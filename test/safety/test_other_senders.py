@@ -84,12 +84,13 @@ def test_another_sender_of_actions_is_a_warning_while_it_sends(
     assert policy.output().count("somebody else publishes on /action") == 1, "said once"
 
 
-def test_a_second_policy_of_the_same_name_is_noticed_by_both(
+def test_a_second_policy_of_the_same_name_is_noticed(
     ros: Ros, beats: list[DiagnosticStatus], start_node: Start
 ) -> None:
     policies = [start_node("policy_node"), start_node("policy_node")]
     line = "somebody else publishes on /action: /policy_node_gate ("
-    assert ros.spin_until(lambda: all(line in policy.output() for policy in policies), 30), policies[0].output()
+    # The one that notices first sends no more: the other may hear nothing of it.
+    assert ros.spin_until(lambda: any(line in policy.output() for policy in policies), 30), policies[0].output()
 
 
 def test_two_who_send_the_same_joints(ros: Ros, beats: list[DiagnosticStatus], start_node: Start, intrude: Any) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from uuid import uuid4
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Empty
 
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.gate_setup import GateSetup
@@ -25,6 +27,7 @@ from perf_inference.nodes.ros.raw_input import RawInput
 ACTION, JOINT_STATES = "action", "joint_states"
 _LOOK_S, _WINDOW_NS = 0.2, 1_000_000_000
 _QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)  # which hears everybody
+_PARTICIPANT_BYTES = 12  # of a gid, as DDSI-RTPS has it (9.3.1.2); the rest is the endpoint's
 _UNKNOWN = b""  # in place of the gid of whoever sent a message
 _MORE = 3  # messages a second beyond our own are somebody's
 
@@ -43,6 +46,7 @@ class OtherSenders:
         self._before = self._senders(ACTION)
         self._ours = frozenset(map(bytes.fromhex, setup.ours))
         self._said: tuple[str, ...] = ()
+        self._participant = self._own_participant()
         self._minds_actions = not setup.shadow
 
     def begin(self, kind: Any, sent: Callable[[], int]) -> None:
@@ -74,11 +78,20 @@ class OtherSenders:
 
     def _take_own(self) -> None:
         name = (self._node.get_name(), self._node.get_namespace())
-        own = [
-            info for info in self._node.get_publishers_info_by_topic(self._topics[ACTION])
+        new = [
+            _gid(info) for info in self._node.get_publishers_info_by_topic(self._topics[ACTION])
             if _gid(info) not in self._before and (info.node_name, info.node_namespace) == name
         ]  # fmt: skip
-        self._ours = self._ours.union(map(_gid, own))
+        here = [gid for gid in new if gid[:_PARTICIPANT_BYTES] == self._participant]
+        self._ours = self._ours.union(here or new)
+
+    def _own_participant(self) -> bytes:
+        """Return how the gids of this node's endpoints begin: another node of the same name may start just now."""
+        topic = f"_own_{uuid4().hex}"  # hidden, and nobody else's
+        publisher = self._node.create_publisher(Empty, topic, 1)
+        infos = self._node.get_publishers_info_by_topic(topic)
+        self._node.destroy_publisher(publisher)
+        return _gid(infos[0])[:_PARTICIPANT_BYTES] if infos else b""
 
     def _look(self) -> None:
         found: dict[str, str] = {}  # who: what is said of it
