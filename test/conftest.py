@@ -32,8 +32,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests that start ROS processes (`make core` leaves them out), and put last those that run alone."""
+    """Mark the tests that start ROS processes, and the long ones; put last those that run alone."""
     for item in items:
+        if item.get_closest_marker("thorough"):
+            item.add_marker("long")
         if _WITH_PROCESSES & set(getattr(item, "fixturenames", ())):
             item.add_marker("process")
         if item.get_closest_marker("timing"):

@@ -152,6 +152,7 @@ def files_of(folder: Path, kind: str, times_ms: Sequence[float], name: str) -> P
     return write(folder / f"{name}.txt", "\n".join(map(str, times_ms)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["hyperfine", "pyperf", "pytest-benchmark", "google", "run", "numbers"])
 def test_result_files_of_other_tools(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers = np.random.default_rng(3)

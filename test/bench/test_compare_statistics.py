@@ -86,6 +86,7 @@ def alarms_and_voids(draw: Draw, tolerance: float, times: int) -> tuple[int, int
     return statuses.count(1), statuses.count(VOID)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [shuffled, in_a_row])
 def test_a_command_against_itself_is_not_called_slower(draw: Draw) -> None:
     alarms, voids = alarms_and_voids(draw, 5.0, 40)
@@ -102,6 +103,7 @@ def test_of_a_thousand_comparisons_with_itself_three_at_most_are_called_slower(t
     assert sum(alarms for alarms, _ in found) <= 3
 
 
+@pytest.mark.slow
 def test_three_percent_are_found_at_two_percent_of_noise() -> None:
     numbers = np.random.default_rng(2)
     found = [judge(rounds_of(noisy(numbers, 0.02), head=1.03), 1.0).status for _ in range(40)]

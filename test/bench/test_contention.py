@@ -86,6 +86,7 @@ def test_real_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["bench", "contention", "policy", "policy", "--mode", "threads", *quick]) == 0
 
 
+@pytest.mark.slow
 def test_tegrastats_log_is_kept_whole_and_of_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program, out = tmp_path / "bin" / "tegrastats", tmp_path / "out"
     program.parent.mkdir()
@@ -104,6 +105,7 @@ def test_tegrastats_log_is_kept_whole_and_of_each_model(tmp_path: Path, monkeypa
     assert not any(sets[a] & sets[b] for a, b in ((0, 1), (0, 2), (1, 2)))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "contention", "policy"]) == 78
     assert main(["bench", "contention", "policy", "policy", "--cores", "4711"]) == 78

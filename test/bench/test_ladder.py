@@ -165,6 +165,7 @@ def test_energy_is_what_a_run_takes_above_idle() -> None:
     assert next(measure_energy(results, lambda begin, end: window, 10.0, [], full=False, loop_s=0.01)).per_run_j is None
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_real_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {kind: tmp_path / f"ladder.{kind}" for kind in ("json", "html", "markdown")}

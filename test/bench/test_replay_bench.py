@@ -147,6 +147,7 @@ def test_real_nodes_answer_and_limits_are_judged(graph: Graph, start_command: St
     assert "<svg" in files["html"].read_text()
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_played_is_said(graph: Graph, start_command: Start, tmp_path: Path) -> None:
     file, env = graph("5")
     one_image = image_bag(tmp_path / "one", 20, 1)

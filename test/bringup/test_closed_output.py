@@ -12,6 +12,7 @@ import pytest
 TIMING = b'{"node":"a","seq":%d,"received_ns":%d}\n'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["recover", "RUN"], ["doctor", "--json", "--only", "cores"]])
 def test_it_says_so_in_one_line_and_does_not_succeed(tmp_path: Path, arguments: list[str]) -> None:
     lines = b"".join(TIMING % (seq, seq) for seq in (1, 2, 5))

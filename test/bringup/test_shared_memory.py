@@ -95,6 +95,7 @@ def test_a_port_without_a_lock_is_removed_unless_somebody_has_it_mapped(tmp_path
     assert sorted(tmp_path.iterdir()) == [used, young]
 
 
+@pytest.mark.thorough
 @pytest.mark.alone
 def test_the_starter_tells_whose_shared_memory_was_removed(
     start_command: Callable[..., Process], tmp_path: Path

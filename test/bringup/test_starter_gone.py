@@ -100,6 +100,7 @@ WRAPPERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("wrapper", WRAPPERS)
 def test_it_ends_with_its_starter(start: Callable[..., Process], wrapper: str, how: signal.Signals) -> None:
@@ -213,8 +214,8 @@ def rests_for_good(ros: Ros, actions: list[Float64MultiArray]) -> bool:
     return not moving(actions)
 
 
-@pytest.mark.parametrize("wrapper", ["none", "a shell", "one that has left"])
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("wrapper", ["none", pytest.param("a shell", marks=pytest.mark.thorough), "one that has left"])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
 def test_a_policy_whose_starter_is_gone_sends_what_is_safe_and_ends(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process], wrapper: str, how: signal.Signals
 ) -> None:
@@ -259,6 +260,7 @@ def test_what_a_terminal_sends_ends_a_policy_in_order(
     assert rests_for_good(ros, actions)
 
 
+@pytest.mark.thorough
 def test_under_nohup_a_policy_drives_on(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process]
 ) -> None:

@@ -114,7 +114,7 @@ def segments(start: Process, *names: str) -> dict[str, int]:
     return sizes
 
 
-@pytest.mark.parametrize("host_only", [False, True])
+@pytest.mark.parametrize("host_only", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_publishers_of_images_alone_get_a_large_segment(
     start_command: Callable[..., Process], host_only: bool, tmp_path: Path
 ) -> None:
@@ -128,6 +128,7 @@ def test_publishers_of_images_alone_get_a_large_segment(
     assert " for sim_camera, yolo_node" in line
 
 
+@pytest.mark.thorough
 def test_the_container_gets_one_segment_and_no_tuning_gets_none(start_command: Callable[..., Process]) -> None:
     tuned = start_command("run", "--sim", "--no-record", "--container")
     stock = start_command("run", "--sim", "--no-record", "--no-tuning")

@@ -120,6 +120,7 @@ def test_an_error_is_one_sentence(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_it_needs_no_ros(tmp_path: Path) -> None:
     """The figures are looked at where there is none: rclpy cannot be found here."""
     code = (

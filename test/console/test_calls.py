@@ -30,6 +30,7 @@ def test_words_are_values_of_the_parameters_type(words: list[str], kind: int, va
     assert values.parse(words, kind) == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [

@@ -111,6 +111,7 @@ def dialog_of(app: ConsoleApp) -> str:
     return "\n".join(str(widget.render()) for widget in app.screen.query("Static"))
 
 
+@pytest.mark.slow
 def test_each_key_in_either_case_and_the_screen_tells_what_came_of_it() -> None:
     graph = StoryGraph()
 
@@ -159,6 +160,7 @@ def test_each_key_in_either_case_and_the_screen_tells_what_came_of_it() -> None:
     run(graph, drive)
 
 
+@pytest.mark.slow
 def test_space_disables_within_a_redraw_while_a_service_hangs_and_a_dialog_is_open() -> None:
     graph = StoryGraph()
     graph.hangs.set()
@@ -197,6 +199,7 @@ def test_ctrl_x_asks_before_it_stops_the_robot() -> None:
     run(graph, drive)
 
 
+@pytest.mark.slow
 def test_a_model_is_chosen_and_what_cannot_be_is_refused_with_its_reason() -> None:
     graph = StoryGraph()
 

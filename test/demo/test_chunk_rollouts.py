@@ -19,6 +19,7 @@ def engine() -> Engine:
     return engines.load("chunk_policy", options=Options(threads=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay_s", [(0.0, 0.0), (0.3, 0.3), RANDOM_S], ids=["0", "300 ms", "50 to 500 ms"])
 def test_pucks_are_reached_through_delays(engine: Engine, delay_s: tuple[float, float]) -> None:
     count, run = reached(engine, 5, delay_s)

@@ -97,6 +97,7 @@ def test_everything_is_there_and_accounted_for(
     assert all(status.hardware_id for message in complete for status in message.status)
 
 
+@pytest.mark.thorough
 @pytest.mark.timing
 def test_a_killed_camera_stops_the_arm_and_comes_back(
     ros: Ros, start_command: Callable[..., Process], in_tmp: Path, diagnostics: list[DiagnosticArray]
@@ -155,7 +156,14 @@ def nodes_of(domain: int) -> list[psutil.Process]:
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize(("how", "after_s"), [(signal.SIGINT, 0.0), (signal.SIGTERM, 0.7), (signal.SIGINT, 1.6)])
+@pytest.mark.parametrize(
+    ("how", "after_s"),
+    [
+        pytest.param(signal.SIGINT, 0.0, marks=pytest.mark.thorough),
+        (signal.SIGTERM, 0.7),
+        pytest.param(signal.SIGINT, 1.6, marks=pytest.mark.thorough),
+    ],
+)
 def test_it_ends_within_a_second_whenever_it_is_asked(
     start_command: Callable[..., Process], in_tmp: Path, domain: int, how: signal.Signals, after_s: float
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_failure_asks_for_a_restart_only_where_cuda_is_broken(fake: Any) -> No
     assert isinstance(broken.failure(0, "and again"), BrokenDeviceError), "what is broken stays so"
 
 
+@pytest.mark.slow
 def test_what_an_engine_holds_is_freed_unless_cuda_is_broken(fake: Any) -> None:
     in_use(0)
     for breaks in (False, True):

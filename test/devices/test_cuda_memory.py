@@ -45,6 +45,7 @@ def test_the_compute_capability_is_told(gpu: CudaDevice) -> None:
     assert gpu.compute_capability == "8.7"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(2, 3), (), (0, 4)])
 def test_an_array_goes_there_and_back(gpu: CudaDevice, shape: tuple[int, ...]) -> None:
     stream, array = gpu.stream(), CudaArray(gpu, shape, F32)

@@ -143,6 +143,7 @@ def test_a_topic_that_nobody_listens_to_is_left_alone(ros: Ros) -> None:
     assert max(listeners) == 0
 
 
+@pytest.mark.thorough
 def test_a_stock_transport_is_found_and_named(start_peer: Callable[..., Process]) -> None:
     camera = start_peer("publish", "camera", 1280, 960, 10, "RELIABLE", tuned=False)
     ready(camera, start_peer("subscribe", "viewer", 1280, 960, 10, "RELIABLE", tuned=False))
@@ -181,6 +182,7 @@ def test_best_effort_images_that_never_arrive_are_explained(start_peer: Callable
     assert f"(pid {camera.pid}) has a segment of 0.55 MB and publishes /image" in seen("transport")["value"]
 
 
+@pytest.mark.thorough
 def test_slow_subscribers_are_found_and_named(
     start_node: Callable[..., Process], start_peer: Callable[..., Process], tmp_path: Path
 ) -> None:
@@ -235,6 +237,7 @@ def test_segments_of_a_killed_participant_are_found_and_cleaned(
     assert not list(tmp_path.glob("fastdds_*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "status", "level"), [("8m", 2, "error"), ("24m", 1, "warning"), ("128m", 0, "ok")])
 def test_a_tiny_shared_memory_is_told(tmp_path: Path, size: str, status: int, level: str) -> None:
     mount = f'mount -t tmpfs -o size={size} tmpfs {tmp_path} && exec "$@"'

@@ -109,6 +109,7 @@ def test_a_cache_of_another_user_is_a_warning(tmp_path: Path, monkeypatch: pytes
     assert engine_cache.engine_cache().level == "ok"
 
 
+@pytest.mark.slow
 def test_the_command_has_both_checks() -> None:
     only = ["--only", "onnxruntime", "--only", "engine_cache"]
     done = subprocess.run(

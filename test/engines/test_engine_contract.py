@@ -287,6 +287,7 @@ BROKEN: list[tuple[type[Sound], Check, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_sound_engine_passes(check: Check) -> None:
     check(Subject(Sound))
@@ -309,12 +310,14 @@ def test_each_check_is_shown_to_find_something() -> None:
     assert {check for _, check, _ in BROKEN} == {*CHECKS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("model", ["policy", "detector", "captioner"])
 def test_onnx_engines_keep_the_contract(model: str, check: Check) -> None:
     check(Subject(lambda: load(model, "onnx", Options(threads=1)), settle_s=0.02))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_an_onnx_engine_with_free_axes_keeps_the_contract(check: Check, tmp_path: Path) -> None:
     shape = ["batch", 3]

@@ -56,6 +56,7 @@ def echo(path: Path, shape: tuple[Any, ...], kind: int = TensorProto.FLOAT, opse
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 @pytest.mark.parametrize(
     "block", [STRETCHED, ULTRALYTICS, YOLOX, IMAGENET], ids=["stretch", "ultralytics", "yolox", "imagenet"]
@@ -92,6 +93,7 @@ def test_averaging_by_area_is_opencvs() -> None:
     np.testing.assert_allclose(have, wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "size", "runtime"),
     [

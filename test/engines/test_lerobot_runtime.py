@@ -46,6 +46,7 @@ def answers(engine: Engine) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_it_keeps_the_engines_contract(folder: Path, tmp_path: Path) -> None:
     python = fake_python(tmp_path)
     check_engine(lambda: load(str(folder), options=Options(python=python)))
@@ -60,6 +61,7 @@ def test_it_answers_and_says_its_contract(engine: Engine) -> None:
         engine.infer({IMAGE: inputs()[IMAGE]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wish", "said"),
     [

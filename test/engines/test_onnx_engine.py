@@ -252,11 +252,13 @@ def bound(model: Path) -> Engine:
     return engine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_bound_arrays_keep_the_contract(check: Check) -> None:
     check(Subject(lambda: bound(MODELS / "policy.onnx"), settle_s=0.02))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_bound_arrays_with_free_axes_keep_the_contract(check: Check, tmp_path: Path) -> None:
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy")

@@ -263,6 +263,7 @@ def test_damaged_files_are_refused_and_end_no_process(tmp_path: Path) -> None:
         assert any(line.startswith("refused") and f"/{name}'" in line for line in said), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
 def test_nothing_is_written_or_told_of_its_use(runtime: str, tmp_path: Path) -> None:
     program = (

@@ -124,6 +124,7 @@ def check(outcomes: dict[str, Outcome], seed: str) -> None:
         assert outcome.counts["refused"] or reader == "timings", f"{reader} must have refused something"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_few_hundred_hostile_inputs(tmp_path: Path) -> None:
     _, outcome = run(ALL, "1", 0, 40 * len(SHARES), tmp_path / "scratch")

@@ -161,6 +161,7 @@ def test_publications_of_the_wrong_type_are_left_out(tmp_path: Path) -> None:
     assert convert(tmp_path / "topics_1.jsonl", target_of(tmp_path / "out.mcap")).messages == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", [b"{\n" * (1 << 19), bytes(1 << 20)], ids=["lines", "zeros"])
 def test_a_small_file_does_not_unpack_to_anything(tmp_path: Path, piece: bytes) -> None:
     path = tmp_path / "topics_1.jsonl.zst"
@@ -189,6 +190,7 @@ def test_a_database_of_queries_is_no_recording(tmp_path: Path, sql: str) -> None
         open_damaged(path)
 
 
+@pytest.mark.slow
 def test_a_database_is_read_with_a_budget_of_steps(tmp_path: Path) -> None:
     """A file of small messages needs a fourth of it; one whose pages lead in circles would need more than all."""
     path = tmp_path / "a.db3"

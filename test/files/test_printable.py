@@ -216,6 +216,7 @@ def command(*arguments: str | bytes) -> subprocess.CompletedProcess[bytes]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"\x1b]0;x\x07\n[FATAL] forged.mcap", b"\xff\xfe.jsonl", b"\r\xe2\x80\xae.db3"])
 @pytest.mark.parametrize("verb", ["convert", "recover", "analyze", "run"])
 def test_a_files_name_is_one_line_of_a_commands_words(tmp_path: Path, verb: str, name: bytes) -> None:

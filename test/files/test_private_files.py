@@ -239,6 +239,7 @@ def test_every_file_of_a_running_recorder(tmp_path: Path, start_node: Callable[.
     assert {path.name: mode(path) for path in run.iterdir() if mode(path) != 0o600} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["convert", "recover"])
 @pytest.mark.parametrize("source_mode", [0o700, 0o755], ids=oct)
 def test_what_is_made_of_a_recording_is_no_more_readable(tmp_path: Path, verb: str, source_mode: int) -> None:

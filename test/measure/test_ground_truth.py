@@ -92,6 +92,7 @@ def two_hundred_calls_ns() -> float:
     return statistics.median(once() for _ in range(21))
 
 
+@pytest.mark.slow
 @pytest.mark.timing
 @pytest.mark.parametrize(("delay_ms", "frames"), [(2, 60), (5, 40), (20, 15)])
 def test_p50_and_mean_are_within_a_hundredth_of_the_engines_own_reading(delay_ms: float, frames: int) -> None:

@@ -151,6 +151,7 @@ def test_two_threads_in_native_code_are_charged_both() -> None:
 # Memory
 
 
+@pytest.mark.slow
 def test_the_peak_is_that_of_the_block_not_what_is_left_of_it(monitor: PerformanceMonitor) -> None:
     touch(300)  # before the block: not its business
     before_mb = resident_mb()

@@ -69,6 +69,7 @@ def off(model: Path, options: Options, recipe: Recipe | None = None) -> tuple[fl
     return float(np.abs(found - wanted).max() / np.abs(wanted).max()), other.info.precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", [11, 12, 13, 17])
 @pytest.mark.parametrize("constants", [False, True])
 @pytest.mark.parametrize("calibrated", [False, True])
@@ -193,6 +194,7 @@ def test_paddles_free_axes(tmp_path: Path) -> None:
     assert cli.main(["build", str(model), "--shape", "x=1,3,16,16", "--precision", "fp16"]) == 0
 
 
+@pytest.mark.slow
 def test_inputs_are_tried_until_a_model_with_free_axes_runs(tmp_path: Path) -> None:
     # a reader of lines of text: 48 px high, however wide
     nodes = [helper.make_node("Reshape", ["x", "shape"], ["z"]), helper.make_node("MatMul", ["z", "w"], ["y"])]

@@ -123,7 +123,8 @@ def test_int8_keeps_to_seven_bits_where_sums_would_saturate(monkeypatch: pytest.
     assert largest_weight() > 64
 
 
-@pytest.mark.parametrize("name", ["policy", "detector", "captioner"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["policy", "detector", pytest.param("captioner", marks=pytest.mark.thorough)])
 def test_int8_for_tensorrt_has_neither_zero_points_nor_quantised_biases(name: str, tmp_path: Path) -> None:
     original = model_build.load(name, options=Options(threads=1))
     inputs = inputs_of(original, 8)
@@ -521,6 +522,7 @@ def test_memory_for_a_second_model_must_be_free(monkeypatch: pytest.MonkeyPatch)
 # The trial
 
 
+@pytest.mark.slow
 def test_a_trial_tells_what_the_model_does() -> None:
     engine = model_build.load("detector")
     image = {"image": np.random.default_rng(1).integers(0, 256, (1, 192, 256, 3), np.uint8)}
@@ -554,6 +556,7 @@ def test_a_trial_passes_on_what_was_wrong(tmp_path: Path) -> None:
         try_out(str(tmp_path / "m.onnx"))
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_all_memory_is_an_error_of_the_trial(tmp_path: Path) -> None:
     fill = helper.make_node("ConstantOfShape", ["shape"], ["big"])
     total = helper.make_node("ReduceSum", ["big"], ["sum"], keepdims=0)
@@ -566,6 +569,7 @@ def test_a_model_that_takes_all_memory_is_an_error_of_the_trial(tmp_path: Path) 
         try_out(str(path))
 
 
+@pytest.mark.slow
 def test_a_model_that_never_answers_is_ended(tmp_path: Path) -> None:
     began_s = time.monotonic()
     with pytest.raises(ConfigError, match="took longer than 2 s and was ended"):
@@ -623,6 +627,7 @@ def test_the_command_builds_a_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "must end in .onnx" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_command_compares_precisions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = tmp_path / "figures.json"

@@ -126,6 +126,7 @@ ENGINES = ("policy_node", "yolo_node", "caption_node")
 BEATING = (*ENGINES, "speech_node", "camera_node", "recorder_node", "replay_node")
 
 
+@pytest.mark.thorough
 def test_no_parameter_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     all_nodes.wait_for("publishing /diagnostics", 60)
     assert peer.beats(*BEATING), all_nodes.output()
@@ -170,6 +171,7 @@ def test_no_peer_stops_the_clock_of_a_node(peer: Peer, start_node: Start) -> Non
     assert peer.parameters("monitor_node")["use_sim_time"] == ParameterValue(type=1, bool_value=False)
 
 
+@pytest.mark.thorough
 def test_no_service_ends_a_node(peer: Peer, all_nodes: Process) -> None:
     all_nodes.wait_for("publishing /diagnostics", 60)
     assert peer.beats(*BEATING), all_nodes.output()

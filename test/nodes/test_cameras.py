@@ -45,7 +45,7 @@ class Camera:
             self._publisher.publish(self.message)
 
 
-@pytest.mark.parametrize("batch", [4, "n"])
+@pytest.mark.parametrize("batch", [pytest.param(4, marks=pytest.mark.thorough), "n"])
 def test_each_camera_has_topics_and_a_ledger_of_its_own(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path, batch: int | str
 ) -> None:

@@ -191,6 +191,7 @@ def path_after(folder: Path, *, python_path: str | None, flags: list[str]) -> li
     ).stdout.split("\n")[:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flags", [["-m", "program"], ["-c", "CODE"], ["program.py"]])
 @pytest.mark.parametrize("python_path", ["{root}", "{root}:", ":{root}", "{root}:.", ".:{root}"])
 def test_the_working_directory_is_left(tmp_path: Path, flags: list[str], python_path: str) -> None:

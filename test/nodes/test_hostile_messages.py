@@ -144,6 +144,7 @@ def watcher(ros: Ros) -> Watcher:
     return Watcher(ros)
 
 
+@pytest.mark.thorough
 def test_the_monitor_lives_on_hostile_heartbeats(ros: Ros, watcher: Watcher, start_node: Start) -> None:
     monitor = start_node("monitor_node", *QUIET)
     send = Sender(ros, DiagnosticStatus, "inference/status", 1000, readers=2)
@@ -176,6 +177,7 @@ def test_two_processes_of_one_name_are_a_warning(ros: Ros, watcher: Watcher, sta
     assert watcher.shown("a/engine").message.startswith("several processes call themselves a")  # type: ignore[union-attr]
 
 
+@pytest.mark.thorough
 def test_the_recorder_lives_on_hostile_heartbeats_and_timings(
     ros: Ros, watcher: Watcher, start_node: Start, tmp_path: Path
 ) -> None:
@@ -203,6 +205,7 @@ def test_the_recorder_lives_on_hostile_heartbeats_and_timings(
     assert json.loads((directory / "session.json").read_text())["counts"]["failed"] == 0
 
 
+@pytest.mark.thorough
 def test_ten_thousand_names_do_not_fill_the_memory(
     ros: Ros, watcher: Watcher, start_node: Start, tmp_path: Path
 ) -> None:
@@ -249,6 +252,7 @@ def resident_mb(pid: int) -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+@pytest.mark.thorough
 def test_the_simulated_camera_lives_on_hostile_episodes_and_joints(
     ros: Ros, watcher: Watcher, start_node: Start
 ) -> None:
@@ -332,6 +336,7 @@ def test_bytes_that_are_no_message_end_nobody(ros: Ros, watcher: Watcher, start_
     assert [node.stop() for node in nodes] == [0, 0, 0], [node.output() for node in nodes]
 
 
+@pytest.mark.thorough
 @pytest.mark.long
 def test_the_demo_lives_on_all_of_them(
     ros: Ros, watcher: Watcher, start_command: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

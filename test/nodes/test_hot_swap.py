@@ -172,6 +172,7 @@ def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
     assert node.alive
 
 
+@pytest.mark.thorough
 def test_several_parameters_set_together_are_one_swap(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:
@@ -197,6 +198,7 @@ def test_several_parameters_set_together_are_one_swap(
     assert [d.read_only for d in description.descriptors] == [False, True]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("when", ["at the start", "while running"])
 def test_outputs_too_far_from_fp32_are_a_warning(ros: Ros, start_node: Callable[..., Process], when: str) -> None:
     tuner = Tuner(ros, "policy_node")

@@ -249,7 +249,7 @@ def test_an_error_in_a_transition_is_logged_and_leaves_nothing(ros: Ros, tmp_pat
         assert process.stop() == 0
 
 
-@pytest.mark.parametrize("gate", ["process", "inline"])
+@pytest.mark.parametrize("gate", ["process", pytest.param("inline", marks=pytest.mark.thorough)])
 def test_a_policy_is_safe_before_it_is_inactive_and_active_is_not_enabled(
     ros: Ros, start_node: Start, tmp_path: Path, gate: str
 ) -> None:

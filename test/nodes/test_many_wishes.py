@@ -20,6 +20,7 @@ from perf_inference.nodes.ros import request_bounds
 from perf_inference.nodes.ros.request_bounds import Allowance
 
 
+@pytest.mark.thorough
 def test_a_flood_of_wishes_in_one_request_is_looked_at_in_part(ros: Ros, start_node: Callable[..., Process]) -> None:
     node = start_node("caption_node", "-p", "rate:=0.0")
     node.wait_for("describes")

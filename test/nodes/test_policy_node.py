@@ -122,7 +122,14 @@ def test_disabled_it_sends_zero_enabled_it_drives_and_stopping_it_sends_zero(
     assert "/65 | Robot: " in process.output()
 
 
-@pytest.mark.parametrize("silent", ["image", "joint_states", "force"])
+@pytest.mark.parametrize(
+    "silent",
+    [
+        pytest.param("image", marks=pytest.mark.thorough),
+        "joint_states",
+        pytest.param("force", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_silent_input_gives_zero_and_a_warning_until_it_is_back(
     ros: Ros, robot: Robot, start_policy: Callable[..., Process], silent: str
 ) -> None:
@@ -159,6 +166,7 @@ def test_the_window_of_joints_that_are_sent_one_by_one_in_any_order_is_full(
     assert ros.spin_until(lambda: _fill(robot) > 30)
 
 
+@pytest.mark.thorough
 def test_the_window_of_joints_without_stamps_is_that_of_the_simulated_time(
     ros: Ros, robot: Robot, start_policy: Callable[..., Process]
 ) -> None:
@@ -288,6 +296,7 @@ def test_bad_messages_are_counted_and_skipped(ros: Ros, robot: Robot, start_poli
     assert robot.values()["ledger.image.residual"] == robot.values()["ledger.joint_states.residual"] == 0
 
 
+@pytest.mark.thorough
 def test_an_image_that_cannot_be_decoded_does_not_keep_the_policy_driving(
     ros: Ros, robot: Robot, start_policy: Callable[..., Process]
 ) -> None:
@@ -335,27 +344,28 @@ def test_what_decides_about_safety_cannot_be_set_while_it_runs(
     assert "read-only parameter: use_sim_time" in answers[0].reason
 
 
-@pytest.mark.parametrize(
-    ("metadata", "said"),
-    [
-        ({"joint_names": "elbow,shoulder"}, "this node drives shoulder, elbow in this order, 'other' was made for"),
-        ({"action": "position"}, "this node sends velocity actions, 'other' gives position ones"),
-        ({"units": "deg/s"}, "'other' must give rad/s, its metadata say 'deg/s'"),
-        ({"limits.lower": "2.0,2.0"}, "limits must be lower <= upper"),
-    ],
-)
+OTHER_MEANINGS: list[tuple[dict[str, str], str]] = [
+    ({"joint_names": "elbow,shoulder"}, "this node drives shoulder, elbow in this order, 'other' was made for"),
+    ({"action": "position"}, "this node sends velocity actions, 'other' gives position ones"),
+    ({"units": "deg/s"}, "'other' must give rad/s, its metadata say 'deg/s'"),
+    ({"limits.lower": "2.0,2.0"}, "limits must be lower <= upper"),
+]
+
+
 def test_a_swap_that_changes_what_an_action_means_is_refused(
-    ros: Ros, robot: Robot, start_policy: Callable[..., Process], tmp_path: Path, metadata: dict[str, str], said: str
+    ros: Ros, robot: Robot, start_policy: Callable[..., Process], tmp_path: Path
 ) -> None:
     start_policy((0.5, 0.5), "-p", "enabled:=true", "-p", "limits.upper:=[1.5, 1.5]")
     assert ros.spin_until(robot.moving, 30)
-    other = constant_policy(tmp_path / "other.onnx", (0.25, 0.25), metadata=metadata)
-    request = SetParameters.Request(parameters=[Parameter("model", value=str(other)).to_parameter_msg()])
-    assert ros.call(SetParameters, "policy_node/set_parameters", request).results[0].successful
-    answer = ros.call(Trigger, "policy_node/swap_wait", Trigger.Request(), 60)
-    assert not answer.success
-    assert said in answer.message
-    assert ros.spin_until(lambda: robot.actions[-1] == [0.5, 0.5])
+    for number, (metadata, said) in enumerate(OTHER_MEANINGS):
+        (folder := tmp_path / str(number)).mkdir()
+        other = constant_policy(folder / "other.onnx", (0.25, 0.25), metadata=metadata)
+        request = SetParameters.Request(parameters=[Parameter("model", value=str(other)).to_parameter_msg()])
+        assert ros.call(SetParameters, "policy_node/set_parameters", request).results[0].successful
+        answer = ros.call(Trigger, "policy_node/swap_wait", Trigger.Request(), 60)
+        assert not answer.success
+        assert said in answer.message
+        assert ros.spin_until(lambda: robot.actions[-1] == [0.5, 0.5])
 
 
 def test_a_swapped_model_may_tighten_the_limits(

@@ -30,7 +30,7 @@ from trajectory_msgs.msg import JointTrajectory
 from perf_inference.nodes.policy.gate_process import MODULE
 from perf_inference.nodes.reports.messages import from_key_values
 
-BOTH = ["process", "inline"]
+BOTH = ["process", pytest.param("inline", marks=pytest.mark.thorough)]
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SILENT = PublisherEventCallbacks(use_default_callbacks=False)  # of the readers of a stop some match, and some do not
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -174,7 +174,7 @@ def test_somebody_else_who_sends_disables(
         context.try_shutdown()
 
 
-@pytest.mark.parametrize("action", ["velocity", "position"])
+@pytest.mark.parametrize("action", [pytest.param("velocity", marks=pytest.mark.thorough), "position"])
 def test_every_trajectory_of_a_run_is_accepted(ros: Ros, start: Callable[..., Process], action: str) -> None:
     robot = Robot(ros, JointTrajectory)
     process = start("enabled:=true", "action_message:=joint_trajectory", f"action:={action}", "rate:=50.0")
@@ -223,6 +223,7 @@ def test_the_process_of_the_gate_is_small_and_gets_nothing_but_its_pipe(
     assert process.wait() == 0
 
 
+@pytest.mark.thorough
 def test_a_gate_that_is_ended_again_and_again_ends_the_policy(ros: Ros, start: Callable[..., Process]) -> None:
     robot = Robot(ros)
     process = start("enabled:=true", "enabled_after_restart:=true")

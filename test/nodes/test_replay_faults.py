@@ -49,7 +49,7 @@ def test_an_unindexed_file_plays_by_log_time(ros: Ros, start_node: Start, shared
         assert sorted(order[2 * n : 2 * n + 2]) == ["/a", "/b"], order
 
 
-@pytest.mark.parametrize("restamp", ["false", "true"])
+@pytest.mark.parametrize("restamp", [pytest.param("false", marks=pytest.mark.thorough), "true"])
 def test_a_topic_of_another_distribution_is_told_and_stops_no_other(
     ros: Ros, start_node: Start, shared_data: Path, restamp: str
 ) -> None:
@@ -65,7 +65,7 @@ def test_a_topic_of_another_distribution_is_told_and_stops_no_other(
     assert "skipped 7" in process.output()
 
 
-@pytest.mark.parametrize("restamp", ["false", "true"])
+@pytest.mark.parametrize("restamp", [pytest.param("false", marks=pytest.mark.thorough), "true"])
 def test_one_message_that_is_cut_is_skipped_and_counted(
     ros: Ros, start_node: Start, shared_data: Path, restamp: str
 ) -> None:
@@ -83,7 +83,7 @@ def test_one_message_that_is_cut_is_skipped_and_counted(
     assert "skipped 1 (1 of /t: " in process.output()
 
 
-@pytest.mark.parametrize("name", ["split_db3", "split_zero"])
+@pytest.mark.parametrize("name", ["split_db3", pytest.param("split_zero", marks=pytest.mark.thorough)])
 def test_a_split_bag_whose_last_file_was_not_finished_plays_the_others(
     ros: Ros, start_node: Start, shared_data: Path, name: str
 ) -> None:

@@ -48,7 +48,14 @@ def read_only_of(ros: Ros, node: str, names: list[str]) -> set[str]:
     return {one.name for one in described if one.read_only}
 
 
-@pytest.mark.parametrize("name", ["yolo_node", "policy_node", "caption_node"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("yolo_node", marks=pytest.mark.thorough),
+        "policy_node",
+        pytest.param("caption_node", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_start_from_the_dump_gives_the_same_node(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path, name: str
 ) -> None:

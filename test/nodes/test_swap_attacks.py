@@ -94,7 +94,7 @@ def test_what_is_said_at_the_start_cannot_be_set(ros: Ros, start_node: Start, tm
     assert node.alive
 
 
-@pytest.mark.parametrize("pickled_at_the_start", [False, True])
+@pytest.mark.parametrize("pickled_at_the_start", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_a_pickle_is_not_read_for_a_peer(
     ros: Ros, start_node: Start, tmp_path: Path, pickled_at_the_start: bool
 ) -> None:
@@ -248,6 +248,7 @@ def test_no_redirect_is_followed_and_a_servers_words_are_short_and_printable(
     assert node.alive
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_a_trial_finds_no_networks_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran, trap = tmp_path / "ran", tmp_path / "trap"

@@ -107,6 +107,7 @@ def test_own_task(
         assert node.stop() == 0, node.output()
 
 
+@pytest.mark.slow
 def test_own_doctor_check(installed: dict[str, str], tmp_path: Path) -> None:
     def doctor(port: Path) -> subprocess.CompletedProcess[str]:
         command = ("-m", "perf_inference.cli", "doctor", "--only", "serial_port")
@@ -123,6 +124,7 @@ def test_own_doctor_check(installed: dict[str, str], tmp_path: Path) -> None:
         assert doctor(port).returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "says"),
     [

@@ -14,6 +14,7 @@ _HEAVY = ("torch", "transformers", "scipy", "soundfile", "PIL", "perf_inference.
           "perf_inference.engines.huggingface.engine", "perf_inference.tasks.audio.task")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", ["yolo_node", "policy_node", "caption_node"])
 def test_no_node_imports_libraries_of_others(node: str) -> None:
     code = f"import sys, perf_inference.nodes.{node}; print([name for name in {_HEAVY!r} if name in sys.modules])"

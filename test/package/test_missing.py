@@ -61,6 +61,7 @@ def run(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
                           timeout=120, check=False)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_command_works_or_says_one_sentence(tmp_path: Path) -> None:
     result = run(SCRIPT.format(absent=ABSENT, calls=CALLS), tmp_path)
     assert result.returncode == 0, result.stderr
@@ -79,6 +80,7 @@ def test_each_command_works_or_says_one_sentence(tmp_path: Path) -> None:
     assert {"bench", "analyze", "convert", "demo", "run", "recover", "doctor", "build"} <= helps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", NODES)
 def test_a_node_without_rclpy_says_one_sentence(tmp_path: Path, node: str) -> None:
     names = ABSENT if node == "yolo_node" else ABSENT[:2]

@@ -361,6 +361,7 @@ def test_everything_comes_back(message: dict[str, Any]) -> None:
     assert EVERYTHING_CODEC.encode(orjson.loads(orjson.dumps(message))) == data
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(fields(ROOT), st.randoms(use_true_random=False))
 def test_damaged_messages(message: dict[str, Any], chance: random.Random) -> None:

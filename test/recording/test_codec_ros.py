@@ -70,6 +70,7 @@ def test_common_interfaces_are_installed() -> None:
     assert {"sensor_msgs/msg/JointState", "std_msgs/msg/Empty", "std_srvs/srv/SetBool_Event"} <= set(TYPES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", TYPES)
 def test_fields_are_those_of_rclpy(type_name: str) -> None:
     """What rclpy writes (with garbage between the fields) decodes to what rclpy reads, and gives the bytes back."""
@@ -95,6 +96,7 @@ def test_fields_are_those_of_rclpy(type_name: str) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", [name for name in TYPES if "/msg/" in name])
 def test_bytes_are_those_of_rosbags(type_name: str) -> None:
     from rosbags.typesys import Stores, get_typestore
@@ -121,6 +123,7 @@ def test_bytes_are_those_of_rosbags(type_name: str) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", [name for name in TYPES if "/msg/" in name])
 def test_type_hash_is_the_installed_one(type_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _share(type_name) / f"{type_name.rpartition('/')[2]}.json"
@@ -133,6 +136,7 @@ def test_type_hash_is_the_installed_one(type_name: str, monkeypatch: pytest.Monk
     assert [type_hash(each) for each in (from_files, from_classes)] == [hashes[type_name]] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("type_name", [name for name in TYPES if "/msg/" in name])
 def test_idl_gives_the_same_fields(type_name: str) -> None:
     used = [type_name, *re.findall(r"^MSG: (\w+)/(\w+)$", installed_definition(type_name).text, re.MULTILINE)]

@@ -139,6 +139,7 @@ def text(number: int, t_ns: int = 0, **more: Any) -> BagMessage:
 # --- real recordings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAGS)
 def test_real_bags_stay_the_same_in_every_form(shared_data: Path, tmp_path: Path, name: str) -> None:
     source = shared_data / "bags" / name
@@ -165,6 +166,7 @@ def test_real_bags_come_back_from_json_lines(shared_data: Path, tmp_path: Path, 
         assert read(tmp_path / target) == expected, target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAGS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_rosbags_and_mcap_read_what_is_written(shared_data: Path, tmp_path: Path, name: str, target: str) -> None:
@@ -519,6 +521,7 @@ def test_of_a_cut_mcap_what_is_whole_is_converted(tmp_path: Path) -> None:
         assert read(target)[0] == many_messages()[: done.messages]
 
 
+@pytest.mark.slow
 def test_of_an_mcap_with_a_damaged_chunk_the_others_are_converted(tmp_path: Path) -> None:
     source = many(tmp_path / "a.mcap")
     data = bytearray(source.read_bytes())
@@ -577,6 +580,7 @@ def test_a_file_that_cannot_be_opened_does_not_stop_the_others(tmp_path: Path) -
     assert "a_1.mcap must be an MCAP file" in done.unreadable[0]
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.sampled_from(["a.mcap", "a.db3"]),

@@ -77,6 +77,7 @@ KINDS = ("sensor_msgs/msg/Imu", "diagnostic_msgs/msg/DiagnosticArray", "std_msgs
          "sensor_msgs/msg/PointCloud2", "std_msgs/msg/Bool", "trajectory_msgs/msg/JointTrajectory")  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())

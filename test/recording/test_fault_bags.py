@@ -270,6 +270,7 @@ def strings(path: Path, times: list[int], **options: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", list(CompressionType))
 def test_a_cut_anywhere_leaves_what_is_whole(tmp_path: Path, compression: CompressionType) -> None:
     source = strings(tmp_path / "a.mcap", list(range(4000)), compression=compression, chunk_size=20_000)
@@ -433,6 +434,7 @@ def test_of_two_definitions_others_see_none_in_sqlite(bags: Path, tmp_path: Path
         assert database.execute("SELECT count(*) FROM perf_inference_definitions").fetchone() == (2,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [True, False])
 def test_what_is_readable_of_a_damaged_db3_is_played_by_log_time(tmp_path: Path, index: bool) -> None:
     times = [*range(0, 20_000, 2), *range(1, 20_000, 2)]

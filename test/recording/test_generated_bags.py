@@ -133,6 +133,7 @@ def checked(source: Path, target: Path, held: Held, what: str) -> Held:
     return wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_some_generated_bags_come_back(seed: int, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()

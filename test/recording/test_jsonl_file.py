@@ -110,6 +110,7 @@ def test_messages_come_by_time_and_as_stored(tmp_path: Path) -> None:
     assert file.start_ns == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.zst"])
 def test_a_topic_that_was_written_after_the_other_is_played_with_it(tmp_path: Path, name: str) -> None:
     count = 5000

@@ -95,6 +95,7 @@ def test_every_kind_of_field_keeps_its_type_and_value(tmp_path: Path) -> None:
     assert about[b"definition"].decode() == EVERYTHING.text
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["imu_battery_pose", "talker_mcap"])
 def test_a_real_bag_message_by_message(shared_data: Path, tmp_path: Path, name: str) -> None:
@@ -147,6 +148,7 @@ def timing(seq: int, **more: Any) -> dict[str, Any]:
     return {"node": "yolo_node", "seq": seq, "stamp_ns": T0 + seq if seq % 2 else None, "infer_ms": 1.5, **more}
 
 
+@pytest.mark.slow
 def test_the_timings_of_a_run_are_one_table(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()

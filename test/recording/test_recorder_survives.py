@@ -187,6 +187,7 @@ def test_a_full_disk_stops_the_recording_and_it_goes_on_when_there_is_room(
     assert about["counts"]["topics"]["/joint_states"]["records"] == len(found)
 
 
+@pytest.mark.thorough
 def test_one_that_is_killed_while_the_disk_is_full_is_started_again(
     ros: Ros, start_node: Start, small_disk: Path
 ) -> None:

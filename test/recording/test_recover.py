@@ -558,6 +558,7 @@ def test_any_range_overwritten(tmp_path: Path, data: Any) -> None:
         assert whole == WHOLE[: len(whole)]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(flips=[(TEXT_OF.rindex(b'{"seq":30,') + 8, 0)])  # it says to be number 31
 @given(
@@ -571,6 +572,7 @@ def test_any_bits_flipped(tmp_path: Path, flips: list[tuple[int, int]]) -> None:
     assert not complete
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(gone=st.sets(st.integers(1, 30), max_size=29), footer=st.booleans())
 def test_any_lines_removed(tmp_path: Path, gone: set[int], footer: bool) -> None:
@@ -598,6 +600,7 @@ def check(folder: Path, text: bytes) -> tuple[bool, list[bytes]]:
     return complete, whole
 
 
+@pytest.mark.slow
 def test_a_large_file_with_a_hole_takes_little_memory(tmp_path: Path) -> None:
     path = tmp_path / "topics_1.jsonl"
     body = b"\0\1\0\0" + bytes(3000)

@@ -19,7 +19,9 @@ TRIALS = int(os.environ.get("PERF_INFERENCE_TRIALS", "20"))
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("death", ["kill policy", "hold policy 2 s", "kill gate"])
+@pytest.mark.parametrize(
+    "death", ["kill policy", pytest.param("hold policy 2 s", marks=pytest.mark.thorough), "kill gate"]
+)
 def test_velocities_end_with_either_process(death: str) -> None:
     with running("velocity", 50.0) as rig:
         trial = rig.death(death)
@@ -28,7 +30,7 @@ def test_velocities_end_with_either_process(death: str) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("death", ["stop policy 3 s", "kill both"])
+@pytest.mark.parametrize("death", [pytest.param("stop policy 3 s", marks=pytest.mark.thorough), "kill both"])
 def test_a_trajectory_ends_with_both(death: str) -> None:
     with running("trajectory", 50.0) as rig:
         trial = rig.death(death)

@@ -427,6 +427,7 @@ def test_a_velocity_too_large_to_be_squared_lets_nothing_leave() -> None:
     assert play.release(1e300, 0.0)[0] == 0.0
 
 
+@pytest.mark.slow
 def test_a_joint_that_rests_while_a_policy_leans_a_little_may_be_driven_on() -> None:
     play = Play()
     play.release(0.5, 0.5)

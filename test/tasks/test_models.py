@@ -29,7 +29,7 @@ def test_the_detector_finds_the_shapes() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["captioner", "pruned"])
+@pytest.mark.parametrize("name", ["captioner", pytest.param("pruned", marks=pytest.mark.thorough)])
 def test_the_captioner_says_the_sentence(name: str) -> None:
     score = caption_exact(MODELS / f"{name}.onnx", training.test_scenes(200))
     print(f"{name}: {score:.3f} of 200 sentences exact")

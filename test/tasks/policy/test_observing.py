@@ -287,6 +287,7 @@ def test_the_capacity_follows_the_rate_of_the_input() -> None:
     assert len(made.series[0]._track) < 8000  # and no more is kept than is needed
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_the_order_of_arrival_within_the_disorder_does_not_matter(stamps: list[int], chance: Any) -> None:

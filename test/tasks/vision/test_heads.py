@@ -328,6 +328,7 @@ def test_oriented_boxes_are_suppressed_by_their_probabilistic_iou() -> None:
     assert suppress_rotated(boxes, scores, np.array([0, 1, 0]), 0.01).tolist() == [1, 0, 2]
 
 
+@pytest.mark.slow
 def test_2000_mutated_outputs_are_read_or_refused() -> None:
     rng = np.random.default_rng(0)
     refused = 0

@@ -96,6 +96,7 @@ def check(found: Found, limits: Limits) -> None:
     found_dict(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [False, MANY])
 def test_mutated_images(many: bool) -> None:
     rng = np.random.default_rng(1)
