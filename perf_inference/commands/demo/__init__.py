@@ -12,17 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perf_inference.bringup.domain import free_domain
 from perf_inference.bringup.robot import Graph, default_config, read_graph
-from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
+from perf_inference.bringup.start import (
+    NODES_LOG,
+    MemoryWatch,
+    child_environment,
+    choose_domain,
+    commands,
+    prepare,
+    say,
+    tidy,
+)
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.bringup.supervisor import Supervisor
 from perf_inference.commands.demo.view import LiveView, PlainView, View, show_summary
-from perf_inference.commands.run import NO_TUNING, add_set_argument
+from perf_inference.commands.run import NO_TUNING, add_set_argument, add_verbose_argument
 from perf_inference.errors import EX_CONFIG
 from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable, without_colours
-from perf_inference.recording.run_directory import NODES_LOG
 
 if TYPE_CHECKING:
     from perf_inference.nodes.monitor.observer import Observer
@@ -49,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
     add_set_argument(parser)
+    add_verbose_argument(parser)
 
 
 def seconds(text: str) -> float:
@@ -64,14 +72,18 @@ def seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo; status 0, also after Ctrl-C or SIGTERM; 78 for a wrong configuration, 1 if a node was given up."""
+    from perf_inference.commands import start_record
+
     stop = StopFlag()
     print("perf-inference demo: starting the simulated robot; Ctrl-C ends it at any time", flush=True)
     view = LiveView() if sys.stdout.isatty() else PlainView()
-    graph = _graph(options)
+    overrides = _overrides(options)
+    graph = _graph(options, overrides)
     if graph.others_line:
         say(graph.others_line)
     _choose_domain()
-    own = prepare(graph, container=False, wanted=options.tuning)
+    digests = start_record.keep(graph, _as_run(options, graph, overrides), "demo")
+    own = prepare(graph, container=False, wanted=options.tuning, verbose=options.verbose)
     log = NodesLog(graph.run_directory, view.note)
     supervisor = Supervisor(commands(graph, container=False), child_environment(), view.note, log.write, own)
     observer, ended = None, ""
@@ -92,13 +104,17 @@ def run(options: argparse.Namespace) -> int:
         misconfigured = supervisor.misconfigured
         supervisor.stop(meanwhile=lambda: observer.spin(0.01) if observer else time.sleep(0.01))
     say(ended or f"{stop.name}: stopped during the start; summary: no inference yet")
-    for fate in supervisor.fates():
+    for fate in supervisor.fates(again=False):
         say(fate)
+    digests.stop()
     if observer is not None:
         observer.spin(0.02)
-        show_summary(graph.run_directory, observer)
+        if not supervisor.refused:
+            show_summary(graph.run_directory, observer)
         observer.close()
     log.close()
+    if supervisor.refused:
+        start_record.remove_refused(graph.run_directories)
     tidy()
     graph.close()
     if misconfigured:
@@ -142,7 +158,8 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
             return f"no action came within {_FIRST_ACTION_S:g} s of the start; see the messages above"
 
 
-def _graph(options: argparse.Namespace) -> Graph:
+def _overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return what the demo sets over the file, by executable."""
     simulation: dict[str, Any] = {"seed": options.seed, "episodes": options.episodes, "frozen": options.frozen}
     policy: dict[str, Any] = {"enabled": not options.zero_actions}
     if options.policy != "policy":
@@ -150,13 +167,27 @@ def _graph(options: argparse.Namespace) -> Graph:
         simulation["action_message"] = _message_of(options.policy)
     if options.delay_ms is not None:
         policy["added_delay_ms"] = options.delay_ms
+    return {"sim_robot_node": simulation, "policy_node": policy}
+
+
+def _graph(options: argparse.Namespace, overrides: dict[str, dict[str, Any]]) -> Graph:
     return read_graph(
         options.config or default_config(),
         sim=True,
         session="demo",
-        overrides={"sim_robot_node": simulation, "policy_node": policy},
+        overrides=overrides,
         assignments=options.assignments,
     )
+
+
+def _as_run(options: argparse.Namespace, graph: Graph, overrides: dict[str, dict[str, Any]]) -> argparse.Namespace:
+    """Return the options of `perf-inference run` that start the same."""
+    from perf_inference.commands.start_record import set_by
+
+    named = [f"{node.name}.session={node.parameters['session']}"
+             for node in graph.nodes if node.executable == "recorder_node"]  # fmt: skip
+    assignments = [*set_by(graph, overrides), *named, *options.assignments]
+    return argparse.Namespace(sim=True, tuning=options.tuning, assignments=assignments)
 
 
 def _message_of(policy: str) -> str:
@@ -181,8 +212,7 @@ def _delay(text: str) -> list[float]:
 
 
 def _choose_domain() -> None:
-    if "ROS_DOMAIN_ID" not in os.environ:
-        os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    choose_domain()
     domain = os.environ["ROS_DOMAIN_ID"]
     say(f"a second terminal looks in after: export ROS_DOMAIN_ID={domain}")
     say(f"or in a browser: ROS_DOMAIN_ID={domain} {_typed()} view")
