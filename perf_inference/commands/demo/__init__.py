@@ -77,12 +77,12 @@ def run(options: argparse.Namespace) -> int:
     stop = StopFlag()
     print("perf-inference demo: starting the simulated robot; Ctrl-C ends it at any time", flush=True)
     view = LiveView() if sys.stdout.isatty() else PlainView()
-    overrides = _overrides(options)
-    graph = _graph(options, overrides)
+    overrides = overrides_of(options)
+    graph = graph_of(options, overrides)
     if graph.others_line:
         say(graph.others_line)
     _choose_domain()
-    digests = start_record.keep(graph, _as_run(options, graph, overrides), "demo")
+    digests = start_record.keep(graph, as_run(options, graph, overrides), "demo")
     own = prepare(graph, container=False, wanted=options.tuning, verbose=options.verbose)
     log = NodesLog(graph.run_directory, view.note)
     supervisor = Supervisor(commands(graph, container=False), child_environment(), view.note, log.write, own)
@@ -158,7 +158,7 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
             return f"no action came within {_FIRST_ACTION_S:g} s of the start; see the messages above"
 
 
-def _overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+def overrides_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return what the demo sets over the file, by executable."""
     simulation: dict[str, Any] = {"seed": options.seed, "episodes": options.episodes, "frozen": options.frozen}
     policy: dict[str, Any] = {"enabled": not options.zero_actions}
@@ -170,7 +170,8 @@ def _overrides(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {"sim_robot_node": simulation, "policy_node": policy}
 
 
-def _graph(options: argparse.Namespace, overrides: dict[str, dict[str, Any]]) -> Graph:
+def graph_of(options: argparse.Namespace, overrides: dict[str, dict[str, Any]]) -> Graph:
+    """Return the demo's nodes, with these parameters over the file's; its run's directory is made."""
     return read_graph(
         options.config or default_config(),
         sim=True,
@@ -180,7 +181,7 @@ def _graph(options: argparse.Namespace, overrides: dict[str, dict[str, Any]]) ->
     )
 
 
-def _as_run(options: argparse.Namespace, graph: Graph, overrides: dict[str, dict[str, Any]]) -> argparse.Namespace:
+def as_run(options: argparse.Namespace, graph: Graph, overrides: dict[str, dict[str, Any]]) -> argparse.Namespace:
     """Return the options of `perf-inference run` that start the same."""
     from perf_inference.commands.start_record import set_by
 
