@@ -30,6 +30,7 @@ from perf_inference.commands.run import NO_TUNING, add_set_argument, add_verbose
 from perf_inference.errors import EX_CONFIG
 from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable, without_colours
+from perf_inference.quantities import whole
 
 if TYPE_CHECKING:
     from perf_inference.nodes.monitor.observer import Observer
@@ -43,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--duration", type=seconds, default=60.0, help="seconds from the first action on (default: 60)")
     parser.add_argument(
-        "--episodes", type=int, default=0, help="end after so many episodes of 5 s, instead of a duration"
+        "--episodes", type=whole, default=0, help="end after so many episodes of 5 s, instead of a duration"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--zero-actions", action="store_true", help="leave the policy disabled: zero actions only")
