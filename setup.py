@@ -41,6 +41,7 @@ EXTRAS = {
     # Where no ROS 2 is sourced: rclpy and the messages as wheels (CPython 3.11 and 3.12 on x86-64), and OpenCV.
     "standalone": [
         "aiohttp>=3.14.3",
+        "onnx>=1.21",
         "opencv-python-headless>=4.12",
         "ros-common-interfaces>=5.5",
         "ros-rclpy[fastrtps]>=9.1",

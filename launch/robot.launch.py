@@ -6,8 +6,10 @@ ros2 launch perf_inference robot.launch.py config:=/path/to/robot.yaml namespace
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,10 +30,13 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription
 from perf_inference.bringup import child_process, shared_memory, tuning
 from perf_inference.bringup.robot import Graph, NodeSpec, default_config, read_graph
+from perf_inference.bringup.start import note
 from perf_inference.bringup.supervisor import BACK_OFF_S, HEALTHY_S
+from perf_inference.commands import start_record
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 _BOOLEAN = ["true", "false"]
+_REFUSED: list[Graph] = []
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -47,6 +52,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("tuning", default_value="true", choices=_BOOLEAN,
                                   description="set transport and allocator for images, where you have not"),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
+            DeclareLaunchArgument("verbose", default_value="false", choices=_BOOLEAN,
+                                  description="say what transport and allocator are set to"),
             OpaqueFunction(function=_start),
         ]
     )  # fmt: skip
@@ -64,28 +71,52 @@ def _start(context: LaunchContext) -> list[Any]:
     except ConfigError as error:
         raise RuntimeError(f"bad configuration: {error}") from error
     container = argument("container") == "true"
-    actions, chosen = _prepared(graph, container, argument("tuning") == "true")
+    if container:
+        _refuse_container(graph)
+    _keep(graph, argument)
+    actions, chosen = _prepared(graph, container, argument("tuning") == "true", argument("verbose") == "true")
     if container:
         more = chosen.of(images=bool(graph.image_publishers()))
-        actions += Restarted("container", lambda again: _container(graph, {**more, **again})).actions()
+        actions += Restarted(graph, "container", lambda again: _container(graph, {**more, **again})).actions()
     else:
         for node in graph.nodes:
             more = chosen.of(node.images)
-            actions += Restarted(node.label, partial(_node, graph, node, more)).actions()
-    for directory in graph.run_directories:
-        where = LogInfo(msg=f"recorded in {directory}")
+            actions += Restarted(graph, node.label, partial(_node, graph, node, more)).actions()
+    if graph.run_directories:
+        where = OpaqueFunction(function=partial(_say_where, graph))
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
     return actions
 
 
-def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], tuning.Tuning]:
+def _keep(graph: Graph, argument: Callable[[str], str]) -> None:
+    given = {name: argument(name) == "true" for name in ("sim", "container", "record", "tuning")}
+    digests = start_record.keep(graph, Namespace(namespace=argument("namespace"), **given), "ros2 launch")
+    atexit.register(digests.stop)
+
+
+def _refuse_container(graph: Graph) -> None:
+    try:
+        graph.container_arguments()
+    except ConfigError as error:
+        start_record.remove_refused(graph.run_directories)
+        raise RuntimeError(f"bad configuration: {error}") from error
+
+
+def _say_where(graph: Graph, context: LaunchContext) -> list[Any]:
+    return [] if graph in _REFUSED else [LogInfo(msg=f"recorded in {one}") for one in graph.run_directories]
+
+
+def _prepared(graph: Graph, container: bool, wanted: bool, verbose: bool) -> tuple[list[Any], tuning.Tuning]:
     """Return what is said of transport and allocator, and what the processes get."""
     values = dict(os.environ)
     if not wanted:
         tuning.switch_off(values)
     removed = "" if tuning.is_off(values) else shared_memory.describe(shared_memory.clean())
     chosen = tuning.choose(values, graph.image_publishers(container))
-    actions: list[Any] = [LogInfo(msg=line) for line in (graph.others_line, removed, chosen.line) if line]
+    said = chosen.line if verbose or chosen.short == chosen.line else f"{chosen.short} (verbose:=true says what)"
+    actions: list[Any] = [LogInfo(msg=line) for line in (graph.others_line, removed, said) if line]
+    for directory in graph.run_directories:
+        note(directory, chosen.line)
     if not wanted:
         actions.append(SetEnvironmentVariable(tuning.TUNING, values[tuning.TUNING]))
     return actions, chosen
@@ -123,8 +154,8 @@ def _container(graph: Graph, again: dict[str, str]) -> Node:
 class Restarted:
     """A process that is started again with back-off, three times at most; a wrong configuration ends the launch."""
 
-    def __init__(self, name: str, make: Callable[[dict[str, str]], Node]) -> None:
-        self._name, self._make = name, make
+    def __init__(self, graph: Graph, name: str, make: Callable[[dict[str, str]], Node]) -> None:
+        self._graph, self._name, self._make = graph, name, make
         self._restarts, self._started_s = 0, 0.0
 
     def actions(self) -> list[Any]:
@@ -137,6 +168,9 @@ class Restarted:
         if context.is_shutdown or event.returncode == 0:
             return []
         if event.returncode == EX_CONFIG:
+            if not self._restarts and self._graph not in _REFUSED:
+                _REFUSED.append(self._graph)
+                atexit.register(start_record.remove_refused, self._graph.run_directories)  # all have ended then
             raise RuntimeError(f"the configuration of {self._name} is wrong, see its message above")
         if time.monotonic() - self._started_s > HEALTHY_S:
             self._restarts = 0

@@ -90,7 +90,7 @@ restore() {  # on failure or interruption: no half-made .venv stays, and one tha
 make_venv() {
     local package=".[standalone]" system=()
     if [[ -n ${ROS_DISTRO:-} ]]; then
-        package=".[view]"
+        package=".[view,build]"
         system=(--system-site-packages)
     elif [[ $(uname -s)-$(uname -m) != Linux-x86_64 ]]; then
         die "there are no rclpy wheels for $(uname -s) on $(uname -m): source a ROS 2 installation (. /opt/ros/DISTRO/setup.bash) and run this again."
@@ -105,7 +105,7 @@ make_venv() {
         rm -rf .venv
         making=yes
         "$python" -m venv "${system[@]}" .venv
-        say "2/3 installing the requirements, about 160 MB (a minute) ..."
+        say "2/3 installing the requirements, about 180 MB (a minute) ..."
     fi
     pip_install "setuptools>=78.1.1,<80"
     # ONNX Runtime for the CPU, where none is there: beside a build for a GPU it would take its place.

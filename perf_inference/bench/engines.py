@@ -24,6 +24,7 @@ from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.engines import RUNTIMES, ArraySpec, Engine, Options, find_model, load
 from perf_inference.errors import ConfigError
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import positive
 from perf_inference.testing.samples import sample
 
 LIMIT_US = 30.0
@@ -131,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "perf-inference bench engines --json engines.jsonl",
         "perf-inference bench engines --runtime onnx --calls 20000",
     )
-    parser.add_argument("--calls", type=int, default=5000, help="calls of each (default: 5000)")
+    parser.add_argument("--calls", type=positive, default=5000, help="calls of each (default: 5000)")
     parser.add_argument("--runtime", choices=tuple(PAIRS), action="append", help="only this one (may be repeated)")
 
 

@@ -19,6 +19,7 @@ from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import above_zero, positive
 
 ADDED_MS, MEMORY_MB = 1.0, 45.0  # aims: at p50; of its own
 _WHERE = ("inline", "process")
@@ -26,9 +27,9 @@ _WHERE = ("inline", "process")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--actions", type=int, default=500, help="of each round and setup")
-    parser.add_argument("--rate", type=float, default=50.0, help="actions per second [Hz]")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--actions", type=positive, default=500, help="of each round and setup")
+    parser.add_argument("--rate", type=above_zero, default=50.0, help="actions per second [Hz]")
+    parser.add_argument("--rounds", type=positive, default=3)
 
 
 def run(options: argparse.Namespace) -> int:

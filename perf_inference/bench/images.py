@@ -16,6 +16,7 @@ from typing import Any
 
 from perf_inference.bench.results.printed import keep
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import positive
 
 SIZES = ((640, 480), (1920, 1080))
 
@@ -34,7 +35,7 @@ def measured_ms(row: Any, times: int) -> tuple[list[float], list[float]]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--times", type=int, default=100, help="how often each conversion is done (default: 100)")
+    parser.add_argument("--times", type=positive, default=100, help="how often each conversion is done (default: 100)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -26,6 +26,7 @@ from perf_inference.bringup.domain import free_domain
 from perf_inference.errors import PerfInferenceError
 from perf_inference.measure.statistics import Distribution
 from perf_inference.model_build import metadata_of
+from perf_inference.quantities import above_zero
 from perf_inference.tasks.policy.contract.parse import METADATA
 
 RATE_HZ = 50
@@ -34,7 +35,7 @@ _PEER = Path(__file__).parents[1] / "nodes" / "bench" / "jitter_peer.py"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--seconds", type=float, default=20.0, help="after the first command (default: 20)")
+    parser.add_argument("--seconds", type=above_zero, default=20.0, help="after the first command (default: 20)")
     parser.add_argument("--gate", choices=("process", "inline"), default="process", help="default: process")
 
 

@@ -31,6 +31,7 @@ from perf_inference.measure.stamps import STAGES, Arrival, Scalar, Stamps, Timin
 from perf_inference.measure.statistics import Distribution, TimingStatistics
 from perf_inference.measure.warmup import AT_MOST, WarmUp
 from perf_inference.pipeline import Frame, Model, Pipeline
+from perf_inference.quantities import positive
 from perf_inference.recording.recorder.line_file import LineFile
 
 LIMIT_US = 20.0
@@ -218,7 +219,7 @@ def row(name: str, taken_ns: Sequence[int]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--frames", type=int, default=20_000, help="frames to measure (20000)")
+    parser.add_argument("--frames", type=positive, default=20_000, help="frames to measure (20000)")
 
 
 def run(options: argparse.Namespace) -> int:

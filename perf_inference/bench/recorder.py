@@ -24,6 +24,7 @@ from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 
 from perf_inference.bench.results.printed import keep
+from perf_inference.quantities import positive
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.cdr.versions import builtin_definition
 from perf_inference.recording.jsonl.segment import Channel
@@ -44,8 +45,10 @@ _BURST = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds of messages per second (5)")
-    parser.add_argument("--records", type=int, default=1_000_000, help="the long run of the table of ends (1000000)")
+    parser.add_argument("--rounds", type=positive, default=5, help="interleaved rounds of messages per second (5)")
+    parser.add_argument(
+        "--records", type=positive, default=1_000_000, help="the long run of the table of ends (1000000)"
+    )
     parser.add_argument("--directory", type=Path, help="where to write (default: a temporary directory)")
 
 

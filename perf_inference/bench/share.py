@@ -29,6 +29,7 @@ from perf_inference.bringup.domain import free_domain
 from perf_inference.demo.scenes import Item, Scene, render
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import above_zero, positive
 
 LIMIT_MS = 3.0  # of the tuned node's share at p50
 WARM_UP = 30  # frames of each round that count only as received or lost
@@ -92,10 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "perf-inference bench share --html share.html",
         "perf-inference bench share --setup yolo_node --rounds 1 --rate 60",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of all setups, in turn (default: 3)")
-    parser.add_argument("--frames", type=int, default=300, help="frames of each round of a setup (default: 300)")
-    parser.add_argument("--rate", type=float, default=30.0, help="of the camera [Hz] (default: 30)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of one inference (default: 1)")
+    parser.add_argument("--rounds", type=positive, default=3, help="rounds of all setups, in turn (default: 3)")
+    parser.add_argument("--frames", type=positive, default=300, help="frames of each round of a setup (default: 300)")
+    parser.add_argument("--rate", type=above_zero, default=30.0, help="of the camera [Hz] (default: 30)")
+    parser.add_argument("--threads", type=positive, default=1, help="threads of one inference (default: 1)")
     parser.add_argument("--setup", default="", help="only setups whose name contains this")
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from perf_inference.bench.results.printed import keep
 from perf_inference.engines import Engine, Options, load
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import positive
 from perf_inference.telemetry.nvml import Nvml
 
 Run = Callable[[NDArray[Any]], NDArray[Any]]
@@ -38,8 +39,10 @@ class Way(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--times", type=int, help="how often each way is run per batch (default: 200, 20 on a CPU)")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8], help="images per run (default: 1 8)")
+    parser.add_argument(
+        "--times", type=positive, help="how often each way is run per batch (default: 200, 20 on a CPU)"
+    )
+    parser.add_argument("--batches", type=positive, nargs="+", default=[1, 8], help="images per run (default: 1 8)")
     parser.add_argument("--device", default="auto", help="cpu or cuda:N (default: the first GPU if there is one)")
     parser.add_argument("--compile", action="store_true", help="torch.compile too (minutes)")
 

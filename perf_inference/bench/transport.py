@@ -30,6 +30,7 @@ from perf_inference.bringup.domain import free_domain
 from perf_inference.commands.whole_table import console_of, print_whole
 from perf_inference.errors import ConfigError
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import above_zero, positive
 
 COPIES = 7
 SIZES = ("1KB", "320x240", "640x480", "1280x720", "1920x1080", "3840x2160")
@@ -69,12 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="SIZE",
                         help=f"WIDTHxHEIGHT at 3 bytes a pixel, or 1KB (default: {' '.join(SIZES)})")  # fmt: skip
     parser.add_argument("--qos", nargs="+", choices=QOS, default=list(QOS), help="(default: both)")
-    parser.add_argument("--rate", type=float, default=30.0, help="messages per second (30)")
-    parser.add_argument("--frames", type=int, default=66,
+    parser.add_argument("--rate", type=above_zero, default=30.0, help="messages per second (30)")
+    parser.add_argument("--frames", type=positive, default=66,
                         help="messages of each row and round (66; a p90 takes 64 in all, a p99 662)")  # fmt: skip
-    parser.add_argument("--seconds", type=float, help="duration of each row and round, instead of --frames")
-    parser.add_argument("--rounds", type=int, default=2, help="how often all is repeated (2)")
-    parser.add_argument("--at-most", type=float, default=220.0, metavar="SECONDS",
+    parser.add_argument("--seconds", type=above_zero, help="duration of each row and round, instead of --frames")
+    parser.add_argument("--rounds", type=positive, default=2, help="how often all is repeated (2)")
+    parser.add_argument("--at-most", type=above_zero, default=220.0, metavar="SECONDS",
                         help="begin no round that would end later (220)")  # fmt: skip
     parser.add_argument("--raw", action="store_true",
                         help="subscribe to the serialised message, and look at its data through NumPy")  # fmt: skip

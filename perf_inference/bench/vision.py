@@ -22,6 +22,7 @@ from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bringup.tuning import tune_this_process
 from perf_inference.engines.engine import ArraySpec, EngineInfo
 from perf_inference.measure.statistics import Distribution
+from perf_inference.quantities import positive
 from perf_inference.tasks.vision.task import Limits, YoloTask
 
 CASES = {
@@ -138,7 +139,7 @@ def _figures(taken_ms: Sequence[float]) -> dict[str, float | int | None]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     add_example(parser, "perf-inference bench vision --times 1000 --json vision.jsonl")
-    parser.add_argument("--times", type=int, default=200, help="how often each case is run (default: 200)")
+    parser.add_argument("--times", type=positive, default=200, help="how often each case is run (default: 200)")
     parser.add_argument("--save", type=Path, metavar="DIR", help="write the outputs and the image there, as .npy")
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from perf_inference.bringup import child_process, search_path, shared_memory, tuning
+from perf_inference.bringup.domain import free_domain
 from perf_inference.bringup.executables import CONTAINER
 from perf_inference.bringup.robot import Graph
 from perf_inference.bringup.supervisor import Supervisor
+from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable
 
 _LOOK_S = 3.0
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+NODES_LOG = "nodes.log"  # in a run's directory: what starter and nodes printed
 
 
 def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
@@ -22,20 +27,39 @@ def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
     return {node.label: graph.command(node) for node in graph.nodes}
 
 
-def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, str]]:
+def prepare(graph: Graph, container: bool, wanted: bool, verbose: bool = False) -> dict[str, dict[str, str]]:
     """Set the transport and the allocator, say so, and return what single processes get of it.
+
+    What exactly is set goes into each run's nodes.log.
 
     Args:
         wanted: false leaves all as it is.
+        verbose: say what exactly is set.
     """
     if not wanted:
         tuning.switch_off(os.environ)
     tidy()
     publishers = graph.image_publishers(container)
     chosen = tuning.choose(os.environ, publishers)
-    say(chosen.line)
+    say(chosen.line if verbose or chosen.short == chosen.line else f"{chosen.short} (-v says what)")
+    for directory in graph.run_directories:
+        note(directory, chosen.line)
     names = [CONTAINER] if container else [node.label for node in graph.nodes]
     return {name: chosen.of(images=name in publishers) for name in names}
+
+
+def note(directory: Path, line: str) -> None:
+    """Write a line of the starter into the nodes.log of a run's directory."""
+    with open(open_own(own_folder(directory) / NODES_LOG, _APPEND), "a", encoding="utf-8") as file:
+        file.write(f"perf-inference: {printable(line)}\n")
+
+
+def choose_domain() -> int | None:
+    """Take a ROS domain that nobody else uses, unless the user has chosen one; return it."""
+    if "ROS_DOMAIN_ID" in os.environ:
+        return None
+    os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    return int(os.environ["ROS_DOMAIN_ID"])
 
 
 def tidy() -> None:

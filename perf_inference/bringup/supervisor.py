@@ -32,6 +32,7 @@ class Child:
     due_s: float | None = None  # when it will be started again
     fate: str = ""  # why it will not be started again
     finished: bool = False  # it ended by itself, with status 0
+    just_told: bool = False  # what its fate is was said as the last thing
     launches: int = 0
     endings: Counter[str] = field(default_factory=Counter)  # how it ended, but for a stop that was asked for
 
@@ -121,18 +122,29 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait()
                 child.fate = child.fate or f"did not end within {timeout_s:g} s and was killed"
+                child.just_told = True
                 self._say(f"{child.name} {child.fate}")
             elif not _was_stopped(child.process.returncode):
                 child.fate = f"{_describe_status(child.process.returncode)} while it was stopped"
+                child.just_told = True
                 self._say(f"{child.name} {child.fate}")
 
-    def fates(self) -> list[str]:
+    @property
+    def refused(self) -> bool:
+        """Whether all that ended because of their configuration did so at their first start."""
+        names = self.misconfigured
+        return bool(names) and all(c.launches == 1 for c in self.children if c.name in names)
+
+    def fates(self, again: bool = True) -> list[str]:
         """Return a sentence for each process that ended before it was asked to: how often and why, and what followed.
 
         Those that are not coming back are first.
+
+        Args:
+            again: also what was said as the last thing: of wrong configurations, and while all were stopped.
         """
-        gone = [c for c in self.children if c.fate and not c.finished]
-        back = [c for c in self.children if c.endings and c not in gone]
+        gone = [c for c in self.children if c.fate and not c.finished and (again or not c.just_told)]
+        back = [c for c in self.children if c.endings and (not c.fate or c.finished)]
         return [_fate(child) for child in gone] + [_fate(child) for child in back]
 
     def _launch(self, child: Child) -> None:
@@ -169,6 +181,7 @@ class Supervisor:
         child.endings[how] += 1
         if child.process.returncode == EX_CONFIG:
             child.fate = "ended: its configuration is wrong (see its message above); it is not started again"
+            child.just_told = True
             self._say(f"{child.name} {child.fate}")
             return
         if now_s - child.started_s > HEALTHY_S:

@@ -41,6 +41,7 @@ class Tuning(NamedTuple):
     images: Mapping[str, str]  # publishers of images, besides
     others: Mapping[str, str]  # the others, besides
     line: str  # what it is, for the user
+    short: str  # that something is set, and what the user has to know of it
 
     def of(self, images: bool) -> dict[str, str]:
         """Return what a process gets that does, or does not, publish images."""
@@ -69,7 +70,8 @@ def choose(
         started: for processes that will be started; False: for one that runs, which is too late for some of it.
     """
     if is_off(environment):
-        return Tuning({}, {}, {}, f"transport and allocator: stock ({TUNING}={environment[TUNING]})")
+        line = f"transport and allocator: stock ({TUNING}={environment[TUNING]})"
+        return Tuning({}, {}, {}, line, line)
     setting = middleware.transport(environment, max(1, len(image_publishers)), limits)
     own = any(name in environment for name in ALLOCATOR)
     pages = PAGES if started and not environment.keys() & PAGES.keys() else {}
@@ -81,7 +83,10 @@ def choose(
     parts = [*(parts if setting.variables else []), *([setting.remark] if setting.remark else [])]
     parts.append(_assignments(allocator) or "allocator as you have set it")
     line = f"transport and allocator: {', '.join(parts)} ({TUNING}=off: stock)"
-    return Tuning({**allocator, TUNING: _BY_STARTER}, setting.variables, setting.others, line)
+    brief = ["set for images"] if setting.variables else []
+    brief += [*([setting.remark] if setting.remark else []), *([] if allocator else ["allocator as you have set it"])]
+    short = f"transport and allocator: {', '.join(brief) or 'allocator set'}"
+    return Tuning({**allocator, TUNING: _BY_STARTER}, setting.variables, setting.others, line, short)
 
 
 def tuned(environment: Mapping[str, str], images: bool = True) -> dict[str, str]:

@@ -57,7 +57,7 @@ class BenchParser(argparse.ArgumentParser):
         name, self.bench = self.bench, ""
         if not name:
             return
-        _module(name).add_arguments(self)
+        module_of(name).add_arguments(self)
         add_missing_arguments(self)
         if not self.epilog:
             add_example(self, f"perf-inference bench {name} --html {name}.html")
@@ -76,13 +76,14 @@ def run(options: argparse.Namespace) -> int:
     """Run one benchmark; return its exit status."""
     if options.bench in _WITH_ROS and importlib.util.find_spec("rclpy") is None:
         raise ConfigError(missing.NO_ROS)
-    module = _module(options.bench)
+    module = module_of(options.bench)
     if options.bench not in OWN_REPORT:
         return with_report(options.bench, module.run, options)
     status: int = module.run(options)
     return status
 
 
-def _module(bench: str) -> Any:
+def module_of(bench: str) -> Any:
+    """Return the module of a benchmark."""
     name = "torch_gpu" if bench == "torch" else bench  # a file torch.py would hide PyTorch from the scripts beside it
     return importlib.import_module(f"perf_inference.bench.{name}")

@@ -20,6 +20,7 @@ from perf_inference.bench.results.progress import Progress
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.printable import printable, shown
+from perf_inference.quantities import above_zero
 from perf_inference.report.document import (
     Document,
     Histograms,
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pattern", metavar="REGEX",
                         help="compare figures that the commands print: those that the first group matches")  # fmt: skip
     parser.add_argument("--rate", action="store_true", help="the pattern's figures are rates: more is better")
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help="of one run (default: 600)")
+    parser.add_argument("--timeout", type=above_zero, default=600.0, metavar="S", help="of one run (default: 600)")
     add_output_arguments(parser)
 
 

@@ -21,6 +21,7 @@ from perf_inference.engines import RUNTIMES, Options, find_model, load
 from perf_inference.engines.architectures import Architecture, build, names
 from perf_inference.errors import ConfigError
 from perf_inference.printable import printable
+from perf_inference.quantities import positive, whole
 
 if TYPE_CHECKING:
     from perf_inference.engines.pytorch.checkpoint import Checkpoint
@@ -49,18 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--magnitude", type=float, default=0.1, metavar="SHARE", help="of the weights left to set to 0 (default: 0.1)"
     )
     parser.add_argument(
-        "--fine-tune", type=int, default=0, metavar="STEPS", help="of the demo's training, afterwards (default: none)"
+        "--fine-tune", type=whole, default=0, metavar="STEPS", help="of the demo's training, afterwards (default: none)"
     )
     parser.add_argument(
         "--out", type=Path, metavar="PATH", help="default: MODEL_pruned in this directory, in the same format"
     )
     parser.add_argument(
         "--scenes",
-        type=int,
+        type=positive,
         default=200,
         help="held-out ones to score on; a policy: a tenth as many episodes (default: 200)",
     )
-    parser.add_argument("--threads", type=int, default=0, help="of PyTorch (default: one per core)")
+    parser.add_argument("--threads", type=whole, default=0, help="of PyTorch (default: one per core)")
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
     parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")
 

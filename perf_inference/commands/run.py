@@ -39,6 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--no-record", dest="record", action="store_false", help="leave the recorder out")
     add_set_argument(parser)
+    add_verbose_argument(parser)
+
+
+def add_verbose_argument(parser: argparse.ArgumentParser) -> None:
+    """Add -v, which the demo has too."""
+    parser.add_argument("-v", "--verbose", action="store_true", help="say what transport and allocator are set to")
 
 
 def add_set_argument(parser: argparse.ArgumentParser) -> None:
@@ -70,9 +76,14 @@ def _run(options: argparse.Namespace) -> int:
     say(f"{len(graph.nodes)} nodes from {graph.files[0]}: {', '.join(node.label for node in graph.nodes)}")
     if graph.others_line:
         say(graph.others_line)
+    try:
+        to_start = commands(graph, options.container)
+    except ConfigError:
+        start_record.remove_refused(graph.run_directories)
+        raise
     digests = start_record.keep(graph, options)
-    own = prepare(graph, options.container, options.tuning)
-    supervisor = Supervisor(commands(graph, options.container), child_environment(), say, own=own)
+    own = prepare(graph, options.container, options.tuning, options.verbose)
+    supervisor = Supervisor(to_start, child_environment(), say, own=own)
     supervisor.start()
     memory = MemoryWatch(supervisor, say)
     while not stop and supervisor.running and not supervisor.misconfigured:
@@ -86,10 +97,10 @@ def _run(options: argparse.Namespace) -> int:
     supervisor.stop()
     tidy()
     graph.close()
-    for fate in supervisor.fates():
+    for fate in supervisor.fates(again=False):
         say(fate)
     digests.stop()
-    if misconfigured:
+    if supervisor.refused:
         start_record.remove_refused(graph.run_directories)
     for directory in graph.run_directories:
         if directory.is_dir():

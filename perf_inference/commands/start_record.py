@@ -1,4 +1,7 @@
-"""What a start was: written into the run's directory, and read back to start the same again."""
+"""What a start was: written into the run's directory, and read back to start the same again.
+
+`perf-inference run`, `perf-inference demo` and the launch file each write it, in the words of `perf-inference run`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import stat
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,12 +19,18 @@ from typing import Any
 import perf_inference
 from perf_inference._version import VERSION
 from perf_inference.bringup.robot import Graph
+from perf_inference.bringup.start import NODES_LOG, choose_domain, say
 from perf_inference.errors import ConfigError
 from perf_inference.files.whole import whole_file
+from perf_inference.recording.run_directory import IMAGE, SESSION, TIMINGS
 
 NAME = "start.json"
-_SAME = ("namespace", "sim", "container", "tuning", "record", "checkpoint", "model_type", "assignments")
+_SAME: Mapping[str, Any] = {"namespace": "", "sim": False, "container": False, "tuning": True, "record": True,
+                            "checkpoint": None, "model_type": None, "assignments": []}  # fmt: skip
 _LARGEST, _CHUNK = 10_000_000, 1 << 20  # bytes of the file, and of a model that are read at once
+_FIRST = "starter.yaml"  # that is written in a start
+_WRITTEN_AT_A_START = {NAME, _FIRST, NODES_LOG, SESSION, IMAGE}
+_REFUSED_S = 60.0
 
 
 class Digests:
@@ -45,15 +55,21 @@ class Digests:
                 _write(self._graph.run_directories, {**self._said, "models_sha256": found})
 
 
-def keep(graph: Graph, options: argparse.Namespace) -> Digests:
-    """Write what was started into the runs' directories, the models' digests as soon as they are known."""
+def keep(graph: Graph, options: argparse.Namespace, command: str = "run") -> Digests:
+    """Write what was started into the runs' directories, the models' digests as soon as they are known.
+
+    Args:
+        options: those of `perf-inference run` that start the same; what is left out is as it is by default.
+        command: what has started it.
+    """
     said: dict[str, Any] = {
+        "command": command,
         "perf_inference": VERSION,
         "git": _revision(),
         "directory": os.getcwd(),
         "config": str(graph.files[0]),
         "config_text": graph.files[0].read_text(encoding="utf-8"),
-        "options": {name: getattr(options, name) for name in _SAME},
+        "options": {name: getattr(options, name, value) for name, value in _SAME.items()},
         "nodes": {node.label: {"executable": node.executable, "namespace": node.namespace, "model": node.model,
                                "remappings": list(node.remappings), "set_by_starter": dict(node.parameters)}
                   for node in graph.nodes},
@@ -82,6 +98,8 @@ def restored(options: argparse.Namespace, folder: Path) -> argparse.Namespace:
         if before is not None and (now := sha256_of(model)) != before:
             what = "is not there" if now is None else f"has SHA-256 {now[:12]}"
             raise ConfigError(f"model '{model}' {what}, in {path} it has {before[:12]}; bring that file back")
+    if said.get("command") == "demo" and (domain := choose_domain()) is not None:  # a real robot hears nothing of it
+        say(f"a demo's run, in a domain that nobody else uses: export ROS_DOMAIN_ID={domain}")
     config = folder / Path(str(said["config"])).name
     config.write_text(str(said["config_text"]), encoding="utf-8")
     given: Mapping[str, Any] = said["options"]
@@ -98,13 +116,33 @@ def differences(options: argparse.Namespace) -> list[str]:
     return [f"{name} was {said.get(name)}, is {value}" for name, value in now.items() if said.get(name) != value]
 
 
+def set_by(graph: Graph, overrides: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what a starter set over the file, by executable, as `NODE.PARAMETER=VALUE` for each node."""
+    return [f"{node.name}.{name}={json.dumps(value)}"
+            for node in graph.nodes for name, value in overrides.get(node.executable, {}).items()]  # fmt: skip
+
+
 def remove_refused(directories: Sequence[Path]) -> None:
-    """Remove the directories of a refused start that hold nothing but what the starter wrote."""
+    """Remove the directories of a start that was refused, where no inference and no minute of anything is in them."""
     for directory in directories:
-        if directory.is_dir() and {path.name for path in directory.iterdir()} <= {NAME, "starter.yaml"}:
+        if directory.is_dir() and all(_is_of_a_refusal(path) for path in directory.iterdir()):
             for path in directory.iterdir():
                 path.unlink(missing_ok=True)
             directory.rmdir()
+
+
+def _is_of_a_refusal(path: Path) -> bool:
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        return False
+    if path.name in _WRITTEN_AT_A_START:
+        return True
+    if path.match(TIMINGS):
+        return about.st_size == 0
+    if path.match("topics_1.jsonl"):
+        first = path.parent / _FIRST
+        return first.exists() and about.st_mtime - first.stat().st_mtime < _REFUSED_S
+    return path.match("performance_summary_*.json")
 
 
 def sha256_of(model: str) -> str | None:
@@ -155,7 +193,8 @@ def _read(path: Path) -> dict[str, Any]:
         said = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"--like must name the directory of a run that `perf-inference run` started, there is no {path}"
+            "--like must name the directory of a run that `perf-inference run`, `demo` or the launch file started, "
+            f"there is no {path}"
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error

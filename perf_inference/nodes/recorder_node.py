@@ -14,6 +14,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import Trigger
 
 from perf_inference.errors import ConfigError, RecordingError
@@ -61,7 +62,8 @@ class RecorderNode(ManagedNode):
         p: RecorderParameters = self.parameters
         namespace = self.get_namespace()
         encodings = Encodings(p.encoding, namespace)
-        self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access)
+        rmw = get_rmw_implementation_identifier()
+        self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access, rmw)
         space = FreeSpace(self._session.directory, p.min_free_bytes)
         self._compressor = Compressor() if p.compression == "zstd" else None
         self._writer = Writer(

@@ -44,7 +44,8 @@ def test_one_that_dies_is_restarted_three_times_and_the_others_go_on() -> None:
     assert supervisor.running
     supervisor.stop()
     assert not supervisor.running
-    assert supervisor.fates() == ["bad ended with status 3 and was given up after 3 restarts"]
+    assert supervisor.fates(again=False) == ["bad ended with status 3 and was given up after 3 restarts"]
+    assert not supervisor.refused
 
 
 def test_a_wrong_configuration_is_not_tried_again() -> None:
@@ -53,6 +54,9 @@ def test_a_wrong_configuration_is_not_tried_again() -> None:
     assert wait_until(lambda: supervisor.poll() or not supervisor.running)
     assert len(said) == 1
     assert "its configuration is wrong" in said[0]
+    assert supervisor.refused
+    supervisor.stop()
+    assert (supervisor.fates(), supervisor.fates(again=False)) == (said, [])  # it has just been said
 
 
 def test_the_only_process_is_restarted_too_and_told_so() -> None:

@@ -119,7 +119,7 @@ def test_publishers_of_images_alone_get_a_large_segment(
     start_command: Callable[..., Process], host_only: bool, tmp_path: Path
 ) -> None:
     env = {"XDG_CACHE_HOME": str(tmp_path), **({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"} if host_only else {})}
-    run = start_command("run", "--sim", "--no-record", env=env)
+    run = start_command("run", "--sim", "--no-record", "-v", env=env)
     sizes = segments(run, "sim_camera", "sim_arm", "yolo_node", "monitor_node")
     assert [name for name in sorted(sizes) if sizes[name] > LARGE] == ["sim_camera", "yolo_node"], sizes
     assert all(size < STOCK or size > LARGE for size in sizes.values())

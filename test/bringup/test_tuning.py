@@ -36,6 +36,7 @@ def test_publishers_of_images_get_shared_memory_the_others_larger_sockets(tmp_pa
         "the others, MALLOC_MMAP_THRESHOLD_=33554432 "
         "MALLOC_TRIM_THRESHOLD_=134217728 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (PERF_INFERENCE_TUNING=off: stock)"
     ) == chosen.line
+    assert chosen.short == "transport and allocator: set for images"
 
 
 @pytest.mark.parametrize("value", ["off", "0", "False"])
@@ -61,6 +62,7 @@ def test_what_the_user_has_set_stays(own: dict[str, str]) -> None:
     own["MALLOC_TRIM_THRESHOLD_"] = "1"
     assert tuned(own) == {**own, "PERF_INFERENCE_TUNING": "by_starter"}
     assert "as you have set it, allocator as you have set it" in describe(own)
+    assert "as you have set it, allocator as you have set it" in choose(own).short
 
 
 def test_a_profile_in_the_working_directory_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from support.processes import Process, wait_until
 
 from perf_inference.bringup.robot import Graph, read_graph
-from perf_inference.commands import start_record
+from perf_inference.commands import demo, run, start_record
 from perf_inference.errors import EX_CONFIG, ConfigError
 
 CONFIG = """
@@ -99,15 +100,68 @@ def test_an_embedded_model_has_a_digest() -> None:
     assert start_record.sha256_of("grpc://host:8081/m") is None
 
 
-def test_only_what_the_starter_wrote_is_removed(started: tuple[Graph, Path]) -> None:
+def test_of_a_refused_start_nothing_is_left(started: tuple[Graph, Path]) -> None:
     graph, _ = started
     (directory,) = graph.run_directories
-    (directory / "session.json").write_text("{}")
-    start_record.remove_refused(graph.run_directories)
-    assert directory.is_dir()
-    (directory / "session.json").unlink()
+    for name in ("session.json", "topics_1.jsonl", "performance_timings_20260102_030405.jsonl", "nodes.log"):
+        (directory / name).touch()
     start_record.remove_refused(graph.run_directories)
     assert not directory.exists()
+
+
+@pytest.mark.parametrize("kept", ["an inference", "a minute of topics", "another's file", "a link"])
+def test_what_was_recorded_is_not_removed(started: tuple[Graph, Path], kept: str) -> None:
+    graph, _ = started
+    (directory,) = graph.run_directories
+    if kept == "an inference":
+        (directory / "performance_timings_20260102_030405.jsonl").write_text("{}\n")
+    elif kept == "a minute of topics":
+        (directory / "topics_1.jsonl").touch()
+        os.utime(directory / "starter.yaml", (1.0, 1.0))
+    elif kept == "another's file":
+        (directory / "notes.txt").touch()
+    else:
+        (directory / "nodes.log").symlink_to("/dev/null")
+    before = sorted(directory.iterdir())
+    start_record.remove_refused(graph.run_directories)
+    assert sorted(directory.iterdir()) == before
+
+
+def test_what_the_demo_set_is_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    said = parser.parse_args(["--seed", "3", "--delay-ms", "5..7", "--frozen", "camera", "--policy", "chunk_policy",
+                              "--zero-actions", "--set", "yolo_node.iou=0.3"])  # fmt: skip
+    overrides = demo.overrides_of(said)
+    graph = demo.graph_of(said, overrides)
+    start_record.keep(graph, demo.as_run(said, graph, overrides), "demo")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    like = argparse.Namespace(**{**vars(options()), "like": graph.run_directories[0]})
+    again = start_record.restored(like, folder)
+    assert "ROS_DOMAIN_ID" in os.environ  # not where a real robot may be
+    monkeypatch.delenv("ROS_DOMAIN_ID")
+    other = read_graph(again.config, again.sim, again.record, assignments=again.assignments)
+
+    def without_time(graph: Graph) -> dict[str, dict[str, Any]]:
+        return {one.label: {key: value for key, value in one.parameters.items() if key != "start_time"}
+                for one in graph.nodes}  # fmt: skip
+
+    assert without_time(other) == without_time(graph)
+    assert other.run_directories[0].name.startswith("demo_")
+
+
+def test_a_file_that_no_container_takes_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "two.yaml"
+    config.write_text("/a/yolo_node:\n  ros__parameters: {}\n/b/yolo_node:\n  ros__parameters: {}\n"
+                      f"/a/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/runs}}\n")  # fmt: skip
+    with pytest.raises(ConfigError, match="a container takes the nodes of one namespace"):
+        run.run(options(config=config, container=True, verbose=False))
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_the_same_is_started_again(start_command: Callable[..., Process], tmp_path: Path) -> None:

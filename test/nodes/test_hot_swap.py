@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
@@ -26,6 +27,7 @@ from support.tuner import Tuner, allowed
 
 from perf_inference.engines import MODELS
 from perf_inference.model_build.trial.trial import try_out
+from perf_inference.nodes.engine.model_sizes import one_text
 
 SWAPPED = ("model", "runtime", "precision", "device")
 MB = 1e6
@@ -165,7 +167,9 @@ def test_what_cannot_run_is_refused_and_the_old_engine_goes_on(
     assert not good
     assert said.startswith("failed: 'detector' is no policy")
     assert said.endswith(running)
-    assert (tuner.get("model"), _state(tuner)[0]) == (["policy"], said)
+    assert (tuner.get("model"), _state(tuner)[0]) == (["policy"], one_text(said))
+    whole = tuner.get("engine_state")[0]
+    assert yaml.safe_load(whole) == whole  # as `ros2 param load` reads what was dumped
     assert tuner.values()["swaps_failed"] >= 1
     assert ros.spin_until(lambda: tuner.statuses[-1].level != DiagnosticStatus.OK), tuner.statuses[-1]
     assert "swap failed" in tuner.statuses[-1].message

@@ -11,8 +11,9 @@ import yaml
 
 pytest.importorskip("rclpy")
 
+from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters, SetParameters
-from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.parameter import get_parameter_value, parameter_value_to_python
 from support.processes import Process, Ros
 
 
@@ -32,11 +33,7 @@ def lasting(values: dict[str, Any]) -> dict[str, Any]:
 
 def refused_of(ros: Ros, node: str, values: dict[str, Any]) -> set[str]:
     """Set all parameters, as `ros2 param load` does; return those that were refused."""
-    no_type = {"type_": Parameter.Type.BOOL_ARRAY}  # what rclpy makes of `[]` in a file
-    wanted = [
-        Parameter(name, value=value, **(no_type if value == [] else {})).to_parameter_msg()
-        for name, value in values.items()
-    ]
+    wanted = [ParameterMessage(name=name, value=get_parameter_value(str(value))) for name, value in values.items()]
     answer = ros.call(SetParameters, f"/{node}/set_parameters", SetParameters.Request(parameters=wanted))
     return {one.name for one, result in zip(wanted, answer.results, strict=True) if not result.successful}
 

@@ -20,6 +20,7 @@ ROS = {
 ALLOWED = {
     "errors": set(),
     "missing": set(),
+    "quantities": set(),
     "printable": set(),
     "bringup": {"errors", "files", "printable"},
     "files": {"errors"},

@@ -27,6 +27,7 @@ from perf_inference.bench.results.printed import keep
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
 from perf_inference.errors import CallError
+from perf_inference.quantities import above_zero, positive
 
 FRAME_S, SHARE_PCT = 1.0, 5.0  # aims
 _LONGEST_S, _SETTLE_S = 60.0, 3.0
@@ -34,10 +35,10 @@ _LONGEST_S, _SETTLE_S = 60.0, 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--nodes", type=int, default=10, help="that are heard (default: 10)")
-    parser.add_argument("--rate", type=float, default=15.0, help="of the inferences of each [Hz] (default: 15)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each round (default: 20)")
+    parser.add_argument("--nodes", type=positive, default=10, help="that are heard (default: 10)")
+    parser.add_argument("--rate", type=above_zero, default=15.0, help="of the inferences of each [Hz] (default: 15)")
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--seconds", type=above_zero, default=20.0, help="of each round (default: 20)")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ from perf_inference.bench.results.progress import Progress
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.files.whole import write_whole
+from perf_inference.quantities import above_zero, not_negative, whole
 from perf_inference.report.document_text import terminal
 
 KINDS = ("detect", "segment", "pose", "obb", "classify")
@@ -54,11 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(threads=1)
     parser.add_argument("--mode", choices=("processes", "threads"), default="processes",
                         help="one process each, or one thread (and stream) each of one process")  # fmt: skip
-    parser.add_argument("--cores", type=int, nargs="+", metavar="CORE",
+    parser.add_argument("--cores", type=whole, nargs="+", metavar="CORE",
                         help="pin the engines to these in turn; one core: all share it (processes only)")  # fmt: skip
-    parser.add_argument("--rate", type=float, default=0.0, help="of each engine [Hz] (default: as fast as it can)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one run (default: 3)")
-    parser.add_argument("--rounds", type=int, default=0, help="of all runs (default: what fits into 150 s, 10 at most)")
+    parser.add_argument(
+        "--rate", type=not_negative, default=0.0, help="of each engine [Hz] (default: as fast as it can)"
+    )
+    parser.add_argument("--seconds", type=above_zero, default=3.0, help="of one run (default: 3)")
+    parser.add_argument(
+        "--rounds", type=whole, default=0, help="of all runs (default: what fits into 150 s, 10 at most)"
+    )
     parser.add_argument("--start-file", type=Path, metavar="PATH",
                         help="run all together only, from when this file is there on")  # fmt: skip
     parser.add_argument(

@@ -20,6 +20,7 @@ from perf_inference.bench.results.outputs import Outputs, add_example, add_outpu
 from perf_inference.bench.results.progress import Progress
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.errors import ConfigError
+from perf_inference.quantities import above_zero, not_negative, whole
 from perf_inference.report.document import Document, Histograms, Part, Table, figure, summary_header, summary_row
 
 _BUDGET_S = 200.0
@@ -40,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", default="detector",
                         help="an embedded model's name, or a file (default: detector)")  # fmt: skip
     add_engine_arguments(parser)
-    parser.add_argument("--gaps", type=float, nargs="+", default=list(GAPS_S), metavar="S",
+    parser.add_argument("--gaps", type=not_negative, nargs="+", default=list(GAPS_S), metavar="S",
                         help="pauses [s] (default: 0 0.01 0.1 1 10)")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=0, help="of all pauses (default: what fits into 200 s)")
-    parser.add_argument("--keep-warm", type=float, nargs="?", const=20.0, metavar="MS",
+    parser.add_argument("--rounds", type=whole, default=0, help="of all pauses (default: what fits into 200 s)")
+    parser.add_argument("--keep-warm", type=above_zero, nargs="?", const=20.0, metavar="MS",
                         help="measure also with an inference every MS [ms] of the pause (20)")  # fmt: skip
     add_output_arguments(parser)
 

@@ -20,6 +20,7 @@ from perf_inference.bench.graph.rounds import Cost, Round, one_round
 from perf_inference.bench.results.outputs import add_example
 from perf_inference.bench.results.printed import keep
 from perf_inference.errors import ConfigError
+from perf_inference.quantities import above_zero, positive
 
 DEMO = ("run", "--sim")
 SETUPS: Mapping[str, tuple[str, ...]] = {
@@ -31,8 +32,8 @@ SETUPS: Mapping[str, tuple[str, ...]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--rounds", type=int, default=2, help="of each setup, in turn (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="that are measured (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=2, help="of each setup, in turn (default: %(default)s)")
+    parser.add_argument("--seconds", type=above_zero, default=10.0, help="that are measured (default: %(default)s)")
     parser.add_argument("--setup", default="", help="only setups whose name contains this")
     parser.add_argument(
         "command", nargs="*", default=[], metavar="ARGUMENT",

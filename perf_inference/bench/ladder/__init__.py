@@ -24,6 +24,7 @@ from perf_inference.bench.results.progress import Progress
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.demo.model_score import Score, score_of
 from perf_inference.errors import ConfigError
+from perf_inference.quantities import not_negative, positive
 
 BATCHES, ALL_BATCHES = (1, 8, 32), (1, 2, 4, 8, 16, 32)
 _BUDGET_S = 120.0  # of all cells; to load a dozen variants, and to build some, takes as long on a small machine
@@ -40,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="an embedded model's name, or a file")
     add_engine_arguments(parser)
-    parser.add_argument("--batches", type=int, nargs="+", help="of a model whose batch is free (default: 1 8 32)")
+    parser.add_argument("--batches", type=positive, nargs="+", help="of a model whose batch is free (default: 1 8 32)")
     parser.add_argument("--full", action="store_true", help="batches 1 to 32, and runtimes that take minutes to build")
-    parser.add_argument("--runs", type=int, default=20, help="of each cell at least, beside 2 s (default: 20)")
-    parser.add_argument("--tolerance", type=float, default=1e-2,
+    parser.add_argument("--runs", type=positive, default=20, help="of each cell at least, beside 2 s (default: 20)")
+    parser.add_argument("--tolerance", type=not_negative, default=1e-2,
                         help="of the outputs, relative to the baseline's largest (default: 0.01)")  # fmt: skip
     parser.add_argument("--only", nargs="+", metavar="WORD", default=[], help="only variants with one of these in it")
     data = parser.add_mutually_exclusive_group()

@@ -25,6 +25,7 @@ from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.whole import write_whole
 from perf_inference.printable import printable
+from perf_inference.quantities import above_zero, not_negative, positive
 from perf_inference.report.document import (
     Document,
     Histograms,
@@ -71,18 +72,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NODE.PARAMETER=VALUE", dest="assignments",
                         help="a parameter over the file's")  # fmt: skip
     pace = parser.add_mutually_exclusive_group()
-    pace.add_argument("--rate", type=float, help="of the measured topic [Hz] (default: as recorded)")
-    pace.add_argument("--factor", type=float, help="times the recorded rate")
+    pace.add_argument("--rate", type=above_zero, help="of the measured topic [Hz] (default: as recorded)")
+    pace.add_argument("--factor", type=above_zero, help="times the recorded rate")
     pace.add_argument("--search", action="store_true", help="find the highest rate that holds the limits")
     parser.add_argument("--poisson", action="store_true", help="arrivals at random around the rate, not even ones")
-    parser.add_argument("--seconds", type=float, default=6.0, help="of one run (default: 6; a p99 takes 662 messages)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs, or searches, for the interval (default: 3)")
-    parser.add_argument("--lowest", type=float, default=0.5, help="rate of the search [Hz] (default: 0.5)")
-    parser.add_argument("--highest", type=float, default=1000.0, help="rate of the search [Hz] (default: 1000)")
-    parser.add_argument("--max-p99-ms", type=float, help="latency from the due time")
-    parser.add_argument("--max-drop-pct", type=float, help="messages without an answer (default of a search: 1)")
-    parser.add_argument("--min-hz", type=float, help="answers per second")
-    parser.add_argument("--max-sender-ms", type=float, default=SENDER_MS,
+    parser.add_argument(
+        "--seconds", type=above_zero, default=6.0, help="of one run (default: 6; a p99 takes 662 messages)"
+    )
+    parser.add_argument("--repeats", type=positive, default=3, help="runs, or searches, for the interval (default: 3)")
+    parser.add_argument("--lowest", type=above_zero, default=0.5, help="rate of the search [Hz] (default: 0.5)")
+    parser.add_argument("--highest", type=above_zero, default=1000.0, help="rate of the search [Hz] (default: 1000)")
+    parser.add_argument("--max-p99-ms", type=not_negative, help="latency from the due time")
+    parser.add_argument("--max-drop-pct", type=not_negative, help="messages without an answer (default of a search: 1)")
+    parser.add_argument("--min-hz", type=not_negative, help="answers per second")
+    parser.add_argument("--max-sender-ms", type=not_negative, default=SENDER_MS,
                         help="p99 of the sender's own lateness, above which a run is void (default: 1)")  # fmt: skip
     parser.add_argument("--limits", type=Path, metavar="FILE.yaml", help="the three limits, by their names with _")
     parser.add_argument("--junit", type=Path, metavar="FILE.xml", help="the limits as test cases")

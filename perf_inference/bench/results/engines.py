@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from perf_inference.engines import AUTO, ArraySpec, Engine, Options
 from perf_inference.errors import ConfigError
+from perf_inference.quantities import whole
 from perf_inference.testing.samples import sample
 
 _SEED = 1
@@ -22,7 +23,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", default=AUTO, help="onnx, torch, openvino, ... (default: what the file is for)")
     parser.add_argument("--precision", default=AUTO, help="fp32, fp16, bf16, int8 (default: as the file is)")
     parser.add_argument("--device", default=AUTO, help="cpu, cuda:N, ... (default: a GPU where there is one)")
-    parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
+    parser.add_argument("--threads", type=whole, default=0, help="of one inference on a CPU (default: one per core)")
     parser.add_argument("--shape", metavar="NAME=1,3,640,640", action="append", default=[], type=_shape,
                         help="of an input that has free axes; may be repeated")  # fmt: skip
 

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perf_inference.quantities import positive, whole
+
 if TYPE_CHECKING:
     from perf_inference.model_build.converters.job import Shape
 
@@ -62,18 +64,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--contract", type=Path, metavar="FILE", help="write this policy's contract into the model's metadata (.onnx)"
     )
     parser.add_argument("--force", action="store_true", help="build it again")
-    parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
+    parser.add_argument("--threads", type=whole, default=0, help="of one inference on a CPU (default: one per core)")
     parser.add_argument(
         "--python", default="", help="an interpreter that has LeRobot: what is exported is compared with it"
     )
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
-    parser.add_argument("--beams", type=int, default=0, help="of a captioner's search, kept in its graph (default: 1)")
-    parser.add_argument("--max-tokens", type=int, default=0, help="of a captioner's sentence (default: 20)")
+    parser.add_argument(
+        "--beams", type=whole, default=0, help="of a captioner's search, kept in its graph (default: 1)"
+    )
+    parser.add_argument("--max-tokens", type=whole, default=0, help="of a captioner's sentence (default: 20)")
     parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")
     parser.add_argument(
         "--compare", action="store_true", help="a table of all precisions: size, memory, latency, difference, score"
     )
-    parser.add_argument("--scenes", type=int, default=200, help="with --compare: held-out scenes to score on")
+    parser.add_argument("--scenes", type=positive, default=200, help="with --compare: held-out scenes to score on")
     parser.add_argument("--pruned", metavar="PATH", help="with --compare: the same model, pruned")
     parser.add_argument("--json", type=Path, metavar="PATH", help="with --compare: write the figures there too")
 

@@ -12,17 +12,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perf_inference.bringup.domain import free_domain
 from perf_inference.bringup.robot import Graph, default_config, read_graph
-from perf_inference.bringup.start import MemoryWatch, child_environment, commands, prepare, say, tidy
+from perf_inference.bringup.start import (
+    NODES_LOG,
+    MemoryWatch,
+    child_environment,
+    choose_domain,
+    commands,
+    prepare,
+    say,
+    tidy,
+)
 from perf_inference.bringup.stop_signal import StopFlag, Stopped
 from perf_inference.bringup.supervisor import Supervisor
 from perf_inference.commands.demo.view import LiveView, PlainView, View, show_summary
-from perf_inference.commands.run import NO_TUNING, add_set_argument
+from perf_inference.commands.run import NO_TUNING, add_set_argument, add_verbose_argument
 from perf_inference.errors import EX_CONFIG
 from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable, without_colours
-from perf_inference.recording.run_directory import NODES_LOG
+from perf_inference.quantities import whole
 
 if TYPE_CHECKING:
     from perf_inference.nodes.monitor.observer import Observer
@@ -36,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("--duration", type=seconds, default=60.0, help="seconds from the first action on (default: 60)")
     parser.add_argument(
-        "--episodes", type=int, default=0, help="end after so many episodes of 5 s, instead of a duration"
+        "--episodes", type=whole, default=0, help="end after so many episodes of 5 s, instead of a duration"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the episodes (default: 0)")
     parser.add_argument("--zero-actions", action="store_true", help="leave the policy disabled: zero actions only")
@@ -49,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-tuning", dest="tuning", action="store_false", help=NO_TUNING)
     parser.add_argument("--config", type=Path, help="ROS parameters file (default: config/robot.yaml of the package)")
     add_set_argument(parser)
+    add_verbose_argument(parser)
 
 
 def seconds(text: str) -> float:
@@ -64,14 +73,18 @@ def seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Run the demo; status 0, also after Ctrl-C or SIGTERM; 78 for a wrong configuration, 1 if a node was given up."""
+    from perf_inference.commands import start_record
+
     stop = StopFlag()
     print("perf-inference demo: starting the simulated robot; Ctrl-C ends it at any time", flush=True)
     view = LiveView() if sys.stdout.isatty() else PlainView()
-    graph = _graph(options)
+    overrides = overrides_of(options)
+    graph = graph_of(options, overrides)
     if graph.others_line:
         say(graph.others_line)
     _choose_domain()
-    own = prepare(graph, container=False, wanted=options.tuning)
+    digests = start_record.keep(graph, as_run(options, graph, overrides), "demo")
+    own = prepare(graph, container=False, wanted=options.tuning, verbose=options.verbose)
     log = NodesLog(graph.run_directory, view.note)
     supervisor = Supervisor(commands(graph, container=False), child_environment(), view.note, log.write, own)
     observer, ended = None, ""
@@ -92,13 +105,17 @@ def run(options: argparse.Namespace) -> int:
         misconfigured = supervisor.misconfigured
         supervisor.stop(meanwhile=lambda: observer.spin(0.01) if observer else time.sleep(0.01))
     say(ended or f"{stop.name}: stopped during the start; summary: no inference yet")
-    for fate in supervisor.fates():
+    for fate in supervisor.fates(again=False):
         say(fate)
+    digests.stop()
     if observer is not None:
         observer.spin(0.02)
-        show_summary(graph.run_directory, observer)
+        if not supervisor.refused:
+            show_summary(graph.run_directory, observer)
         observer.close()
     log.close()
+    if supervisor.refused:
+        start_record.remove_refused(graph.run_directories)
     tidy()
     graph.close()
     if misconfigured:
@@ -142,7 +159,8 @@ def _watch(options: argparse.Namespace, stop: StopFlag, supervisor: Supervisor, 
             return f"no action came within {_FIRST_ACTION_S:g} s of the start; see the messages above"
 
 
-def _graph(options: argparse.Namespace) -> Graph:
+def overrides_of(options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return what the demo sets over the file, by executable."""
     simulation: dict[str, Any] = {"seed": options.seed, "episodes": options.episodes, "frozen": options.frozen}
     policy: dict[str, Any] = {"enabled": not options.zero_actions}
     if options.policy != "policy":
@@ -150,13 +168,28 @@ def _graph(options: argparse.Namespace) -> Graph:
         simulation["action_message"] = _message_of(options.policy)
     if options.delay_ms is not None:
         policy["added_delay_ms"] = options.delay_ms
+    return {"sim_robot_node": simulation, "policy_node": policy}
+
+
+def graph_of(options: argparse.Namespace, overrides: dict[str, dict[str, Any]]) -> Graph:
+    """Return the demo's nodes, with these parameters over the file's; its run's directory is made."""
     return read_graph(
         options.config or default_config(),
         sim=True,
         session="demo",
-        overrides={"sim_robot_node": simulation, "policy_node": policy},
+        overrides=overrides,
         assignments=options.assignments,
     )
+
+
+def as_run(options: argparse.Namespace, graph: Graph, overrides: dict[str, dict[str, Any]]) -> argparse.Namespace:
+    """Return the options of `perf-inference run` that start the same."""
+    from perf_inference.commands.start_record import set_by
+
+    named = [f"{node.name}.session={node.parameters['session']}"
+             for node in graph.nodes if node.executable == "recorder_node"]  # fmt: skip
+    assignments = [*set_by(graph, overrides), *named, *options.assignments]
+    return argparse.Namespace(sim=True, tuning=options.tuning, assignments=assignments)
 
 
 def _message_of(policy: str) -> str:
@@ -181,8 +214,7 @@ def _delay(text: str) -> list[float]:
 
 
 def _choose_domain() -> None:
-    if "ROS_DOMAIN_ID" not in os.environ:
-        os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+    choose_domain()
     domain = os.environ["ROS_DOMAIN_ID"]
     say(f"a second terminal looks in after: export ROS_DOMAIN_ID={domain}")
     say(f"or in a browser: ROS_DOMAIN_ID={domain} {_typed()} view")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from perf_inference.commands.predict import captions, sounds
+from perf_inference.quantities import whole
 from perf_inference.tasks.vision.found import KINDS
 from perf_inference.tasks.vision.outputs.head import LAYOUTS
 
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", default=AUTO, help="what runs the model (default: by the file)")
     parser.add_argument("--precision", default=AUTO, help="fp32, fp16, bf16, int8 (default: as the file is)")
     parser.add_argument("--device", default=AUTO, help="cpu, cuda:N, dla:N, gpu:N, npu")
-    parser.add_argument("--threads", type=int, default=0, help="of one inference on a CPU (default: one per core)")
+    parser.add_argument("--threads", type=whole, default=0, help="of one inference on a CPU (default: one per core)")
     parser.add_argument("--architecture", default="", help="of a checkpoint that does not name its own")
     parser.add_argument("--allow-pickle", action="store_true", help="the checkpoint may run code while it is read")
     parser.epilog = (

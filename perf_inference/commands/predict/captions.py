@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perf_inference.engines import Engine, Options
+from perf_inference.quantities import whole
 from perf_inference.tasks.language.caption import Caption, CaptionTask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of captioners."""
-    parser.add_argument("--beams", type=int, default=0, help="sentences that a captioner's search keeps (default: 1)")
-    parser.add_argument("--max-tokens", type=int, default=0, help="of a sentence (default: as the model says)")
+    parser.add_argument("--beams", type=whole, default=0, help="sentences that a captioner's search keeps (default: 1)")
+    parser.add_argument("--max-tokens", type=whole, default=0, help="of a sentence (default: as the model says)")
     parser.add_argument("--prompt", default="", help="what is asked of each image (default: to describe it)")
 
 

@@ -7,15 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from perf_inference.engines import Engine
+from perf_inference.quantities import above_zero, not_negative, positive
 from perf_inference.tasks.audio.sound_file import SUFFIXES, read_sound, resampled
 from perf_inference.tasks.audio.task import AudioTask, chunks_of, describe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of sound."""
-    parser.add_argument("--chunk", type=float, default=1.0, metavar="S", help="length of a chunk of sound (default: 1)")
-    parser.add_argument("--hop", type=float, default=0.0, metavar="S", help="from chunk to chunk (default: its length)")
-    parser.add_argument("--batch", type=int, default=1, help="chunks of sound at a time (default: 1)")
+    parser.add_argument(
+        "--chunk", type=above_zero, default=1.0, metavar="S", help="length of a chunk of sound (default: 1)"
+    )
+    parser.add_argument(
+        "--hop", type=not_negative, default=0.0, metavar="S", help="from chunk to chunk (default: its length)"
+    )
+    parser.add_argument("--batch", type=positive, default=1, help="chunks of sound at a time (default: 1)")
 
 
 def is_sound(path: Path) -> bool:

@@ -31,6 +31,7 @@ from perf_inference.measure.stamps import Scalar
 from perf_inference.model_build.private_copy import private_copy, remove_left_over
 from perf_inference.model_build.trial.trial import Trial
 from perf_inference.nodes.engine.loader import of_this_model
+from perf_inference.nodes.engine.model_sizes import one_text
 from perf_inference.nodes.engine.trials import Trials
 from perf_inference.nodes.lifecycle.managed_node import ManagedNode
 from perf_inference.nodes.ros.parameters import EngineParameters
@@ -280,7 +281,7 @@ class HotSwap:
         return reason
 
     def _with_figures(self) -> str:
-        return f"{self._state} {self._json(self._pipeline.model.engine)}"
+        return f"{one_text(self._state)} {self._json(self._pipeline.model.engine)}"
 
     def _runs(self) -> str:
         info = self._pipeline.model.engine.info

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from perf_inference.model_build import content
 
 _KEPT = 4  # engines, of which one is in use and another may be on its way
 _SCORES = ("score", "accuracy", "bleu", "map50_95")  # what a model's metadata may call how good it is
+_MAPPING = re.compile(r":(?=\s|$)")
 _IN_STATE = {
     "size_mb": "model_mb",
     "parameters": "model_parameters",
@@ -52,7 +54,13 @@ class ModelSizes:
     def as_json(self, engine: Engine) -> str:
         """Return the same as `engine_state` ends with it: a flat JSON object, nulls for what is not known."""
         said = self.figures(engine)
-        return json.dumps({key: _rounded(said[name]) for key, name in _IN_STATE.items()}, allow_nan=False)
+        values = {key: _rounded(said[name]) for key, name in _IN_STATE.items()}
+        return json.dumps(values, allow_nan=False, separators=(",", ":"))  # with ": " in it YAML reads no text
+
+
+def one_text(state: str) -> str:
+    """Return a state so that YAML reads it as a text: `ros2 param load` reads what was dumped once more as YAML."""
+    return _MAPPING.sub(",", state).replace(" #", " no. ")
 
 
 def _score(metadata: Mapping[str, str]) -> float | None:

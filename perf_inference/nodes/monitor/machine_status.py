@@ -65,7 +65,12 @@ class MachineStatuses:
         alarms = [
             self._memory("host", used_pct),
             self._alarm(
-                "host", "load", self._limits.load, load, f"load {host.load_1min} on {host.cores} cores", "per core"
+                "host",
+                "load",
+                self._limits.load,
+                load,
+                f"load {_rounded(host.load_1min)} on {host.cores} cores",
+                "per core",
             ),
         ]
         return self._status("host", self._host_name, alarms, values)

@@ -31,13 +31,20 @@ class Session:
     """`OUTPUT_DIR/SESSION_YYYYmmdd_HHMMSS/`."""
 
     def __init__(
-        self, output_dir: str, session: str, start_time: str, parameters: Mapping[str, Any], access: str = "owner"
+        self,
+        output_dir: str,
+        session: str,
+        start_time: str,
+        parameters: Mapping[str, Any],
+        access: str = "owner",
+        rmw: str | None = None,
     ) -> None:
         """Make the directory, or go on in it.
 
         Args:
             start_time: YYYYmmdd_HHMMSS, or nothing for now.
             access: who may read the run, one of ACCESS.
+            rmw: the middleware in force; None: as RMW_IMPLEMENTATION says.
 
         Raises:
             ConfigError: a name or time that cannot be one, or a directory that cannot be written.
@@ -56,7 +63,7 @@ class Session:
             "start_time": time_,
             "recorder_started_ns": time.time_ns(),
             "host": describe_host(),
-            "software": _software(),
+            "software": _software(rmw),
             "gpu": None,
             "parameters": dict(parameters),
             "start": None,
@@ -100,9 +107,9 @@ def replace_json(path: Path, value: Any) -> None:
     replace_file(path, orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
-def _software() -> dict[str, str | None]:
+def _software(rmw: str | None) -> dict[str, str | None]:
     versions: dict[str, str | None] = {"perf_inference": VERSION}
     versions.update({name: installed(name) for name in _SOFTWARE})
     versions["ros_distro"] = os.environ.get("ROS_DISTRO")
-    versions["rmw"] = os.environ.get("RMW_IMPLEMENTATION")
+    versions["rmw"] = rmw or os.environ.get("RMW_IMPLEMENTATION")
     return versions
