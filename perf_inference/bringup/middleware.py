@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -204,6 +203,8 @@ def write_profile(environment: Mapping[str, str], kind: str, size_mb: int) -> Pa
     if cache:
         with contextlib.suppress(OSError):
             return _written(Path(cache) / "perf_inference", name, text)
+    import tempfile  # 8 ms, in every process
+
     return _written(Path(tempfile.gettempdir()) / f"perf_inference_{os.getuid()}", name, text)
 
 

@@ -20,14 +20,15 @@ ROS = {
 ALLOWED = {
     "errors": set(),
     "missing": set(),
+    "entry_points": set(),
     "printable": set(),
     "bringup": {"errors", "files", "printable"},
     "files": {"errors"},
     "devices": {"errors"},
     "measure": {"devices", "errors"},
-    "engines": {"devices", "errors", "files", "measure", "printable", "missing"},
+    "engines": {"devices", "entry_points", "errors", "files", "measure", "printable", "missing"},
     "safety": {"errors"},
-    "tasks": {"engines", "errors", "files", "measure", "missing"},
+    "tasks": {"engines", "entry_points", "errors", "files", "measure", "missing"},
     "telemetry": {"bringup", "errors", "measure", "missing"},
     "recording": {"errors", "files", "measure", "printable", "telemetry", "missing"},
     "report": {"errors", "files", "measure", "printable", "recording"},
@@ -41,7 +42,9 @@ ALLOWED = {
     "serving": {"errors", "measure", "engines", "model_build"},
     "models": set(),
     "console": {"errors", "measure", "printable"},
-    "doctor": {"errors", "measure", "telemetry", "bringup", "printable", "devices", "missing", "model_build"},
+    "doctor": {
+        "bringup", "devices", "entry_points", "errors", "measure", "missing", "model_build", "printable", "telemetry",
+    },
     "nodes": {
         "batch_pipeline", "bringup", "camera", "console", "demo", "devices", "doctor", "engines", "errors", "files",
         "measure", "missing", "model_build", "pipeline", "printable", "recording", "safety", "speech",
