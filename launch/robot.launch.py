@@ -27,6 +27,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from perf_inference.bringup import child_process, shared_memory, tuning
+from perf_inference.bringup.executables import CONTAINER
 from perf_inference.bringup.robot import Graph, NodeSpec, default_config, read_graph
 from perf_inference.bringup.supervisor import BACK_OFF_S, HEALTHY_S
 from perf_inference.errors import EX_CONFIG, ConfigError
@@ -66,11 +67,11 @@ def _start(context: LaunchContext) -> list[Any]:
     container = argument("container") == "true"
     actions, chosen = _prepared(graph, container, argument("tuning") == "true")
     if container:
-        more = chosen.of(images=bool(graph.image_publishers()))
+        more = chosen.of(bool(graph.image_publishers()), CONTAINER)
         actions += Restarted("container", lambda again: _container(graph, {**more, **again})).actions()
     else:
         for node in graph.nodes:
-            more = chosen.of(node.images)
+            more = chosen.of(node.images, node.label)
             actions += Restarted(node.label, partial(_node, graph, node, more)).actions()
     for directory in graph.run_directories:
         where = LogInfo(msg=f"recorded in {directory}")
@@ -84,7 +85,7 @@ def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], t
     if not wanted:
         tuning.switch_off(values)
     removed = "" if tuning.is_off(values) else shared_memory.describe(shared_memory.clean())
-    chosen = tuning.choose(values, graph.image_publishers(container))
+    chosen = tuning.choose(values, graph.image_publishers(container), image_bytes=graph.image_bytes(container))
     actions: list[Any] = [LogInfo(msg=line) for line in (graph.others_line, removed, chosen.line) if line]
     if not wanted:
         actions.append(SetEnvironmentVariable(tuning.TUNING, values[tuning.TUNING]))

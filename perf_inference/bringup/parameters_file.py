@@ -278,3 +278,19 @@ def expected_nodes(chosen: Sequence[Section], spaces: Sequence[str], space: str)
         for section, other in zip(chosen, spaces, strict=True)
         if other == space and section.executable != "monitor_node"
     ]
+
+
+def assigned_in(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the parameters by node of `NODE.PARAMETER=VALUE`; values are read as YAML."""
+    assigned: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        node, _, parameter = target.partition(".")
+        if not equals or not parameter or node not in names:
+            raise ConfigError(f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got "
+                              f"'{without_secrets(assignment)}'")  # fmt: skip
+        try:
+            assigned.setdefault(node, {})[parameter] = read_yaml(text)
+        except YamlError as error:
+            raise ConfigError(f"--set {without_secrets(assignment)}: the value is no YAML: {error}") from error
+    return assigned

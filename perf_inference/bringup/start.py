@@ -32,10 +32,10 @@ def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, 
         tuning.switch_off(os.environ)
     tidy()
     publishers = graph.image_publishers(container)
-    chosen = tuning.choose(os.environ, publishers)
+    chosen = tuning.choose(os.environ, publishers, image_bytes=graph.image_bytes(container))
     say(chosen.line)
     names = [CONTAINER] if container else [node.label for node in graph.nodes]
-    return {name: chosen.of(images=name in publishers) for name in names}
+    return {name: chosen.of(name in publishers, name) for name in names}
 
 
 def tidy() -> None:

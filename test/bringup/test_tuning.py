@@ -10,8 +10,11 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from perf_inference.bringup import domain, tuning
+from perf_inference.bringup.executables import CONTAINER, SIM_IMAGE_BYTES, USUAL_IMAGE_BYTES
 from perf_inference.bringup.middleware import CYCLONE, ZENOH, KernelLimits, Setting, transport
+from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.bringup.tuning import ALLOCATOR, PAGES, choose, describe, may_publish_images, tuned
+from perf_inference.demo.scenes import HEIGHT_PX, WIDTH_PX
 
 MB = 1 << 20
 ROOMY = KernelLimits(1000 * MB, 4 * MB)
@@ -183,3 +186,59 @@ def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.Monk
     theirs = int(process.stdout.readline())
     assert {domain.free_domain() for _ in range(10)} == {3 - theirs}, "ours again and again, never theirs"
     process.communicate("\n")
+
+
+@pytest.mark.parametrize(
+    ("image_bytes", "free_mb", "sockets_mb"),
+    [
+        (1, 1000, 2),
+        (640 * 480 * 3, 1000, 2),
+        (1280 * 720 * 3, 1000, 6),
+        (1920 * 1080 * 4, 1000, 16),
+        (3840 * 2160 * 3, 1000, 48),
+        (3840 * 2160 * 3, 200, 16),  # all publishers must find room
+        (3840 * 2160 * 3, 60, 8),
+        (640 * 480 * 3, 10, 2),
+        (640 * 480 * 3, 4, None),
+    ],
+)
+def test_a_segment_holds_four_images_of_a_known_size(image_bytes: int, free_mb: int, sockets_mb: int | None) -> None:
+    setting = transport({}, 2, KernelLimits(free_mb * MB, 4 * MB), image_bytes)
+    assert setting.variables == ({FAST_DDS: f"DEFAULT?sockets_size={sockets_mb}MB"} if sockets_mb else {})
+
+
+def test_publishers_get_what_their_own_images_need(tmp_path: Path) -> None:
+    sizes = {"front": 3840 * 2160 * 3, "sim_camera": 640 * 480 * 3}
+    chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["front", "sim_camera", "yolo_node"], ROOMY, image_bytes=sizes)
+    of = {
+        name: chosen.of(True, name)[FAST_DDS].rpartition("=")[2] for name in ("front", "sim_camera", "yolo_node", "x")
+    }
+    assert of == {"front": "48MB", "sim_camera": "2MB", "yolo_node": "16MB", "x": "16MB"}
+    assert FAST_DDS not in chosen.of(False, "front")
+    for said in ("48MB for front, ", "2MB for sim_camera, ", "16MB for yolo_node, "):
+        assert f"{FAST_DDS}=DEFAULT?sockets_size={said}" in chosen.line
+    assert [file.name for file in (tmp_path / "perf_inference").iterdir()] == ["fastdds_receiver_16MB.xml"]
+
+
+def test_the_size_of_images_comes_from_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "robot.yaml"
+    config.write_text(
+        "front:\n  ros__parameters: {start: {executable: camera_node}, width: 3840, height: 2160}\n"
+        "rear:\n  ros__parameters: {start: {executable: camera_node}, width: 640, height: 480}\n"
+        "side:\n  ros__parameters: {start: {executable: camera_node}}\n"
+        "sim_camera:\n  ros__parameters: {start: {executable: sim_robot_node}, part: camera}\n"
+        "sim_arm:\n  ros__parameters: {start: {executable: sim_robot_node}, part: arm}\n"
+        "yolo_node:\n  ros__parameters: {}\nmonitor_node:\n  ros__parameters: {}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    graph = read_graph(config, sim=True)
+    large, usual = 3840 * 2160 * 3, USUAL_IMAGE_BYTES
+    assert graph.image_bytes() == {
+        "front": large, "rear": usual, "side": large, "sim_camera": SIM_IMAGE_BYTES, "yolo_node": large
+    }  # fmt: skip
+    assert graph.image_bytes(container=True) == {CONTAINER: large}
+    assert read_graph(default_config(), sim=True, record=False).image_bytes(container=True) == {}
+
+
+def test_the_simulated_images_have_the_size_that_is_said() -> None:
+    assert (WIDTH_PX, HEIGHT_PX, 3) == (640, 480, SIM_IMAGE_BYTES // 640 // 480)
