@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from perf_inference.bringup import child_process, shared_memory, tuning
-from perf_inference.bringup.executables import CONTAINER
+from perf_inference.bringup.process_groups import ProcessSpec, processes
 from perf_inference.bringup.robot import Graph, NodeSpec, default_config, read_graph
+from perf_inference.bringup.start import choose
 from perf_inference.bringup.supervisor import BACK_OFF_S, HEALTHY_S
 from perf_inference.errors import EX_CONFIG, ConfigError
 
@@ -65,27 +66,31 @@ def _start(context: LaunchContext) -> list[Any]:
     except ConfigError as error:
         raise RuntimeError(f"bad configuration: {error}") from error
     container = argument("container") == "true"
-    actions, chosen = _prepared(graph, container, argument("tuning") == "true")
-    if container:
-        more = chosen.of(bool(graph.image_publishers()), CONTAINER)
-        actions += Restarted("container", lambda again: _container(graph, {**more, **again})).actions()
-    else:
-        for node in graph.nodes:
-            more = chosen.of(node.images, node.label)
-            actions += Restarted(node.label, partial(_node, graph, node, more)).actions()
+    try:
+        started = processes(graph, container)
+    except ConfigError as error:
+        raise RuntimeError(f"bad configuration: {error}") from error
+    actions, chosen = _prepared(graph, started, argument("tuning") == "true")
+    for process in started:
+        more = chosen.of(process.images, process.name)
+        if process.shared:
+            make = partial(_container, process.graph, more)
+        else:
+            make = partial(_node, graph, process.nodes[0], more)
+        actions += Restarted(process.name, make).actions()
     for directory in graph.run_directories:
         where = LogInfo(msg=f"recorded in {directory}")
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
     return actions
 
 
-def _prepared(graph: Graph, container: bool, wanted: bool) -> tuple[list[Any], tuning.Tuning]:
+def _prepared(graph: Graph, started: Sequence[ProcessSpec], wanted: bool) -> tuple[list[Any], tuning.Tuning]:
     """Return what is said of transport and allocator, and what the processes get."""
     values = dict(os.environ)
     if not wanted:
         tuning.switch_off(values)
     removed = "" if tuning.is_off(values) else shared_memory.describe(shared_memory.clean())
-    chosen = tuning.choose(values, graph.image_publishers(container), image_bytes=graph.image_bytes(container))
+    chosen = choose(values, started)
     actions: list[Any] = [LogInfo(msg=line) for line in (graph.others_line, removed, chosen.line) if line]
     if not wanted:
         actions.append(SetEnvironmentVariable(tuning.TUNING, values[tuning.TUNING]))
@@ -107,7 +112,7 @@ def _node(graph: Graph, node: NodeSpec, own: dict[str, str], again: dict[str, st
     )
 
 
-def _container(graph: Graph, again: dict[str, str]) -> Node:
+def _container(graph: Graph, own: dict[str, str], again: dict[str, str]) -> Node:
     arguments = graph.container_arguments()
     named = [f"{node.executable}={node.name}" for node in graph.nodes]
     return Node(
@@ -115,7 +120,7 @@ def _container(graph: Graph, again: dict[str, str]) -> Node:
         executable="container",
         arguments=named,
         ros_arguments=[a for a in arguments if a != "--ros-args"],
-        additional_env={**child_process.named(), **again},
+        additional_env={**child_process.named(), **own, **again},
         output="screen",
         emulate_tty=True,
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perf_inference.bringup.executables import NODES
+from perf_inference.bringup.executables import CONTAINER, NODES
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
 from perf_inference.files.private import open_to_everybody
@@ -107,6 +107,9 @@ def start_of(parameters: Mapping[str, Any], section: str, config: Path) -> Mappi
         raise ConfigError(
             f"start.enclave in section '{section}' of {config} must be like /robot1/yolo, got {enclave!r}"
         )
+    process = start.get("process", "")
+    if not isinstance(process, str) or not re.fullmatch(r"\w*", process) or process == CONTAINER:
+        raise ConfigError(f"start.process in section '{section}' of {config} must be a name, got {short(process)}")
     return dict(start)
 
 

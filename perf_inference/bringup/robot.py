@@ -16,7 +16,6 @@ from typing import Any
 import yaml
 
 from perf_inference.bringup.executables import CONTAINER, NODES, image_bytes
-from perf_inference.bringup.middleware import more_than_usual
 from perf_inference.bringup.parameters_file import (
     assigned_in,
     check_reach,
@@ -55,6 +54,7 @@ class NodeSpec:
     namespace: str = ""  # with its leading slash; empty: the root
     model: str = ""  # as file and starter name it; empty: none is named
     image_bytes: int = 0  # of an image that it publishes; 0: not known
+    process: str = ""  # that it shares with the nodes of the same; empty: it has its own
 
     @property
     def label(self) -> str:
@@ -121,14 +121,6 @@ class Graph:
         """Return the names of the processes that publish images."""
         names = [node.label for node in self.nodes if node.images]
         return [CONTAINER] if container and names else names
-
-    def image_bytes(self, container: bool = False) -> dict[str, int]:
-        """Return how large an image of these processes is, by name, where a segment is made for that."""
-        largest = more_than_usual(max((node.image_bytes for node in self.nodes), default=0))
-        if container:
-            return {CONTAINER: largest} if largest else {}
-        sizes = {node.label: node.image_bytes or largest for node in self.nodes if node.images}
-        return {name: size for name, size in sizes.items() if size}
 
     def _common(self, namespace: str) -> list[str]:
         arguments = []
@@ -210,6 +202,7 @@ def read_graph(
                 space,
                 str({**given, **settings}.get("model", "")),
                 image_bytes(section.executable, {**given, **settings}),
+                next(filter(None, (one.start.get("process", "") for one in (section, *reversed(common)))), ""),
             )
         )
     for space, settings in speaking if run_directories else ():

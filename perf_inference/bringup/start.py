@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from perf_inference.bringup import child_process, search_path, shared_memory, tuning
-from perf_inference.bringup.executables import CONTAINER
+from perf_inference.bringup.process_groups import ProcessSpec, processes
 from perf_inference.bringup.robot import Graph
 from perf_inference.bringup.supervisor import Supervisor
 from perf_inference.printable import printable
@@ -16,10 +16,8 @@ _LOOK_S = 3.0
 
 
 def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
-    """Return the command lines by name: one per node, or one container."""
-    if container:
-        return {CONTAINER: graph.container_command()}
-    return {node.label: graph.command(node) for node in graph.nodes}
+    """Return the command lines by name: one per node or group of nodes, or one container."""
+    return {process.name: process.command for process in processes(graph, container)}
 
 
 def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, str]]:
@@ -31,11 +29,17 @@ def prepare(graph: Graph, container: bool, wanted: bool) -> dict[str, dict[str, 
     if not wanted:
         tuning.switch_off(os.environ)
     tidy()
-    publishers = graph.image_publishers(container)
-    chosen = tuning.choose(os.environ, publishers, image_bytes=graph.image_bytes(container))
+    started = processes(graph, container)
+    chosen = choose(os.environ, started)
     say(chosen.line)
-    names = [CONTAINER] if container else [node.label for node in graph.nodes]
-    return {name: chosen.of(name in publishers, name) for name in names}
+    return {process.name: chosen.of(process.images, process.name) for process in started}
+
+
+def choose(environment: Mapping[str, str], started: Sequence[ProcessSpec]) -> tuning.Tuning:
+    """Return what these processes get of transport and allocator."""
+    publishers = [process.name for process in started if process.images]
+    sizes = {process.name: process.image_bytes for process in started if process.image_bytes}
+    return tuning.choose(environment, publishers, image_bytes=sizes)
 
 
 def tidy() -> None:
