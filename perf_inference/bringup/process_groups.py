@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from perf_inference.bringup.executables import CONTAINER
-from perf_inference.bringup.middleware import more_than_usual
 from perf_inference.bringup.robot import Graph, NodeSpec
 from perf_inference.errors import ConfigError
 
@@ -44,14 +43,13 @@ def processes(graph: Graph, container: bool = False) -> tuple[ProcessSpec, ...]:
     for node in graph.nodes:
         group = f"{node.namespace}/{node.process}".lstrip("/") if node.process else node.label
         groups.setdefault(CONTAINER if container else group, []).append(node)
-    known = max((node.image_bytes for node in graph.nodes), default=0)
     found = []
     for name, nodes in groups.items():
         shared = container or bool(nodes[0].process)
         _check(name, nodes, graph, shared)
         enclave = graph.enclave if container else nodes[0].enclave
-        sizes = [node.image_bytes or more_than_usual(known) for node in nodes if node.images]
-        size = max(sizes, default=0) if all(sizes) else more_than_usual(known)
+        sizes = [node.image_bytes for node in nodes if node.images]
+        size = max(sizes, default=0) if all(sizes) else 0
         part = replace(graph, nodes=tuple(nodes), enclave=enclave)
         found.append(ProcessSpec(name, tuple(nodes), part, shared, size))
     return tuple(found)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from perf_inference.bringup import tuning
-from perf_inference.bringup.middleware import HELD, more_than_usual
 from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Flow, GraphFacts
 from perf_inference.doctor.processes import Participant, Participants
@@ -14,6 +13,7 @@ from perf_inference.printable import OUTSIDE, printable
 
 BIG_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2")
 _BIG_BYTES = 64_000  # one datagram
+_ROOM = 4  # messages that a segment should hold: those that nobody has read yet
 _LOCALHOST = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _BUILTIN = "FASTDDS_BUILTIN_TRANSPORTS"
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
@@ -43,18 +43,12 @@ def transport(found: Participants, facts: GraphFacts | None) -> list[Finding]:
     return [Finding("transport", "ok", value)]
 
 
-def missing(one: Participant, image_bytes: int = 0) -> dict[str, str]:
-    """Return the transport that this package's starters give a publisher of images, and this process lacks.
-
-    Args:
-        image_bytes: the size of its messages, where a segment of the usual size does not hold some of them.
-    """
+def missing(one: Participant) -> dict[str, str]:
+    """Return the transport that this package's starters give a publisher of images, and this process lacks."""
     own = {name: value for name, value in (one.environment or {}).items() if name not in (_BUILTIN, tuning.TUNING)}
     own = {name: value for name, value in own.items() if not (name in _PROFILES and _OURS in value)}
     own |= {"RMW_IMPLEMENTATION": one.rmw, "HOME": os.path.expanduser("~")}
-    added = {
-        name: value for name, value in tuning.tuned(own, image_bytes=image_bytes).items() if own.get(name) != value
-    }
+    added = {name: value for name, value in tuning.tuned(own).items() if own.get(name) != value}
     return {
         name: value for name, value in added.items() if not name.startswith(("MALLOC_", "GLIBC_", "PERF_INFERENCE"))
     }
@@ -78,7 +72,7 @@ def _too_small(one: Participant, published: Sequence[Flow]) -> list[Finding]:
     """Look for topics whose messages do not fit into the segment."""
     if not one.rmw.startswith("rmw_fastrtps"):
         return []
-    room_bytes = (one.segment_bytes or 0) / HELD
+    room_bytes = (one.segment_bytes or 0) / _ROOM
     large = [flow for flow in published if flow.largest_bytes > max(room_bytes, _BIG_BYTES)]
     stock = one.segment_bytes is None or one.segment_bytes < 1 << 20
     unheard = [flow for flow in published if stock and not flow.received and flow.type in BIG_TYPES]
@@ -97,19 +91,15 @@ def _too_small(one: Participant, published: Sequence[Flow]) -> list[Finding]:
     )
     if own.get(_LOCALHOST, "").upper() == "LOCALHOST" and _BUILTIN in own:
         why += f"; {_LOCALHOST}=LOCALHOST, which it has, voids {_BUILTIN}"
-    largest = max((flow.largest_bytes for flow in large), default=0)
-    return [Finding("transport", "warning", f"{one} has {has} and publishes {what}", why, _fix(one, largest))]
+    return [Finding("transport", "warning", f"{one} has {has} and publishes {what}", why, _fix(one))]
 
 
-def _fix(one: Participant, largest_bytes: int) -> str:
+def _fix(one: Participant) -> str:
     own = one.environment or {}
     file = next((own[name] for name in _PROFILES if name in own and _OURS not in own[name]), None)
     if file is not None:
-        return (
-            f"give the shared memory in {printable(file, OUTSIDE)} more room:\n"
-            f"<segment_size>{max(33_554_432, HELD * largest_bytes)}</segment_size>"
-        )
-    settings = missing(one, more_than_usual(largest_bytes)) or {_BUILTIN: "DEFAULT?sockets_size=8MB"}
+        return f"give the shared memory in {printable(file, OUTSIDE)} more room:\n<segment_size>33554432</segment_size>"
+    settings = missing(one) or {_BUILTIN: "DEFAULT?sockets_size=8MB"}
     lines = [f"start {printable(one.name, OUTSIDE)} with:", f"$ export {_assignments(settings)}"]
     return "\n".join([*lines, f"$ unset {_BUILTIN}"] if _BUILTIN in own and _BUILTIN not in settings else lines)
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from perf_inference.bringup import domain, tuning
-from perf_inference.bringup.executables import CONTAINER, SIM_IMAGE_BYTES, USUAL_IMAGE_BYTES
+from perf_inference.bringup.executables import SIM_IMAGE_BYTES
 from perf_inference.bringup.middleware import CYCLONE, ZENOH, KernelLimits, Setting, transport
 from perf_inference.bringup.process_groups import processes
 from perf_inference.bringup.robot import default_config, read_graph
@@ -196,8 +196,7 @@ def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.Monk
         (640 * 480 * 3, 1000, 2),
         (1280 * 720 * 3, 1000, 6),
         (1920 * 1080 * 4, 1000, 16),
-        (3840 * 2160 * 3, 1000, 48),
-        (3840 * 2160 * 3, 200, 16),  # all publishers must find room
+        (3840 * 2160 * 3, 1000, 16),  # never more than usual
         (3840 * 2160 * 3, 60, 8),
         (640 * 480 * 3, 10, 2),
         (640 * 480 * 3, 4, None),
@@ -209,36 +208,24 @@ def test_a_segment_holds_four_images_of_a_known_size(image_bytes: int, free_mb: 
 
 
 def test_publishers_get_what_their_own_images_need(tmp_path: Path) -> None:
-    sizes = {"front": 3840 * 2160 * 3, "sim_camera": 640 * 480 * 3}
-    chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["front", "sim_camera", "yolo_node"], ROOMY, image_bytes=sizes)
-    of = {
-        name: chosen.of(True, name)[FAST_DDS].rpartition("=")[2] for name in ("front", "sim_camera", "yolo_node", "x")
-    }
-    assert of == {"front": "48MB", "sim_camera": "2MB", "yolo_node": "16MB", "x": "16MB"}
-    assert FAST_DDS not in chosen.of(False, "front")
-    for said in ("48MB for front, ", "2MB for sim_camera, ", "16MB for yolo_node, "):
+    sizes = {"sim_camera": 640 * 480 * 3}
+    chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["sim_camera", "yolo_node"], ROOMY, image_bytes=sizes)
+    of = {name: chosen.of(True, name)[FAST_DDS].rpartition("=")[2] for name in ("sim_camera", "yolo_node", "x")}
+    assert of == {"sim_camera": "2MB", "yolo_node": "16MB", "x": "16MB"}
+    assert FAST_DDS not in chosen.of(False, "sim_camera")
+    for said in ("2MB for sim_camera, ", "16MB for yolo_node, "):
         assert f"{FAST_DDS}=DEFAULT?sockets_size={said}" in chosen.line
     assert [file.name for file in (tmp_path / "perf_inference").iterdir()] == ["fastdds_receiver_16MB.xml"]
 
 
-def test_the_size_of_images_comes_from_the_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tmp_path / "robot.yaml"
-    config.write_text(
-        "front:\n  ros__parameters: {start: {executable: camera_node}, width: 3840, height: 2160}\n"
-        "rear:\n  ros__parameters: {start: {executable: camera_node}, width: 640, height: 480}\n"
-        "side:\n  ros__parameters: {start: {executable: camera_node}}\n"
-        "sim_camera:\n  ros__parameters: {start: {executable: sim_robot_node}, part: camera}\n"
-        "sim_arm:\n  ros__parameters: {start: {executable: sim_robot_node}, part: arm}\n"
-        "yolo_node:\n  ros__parameters: {}\nmonitor_node:\n  ros__parameters: {}\n"
-    )
+def test_the_size_of_images_is_known_of_the_simulated_camera_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    graph = read_graph(config, sim=True)
-    large, usual = 3840 * 2160 * 3, USUAL_IMAGE_BYTES
-    assert {process.name: process.image_bytes for process in processes(graph) if process.images} == {
-        "front": large, "rear": usual, "side": large, "sim_camera": SIM_IMAGE_BYTES, "yolo_node": large
-    }  # fmt: skip
-    assert [(process.name, process.image_bytes) for process in processes(graph, True)] == [(CONTAINER, large)]
-    (one,) = processes(read_graph(default_config(), sim=True, record=False), container=True)
+    graph = read_graph(default_config(), sim=True, record=False)
+    sizes = {process.name: process.image_bytes for process in processes(graph) if process.images}
+    assert sizes == {"sim_camera": SIM_IMAGE_BYTES, "yolo_node": 0}
+    (one,) = processes(graph, container=True)
     assert one.image_bytes == 0  # yolo_node's may have any size
 
 

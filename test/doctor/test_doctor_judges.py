@@ -203,17 +203,6 @@ def test_who_publishes_more_than_its_segment_holds() -> None:
     assert tuned.level == "ok"
 
 
-def test_the_fix_has_room_for_images_that_the_usual_segment_does_not_hold() -> None:
-    size = 3840 * 2160 * 3
-    (finding,) = transport(among(participant(segment_bytes=33_554_432)), seen(image_flow(size=size)))
-    assert "$ export FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=48MB'" in finding.fix
-    mine = participant(environment={"FASTDDS_DEFAULT_PROFILES_FILE": "/home/me/dds.xml"})
-    (finding,) = transport(among(mine), seen(image_flow(size=size)))
-    assert f"<segment_size>{4 * size}</segment_size>" in finding.fix
-    (fits,) = transport(among(participant(segment_bytes=100_663_296)), seen(image_flow(size=size)))
-    assert fits.level == "ok"
-
-
 def test_images_of_which_none_arrives() -> None:
     (finding,) = transport(among(participant()), seen(image_flow(received=0)))
     assert "publishes /image (sensor_msgs/msg/Image), of which nothing arrives" in finding.value
