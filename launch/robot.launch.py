@@ -10,7 +10,7 @@ import atexit
 import os
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,9 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from perf_inference.bringup import child_process, shared_memory, tuning
+from perf_inference.bringup.process_groups import ProcessSpec, processes
 from perf_inference.bringup.robot import Graph, NodeSpec, default_config, read_graph
-from perf_inference.bringup.start import note
+from perf_inference.bringup.start import choose, note
 from perf_inference.bringup.supervisor import BACK_OFF_S, HEALTHY_S
 from perf_inference.commands import start_record
 from perf_inference.errors import EX_CONFIG, ConfigError
@@ -71,17 +72,20 @@ def _start(context: LaunchContext) -> list[Any]:
     except ConfigError as error:
         raise RuntimeError(f"bad configuration: {error}") from error
     container = argument("container") == "true"
-    if container:
-        _refuse_container(graph)
+    try:
+        started = processes(graph, container)
+    except ConfigError as error:
+        start_record.remove_refused(graph.run_directories)
+        raise RuntimeError(f"bad configuration: {error}") from error
     _keep(graph, argument)
-    actions, chosen = _prepared(graph, container, argument("tuning") == "true", argument("verbose") == "true")
-    if container:
-        more = chosen.of(images=bool(graph.image_publishers()))
-        actions += Restarted(graph, "container", lambda again: _container(graph, {**more, **again})).actions()
-    else:
-        for node in graph.nodes:
-            more = chosen.of(node.images)
-            actions += Restarted(graph, node.label, partial(_node, graph, node, more)).actions()
+    actions, chosen = _prepared(graph, started, argument("tuning") == "true", argument("verbose") == "true")
+    for process in started:
+        more = chosen.of(process.images, process.name)
+        if process.shared:
+            make = partial(_container, process.graph, more)
+        else:
+            make = partial(_node, graph, process.nodes[0], more)
+        actions += Restarted(graph, process.name, make).actions()
     if graph.run_directories:
         where = OpaqueFunction(function=partial(_say_where, graph))
         actions.append(RegisterEventHandler(OnShutdown(on_shutdown=[where])))
@@ -94,25 +98,19 @@ def _keep(graph: Graph, argument: Callable[[str], str]) -> None:
     atexit.register(digests.stop)
 
 
-def _refuse_container(graph: Graph) -> None:
-    try:
-        graph.container_arguments()
-    except ConfigError as error:
-        start_record.remove_refused(graph.run_directories)
-        raise RuntimeError(f"bad configuration: {error}") from error
-
-
 def _say_where(graph: Graph, context: LaunchContext) -> list[Any]:
     return [] if graph in _REFUSED else [LogInfo(msg=f"recorded in {one}") for one in graph.run_directories]
 
 
-def _prepared(graph: Graph, container: bool, wanted: bool, verbose: bool) -> tuple[list[Any], tuning.Tuning]:
+def _prepared(
+    graph: Graph, started: Sequence[ProcessSpec], wanted: bool, verbose: bool
+) -> tuple[list[Any], tuning.Tuning]:
     """Return what is said of transport and allocator, and what the processes get."""
     values = dict(os.environ)
     if not wanted:
         tuning.switch_off(values)
     removed = "" if tuning.is_off(values) else shared_memory.describe(shared_memory.clean())
-    chosen = tuning.choose(values, graph.image_publishers(container))
+    chosen = choose(values, started)
     said = chosen.line if verbose or chosen.short == chosen.line else f"{chosen.short} (verbose:=true says what)"
     actions: list[Any] = [LogInfo(msg=line) for line in (graph.others_line, removed, said) if line]
     for directory in graph.run_directories:
@@ -137,7 +135,7 @@ def _node(graph: Graph, node: NodeSpec, own: dict[str, str], again: dict[str, st
     )
 
 
-def _container(graph: Graph, again: dict[str, str]) -> Node:
+def _container(graph: Graph, own: dict[str, str], again: dict[str, str]) -> Node:
     arguments = graph.container_arguments()
     named = [f"{node.executable}={node.name}" for node in graph.nodes]
     return Node(
@@ -145,7 +143,7 @@ def _container(graph: Graph, again: dict[str, str]) -> Node:
         executable="container",
         arguments=named,
         ros_arguments=[a for a in arguments if a != "--ros-args"],
-        additional_env={**child_process.named(), **again},
+        additional_env={**child_process.named(), **own, **again},
         output="screen",
         emulate_tty=True,
     )

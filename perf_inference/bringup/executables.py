@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 NODES = {
     "policy_node": False,
     "yolo_node": True,
@@ -16,3 +18,12 @@ NODES = {
 """Executable, and whether it may publish images; each is a module of `perf_inference.nodes` with a `main()`."""
 
 CONTAINER, COMMAND = "container", "perf-inference"
+SIM_IMAGE_BYTES = 640 * 480 * 3
+
+
+def image_bytes(executable: str, parameters: Mapping[str, object]) -> int:
+    """Return the size of an image that a node with these parameters publishes [bytes]; 0: none, or it is not known.
+
+    A device may give another size than it was asked for.
+    """
+    return SIM_IMAGE_BYTES if executable == "sim_robot_node" and parameters.get("part") != "arm" else 0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perf_inference.bringup.executables import NODES
+from perf_inference.bringup.executables import CONTAINER, NODES
 from perf_inference.errors import ConfigError
 from perf_inference.files.bounded_yaml import MOST_BYTES, YamlError, read_yaml
 from perf_inference.files.private import open_to_everybody
@@ -107,6 +107,9 @@ def start_of(parameters: Mapping[str, Any], section: str, config: Path) -> Mappi
         raise ConfigError(
             f"start.enclave in section '{section}' of {config} must be like /robot1/yolo, got {enclave!r}"
         )
+    process = start.get("process", "")
+    if not isinstance(process, str) or not re.fullmatch(r"\w*", process) or process == CONTAINER:
+        raise ConfigError(f"start.process in section '{section}' of {config} must be a name, got {short(process)}")
     return dict(start)
 
 
@@ -278,3 +281,19 @@ def expected_nodes(chosen: Sequence[Section], spaces: Sequence[str], space: str)
         for section, other in zip(chosen, spaces, strict=True)
         if other == space and section.executable != "monitor_node"
     ]
+
+
+def assigned_in(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the parameters by node of `NODE.PARAMETER=VALUE`; values are read as YAML."""
+    assigned: dict[str, dict[str, Any]] = {}
+    for assignment in assignments:
+        target, equals, text = assignment.partition("=")
+        node, _, parameter = target.partition(".")
+        if not equals or not parameter or node not in names:
+            raise ConfigError(f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got "
+                              f"'{without_secrets(assignment)}'")  # fmt: skip
+        try:
+            assigned.setdefault(node, {})[parameter] = read_yaml(text)
+        except YamlError as error:
+            raise ConfigError(f"--set {without_secrets(assignment)}: the value is no YAML: {error}") from error
+    return assigned

@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from perf_inference.bringup.executables import CONTAINER, NODES
+from perf_inference.bringup.executables import CONTAINER, NODES, image_bytes
 from perf_inference.bringup.parameters_file import (
+    assigned_in,
     check_reach,
     expected_nodes,
     namespace_of,
@@ -25,10 +26,8 @@ from perf_inference.bringup.parameters_file import (
     sort_sections,
 )
 from perf_inference.errors import ConfigError
-from perf_inference.files.bounded_yaml import YamlError, read_yaml
 from perf_inference.files.private import PRIVATE
 from perf_inference.files.whole import whole_file
-from perf_inference.printable import without_secrets
 
 _GLOBAL = "/**"
 # Of a policy whose robot is simulated: nothing real moves, and each episode puts the arm somewhere else.
@@ -54,6 +53,8 @@ class NodeSpec:
     enclave: str = ""  # of SROS2; empty: none is named
     namespace: str = ""  # with its leading slash; empty: the root
     model: str = ""  # as file and starter name it; empty: none is named
+    image_bytes: int = 0  # of an image that it publishes; 0: not known
+    process: str = ""  # that it shares with the nodes of the same; empty: it has its own
 
     @property
     def label(self) -> str:
@@ -162,7 +163,7 @@ def read_graph(
         raise ConfigError(f"sim needs a section of {config} with start.executable: sim_robot_node, there is none")
     spaces = [namespace_of(section.key, namespace) for section in chosen]
     check_reach(sections, chosen, spaces, config)
-    assigned = _assigned(assignments, [section.name for section in chosen])
+    assigned = assigned_in(assignments, [section.name for section in chosen])
     run_directories: list[Path] = []
     spaces_of_runs: list[str] = []
     speaking: list[tuple[str, dict[str, Any]]] = []  # who keeps sounds in them: namespace and settings
@@ -200,6 +201,8 @@ def read_graph(
                 next(filter(None, enclaves), ""),
                 space,
                 str({**given, **settings}.get("model", "")),
+                image_bytes(section.executable, {**given, **settings}),
+                next(filter(None, (one.start.get("process", "") for one in (section, *reversed(common)))), ""),
             )
         )
     for space, settings in speaking if run_directories else ():
@@ -208,22 +211,6 @@ def read_graph(
     for_all_nodes = next((one.start.get("enclave", "") for one in sections.common if one.key == _GLOBAL), "")
     files = (config, *_overrides_file(nodes, next(iter(run_directories), None)))
     return Graph(files, tuple(nodes), tuple(run_directories), for_all_nodes, sections.others)
-
-
-def _assigned(assignments: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return the parameters by node of `NODE.PARAMETER=VALUE`; values are read as YAML."""
-    assigned: dict[str, dict[str, Any]] = {}
-    for assignment in assignments:
-        target, equals, text = assignment.partition("=")
-        node, _, parameter = target.partition(".")
-        if not equals or not parameter or node not in names:
-            raise ConfigError(f"--set must be NODE.PARAMETER=VALUE with a node of {', '.join(names)}, got "
-                              f"'{without_secrets(assignment)}'")  # fmt: skip
-        try:
-            assigned.setdefault(node, {})[parameter] = read_yaml(text)
-        except YamlError as error:
-            raise ConfigError(f"--set {without_secrets(assignment)}: the value is no YAML: {error}") from error
-    return assigned
 
 
 def _new_run_directory(output_dir: Path, session: str) -> tuple[Path, str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from perf_inference.bringup import child_process, search_path, shared_memory, tuning
 from perf_inference.bringup.domain import free_domain
-from perf_inference.bringup.executables import CONTAINER
+from perf_inference.bringup.process_groups import ProcessSpec, processes
 from perf_inference.bringup.robot import Graph
 from perf_inference.bringup.supervisor import Supervisor
 from perf_inference.files.private import open_own, own_folder
@@ -21,10 +21,8 @@ NODES_LOG = "nodes.log"  # in a run's directory: what starter and nodes printed
 
 
 def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
-    """Return the command lines by name: one per node, or one container."""
-    if container:
-        return {CONTAINER: graph.container_command()}
-    return {node.label: graph.command(node) for node in graph.nodes}
+    """Return the command lines by name: one per node or group of nodes, or one container."""
+    return {process.name: process.command for process in processes(graph, container)}
 
 
 def prepare(graph: Graph, container: bool, wanted: bool, verbose: bool = False) -> dict[str, dict[str, str]]:
@@ -39,13 +37,19 @@ def prepare(graph: Graph, container: bool, wanted: bool, verbose: bool = False) 
     if not wanted:
         tuning.switch_off(os.environ)
     tidy()
-    publishers = graph.image_publishers(container)
-    chosen = tuning.choose(os.environ, publishers)
+    started = processes(graph, container)
+    chosen = choose(os.environ, started)
     say(chosen.line if verbose or chosen.short == chosen.line else f"{chosen.short} (-v says what)")
     for directory in graph.run_directories:
         note(directory, chosen.line)
-    names = [CONTAINER] if container else [node.label for node in graph.nodes]
-    return {name: chosen.of(images=name in publishers) for name in names}
+    return {process.name: chosen.of(process.images, process.name) for process in started}
+
+
+def choose(environment: Mapping[str, str], started: Sequence[ProcessSpec]) -> tuning.Tuning:
+    """Return what these processes get of transport and allocator."""
+    publishers = [process.name for process in started if process.images]
+    sizes = {process.name: process.image_bytes for process in started if process.image_bytes}
+    return tuning.choose(environment, publishers, image_bytes=sizes)
 
 
 def note(directory: Path, line: str) -> None:

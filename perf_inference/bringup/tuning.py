@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from perf_inference.bringup import middleware
@@ -42,10 +43,15 @@ class Tuning(NamedTuple):
     others: Mapping[str, str]  # the others, besides
     line: str  # what it is, for the user
     short: str  # that something is set, and what the user has to know of it
+    sized: Mapping[str, Mapping[str, str]] = MappingProxyType({})  # publishers whose images have a known size
 
-    def of(self, images: bool) -> dict[str, str]:
-        """Return what a process gets that does, or does not, publish images."""
-        return {**self.all, **(self.images if images else self.others)}
+    def of(self, images: bool, name: str = "") -> dict[str, str]:
+        """Return what a process gets that does, or does not, publish images.
+
+        Args:
+            name: of the process, of which `choose` may have been told how large its images are.
+        """
+        return {**self.all, **(self.sized.get(name, self.images) if images else self.others)}
 
 
 def is_off(environment: Mapping[str, str]) -> bool:
@@ -63,21 +69,26 @@ def choose(
     image_publishers: Sequence[str] = (),
     limits: middleware.KernelLimits | None = None,
     started: bool = True,
+    image_bytes: Mapping[str, int] = MappingProxyType({}),
 ) -> Tuning:
     """Return what to add for processes of which these publish images (none named: one that may).
 
     Args:
         started: for processes that will be started; False: for one that runs, which is too late for some of it.
+        image_bytes: how large an image of these publishers is, by name, where it is known.
     """
     if is_off(environment):
         line = f"transport and allocator: stock ({TUNING}={environment[TUNING]})"
         return Tuning({}, {}, {}, line, line)
-    setting = middleware.transport(environment, max(1, len(image_publishers)), limits)
+    count = max(1, len(image_publishers))
+    setting = middleware.transport(environment, count, limits)
+    sized = {
+        name: middleware.transport(environment, count, limits, size).variables for name, size in image_bytes.items()
+    }
     own = any(name in environment for name in ALLOCATOR)
     pages = PAGES if started and not environment.keys() & PAGES.keys() else {}
     allocator = {} if own else {**ALLOCATOR, **pages}
-    named = f" for {', '.join(image_publishers)}" if image_publishers else " for publishers of images"
-    parts = [_assignments(setting.variables) + ("" if setting.variables == setting.others else named)]
+    parts = _parts(setting, {name: sized.get(name, setting.variables) for name in image_publishers})
     if setting.others not in ({}, setting.variables) and list(image_publishers) != [CONTAINER]:
         parts.append(f"{_assignments(setting.others)} for the others")
     parts = [*(parts if setting.variables else []), *([setting.remark] if setting.remark else [])]
@@ -86,16 +97,30 @@ def choose(
     brief = ["set for images"] if setting.variables else []
     brief += [*([setting.remark] if setting.remark else []), *([] if allocator else ["allocator as you have set it"])]
     short = f"transport and allocator: {', '.join(brief) or 'allocator set'}"
-    return Tuning({**allocator, TUNING: _BY_STARTER}, setting.variables, setting.others, line, short)
+    return Tuning({**allocator, TUNING: _BY_STARTER}, setting.variables, setting.others, line, short, sized)
 
 
-def tuned(environment: Mapping[str, str], images: bool = True) -> dict[str, str]:
+def _parts(setting: middleware.Setting, publishers: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return in words what the publishers of images get, those of one size together."""
+    if setting.variables == setting.others:
+        return [_assignments(setting.variables)]
+    names: dict[str, list[str]] = {}
+    for name, variables in publishers.items():
+        names.setdefault(_assignments(variables), []).append(name)
+    return [f"{said} for {', '.join(who)}" for said, who in names.items()] or [
+        f"{_assignments(setting.variables)} for publishers of images"
+    ]
+
+
+def tuned(environment: Mapping[str, str], images: bool = True, image_bytes: int = 0) -> dict[str, str]:
     """Return the environment with the settings added for which the user has none.
 
     Args:
         images: for a process that publishes images.
+        image_bytes: the size of one; 0: not known.
     """
-    return {**environment, **choose(environment).of(images)}
+    sizes = {"": image_bytes} if image_bytes else {}
+    return {**environment, **choose(environment, image_bytes=sizes).of(images, "")}
 
 
 def describe(environment: Mapping[str, str], image_publishers: Sequence[str] = ()) -> str:

@@ -8,10 +8,14 @@ The entry point's name is the check's name; it is called without arguments and r
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from perf_inference.doctor.finding import CHECKS, Finding
+from perf_inference.entry_points import entry_points
 from perf_inference.errors import in_one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "perf_inference.doctor_checks"
 

@@ -14,12 +14,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from perf_inference.engines.engine import ArraySpec
 from perf_inference.engines.model_file import MODELS
+from perf_inference.entry_points import entry_points
 from perf_inference.errors import ConfigError, PerfInferenceError, in_one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "perf_inference.architectures"
 _OWN = MODELS / "networks.txt"  # of the embedded models, also where the package is not installed but only on the path
@@ -71,6 +74,8 @@ def names() -> list[str]:
 
 
 def _points() -> list[EntryPoint]:
+    from importlib.metadata import EntryPoint  # 25 ms, in every process
+
     own = (line.split(" = ") for line in _OWN.read_text().splitlines())
     return [*entry_points(group=GROUP), *(EntryPoint(name, value, GROUP) for name, value in own)]
 

@@ -9,19 +9,22 @@ Another package names its row as an entry point of the group `perf_inference.run
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from perf_inference import missing
 from perf_inference.engines.policy_folder import is_config, sign_of
+from perf_inference.entry_points import entry_points
 from perf_inference.errors import ConfigError, in_one_line
 from perf_inference.files.json_file import read_json
 from perf_inference.printable import shown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "perf_inference.runtimes"
 AUTO = "auto"
@@ -270,6 +273,8 @@ def _is_lerobot(path: Path) -> bool:
 
 def _is_torchscript(path: Path) -> bool:
     """Return whether a .pt file was written by torch.jit.save: an archive that has code in it."""
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             return any("/code/" in name for name in archive.namelist())

@@ -11,7 +11,6 @@ import errno
 import os
 import shlex
 import stat
-import tempfile
 from pathlib import Path
 
 PRIVATE = 0o700
@@ -95,6 +94,8 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written; the old one is still there.
     """
+    import tempfile  # 8 ms, in every process
+
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
@@ -173,5 +174,7 @@ def _check_link(link: Path) -> None:
 
 def _owns_what_we_make(folder: Path, uid: int) -> bool:
     """Return whether new files get this owner too: so it is on USB sticks and network file systems."""
+    import tempfile
+
     with tempfile.TemporaryFile(dir=folder) as file:
         return os.fstat(file.fileno()).st_uid == uid

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
-
 from perf_inference.engines import AS_IT_IS, Options
 from perf_inference.engines.runtimes import AUTO, Runtime, check_device
 from perf_inference.errors import ConfigError
@@ -42,6 +40,8 @@ def _check_device(runtime: Runtime, device: str) -> None:
 
 def _check_memory(made: Plan) -> None:
     """Compare what a second model takes with what is free: the file while it is read, and the weights as they run."""
+    import psutil  # 10 ms, in every process
+
     assert made.source is not None
     file_bytes = content.size_bytes(made.source)
     weights_bytes = file_bytes * precision.bytes_of(made.options.precision) // precision.bytes_of(made.stored)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rclpy.service import Service
 from std_srvs.srv import SetBool
@@ -11,13 +12,15 @@ from std_srvs.srv import SetBool
 from perf_inference.bringup.tuning import RESTARTED
 from perf_inference.nodes.lifecycle.managed_node import ManagedNode
 from perf_inference.nodes.lifecycle.steps import Work
-from perf_inference.nodes.policy.contract.driver import ContractDriver
 from perf_inference.nodes.policy.contract.given import contract_of, warn_of_replaced
-from perf_inference.nodes.policy.joint_driver import JointDriver
 from perf_inference.nodes.policy.parameters import PolicyParameters
 from perf_inference.nodes.reports.reporter import Report
 from perf_inference.nodes.ros import runner
 from perf_inference.safety.process.activity import INACTIVE
+
+if TYPE_CHECKING:
+    from perf_inference.nodes.policy.contract.driver import ContractDriver
+    from perf_inference.nodes.policy.joint_driver import JointDriver
 
 
 class PolicyNode(ManagedNode):
@@ -36,8 +39,12 @@ class PolicyNode(ManagedNode):
         self.parameters = p = replace(p, shadow=p.shadow or self._was_in_shadow)
         contract = yield lambda: contract_of(p)
         if contract is None:
+            from perf_inference.nodes.policy.joint_driver import JointDriver
+
             self._driver = JointDriver(self)
         else:
+            from perf_inference.nodes.policy.contract.driver import ContractDriver
+
             warn_of_replaced(self, contract)
             self._driver = ContractDriver(self, contract)
         if self._refusing is not None:  # from now on the gate answers

@@ -20,6 +20,8 @@ from support.processes import Process, inherited, wait_until
 from perf_inference.bench import transport as bench
 from perf_inference.bench.transport_pair import Outcome, Size, Traffic, exchange
 from perf_inference.bringup import middleware, tuning
+from perf_inference.bringup.executables import SIM_IMAGE_BYTES
+from perf_inference.bringup.middleware import HELD
 from perf_inference.bringup.shared_memory import own_segments
 from perf_inference.errors import ConfigError
 
@@ -121,11 +123,13 @@ def test_publishers_of_images_alone_get_a_large_segment(
     env = {"XDG_CACHE_HOME": str(tmp_path), **({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"} if host_only else {})}
     run = start_command("run", "--sim", "--no-record", "-v", env=env)
     sizes = segments(run, "sim_camera", "sim_arm", "yolo_node", "monitor_node")
-    assert [name for name in sorted(sizes) if sizes[name] > LARGE] == ["sim_camera", "yolo_node"], sizes
-    assert all(size < STOCK or size > LARGE for size in sizes.values())
+    assert [name for name in sizes if sizes[name] > LARGE] == ["yolo_node"], sizes
+    assert HELD * SIM_IMAGE_BYTES < sizes["sim_camera"] < 2 * HELD * SIM_IMAGE_BYTES  # which knows its images
+    assert all(size < STOCK for name, size in sizes.items() if name not in ("sim_camera", "yolo_node"))
     line = next(line for line in run.output().splitlines() if "transport and allocator: " in line)
     assert ("FASTDDS_DEFAULT_PROFILES_FILE=" if host_only else "DEFAULT?sockets_size=") in line
-    assert " for sim_camera, yolo_node" in line
+    assert "2MB for sim_camera, " in line.replace(".xml", "")
+    assert "16MB for yolo_node, " in line.replace(".xml", "")
 
 
 @pytest.mark.thorough

@@ -10,8 +10,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from perf_inference.bringup import domain, tuning
+from perf_inference.bringup.executables import SIM_IMAGE_BYTES
 from perf_inference.bringup.middleware import CYCLONE, ZENOH, KernelLimits, Setting, transport
+from perf_inference.bringup.process_groups import processes
+from perf_inference.bringup.robot import default_config, read_graph
 from perf_inference.bringup.tuning import ALLOCATOR, PAGES, choose, describe, may_publish_images, tuned
+from perf_inference.demo.scenes import HEIGHT_PX, WIDTH_PX
 
 MB = 1 << 20
 ROOMY = KernelLimits(1000 * MB, 4 * MB)
@@ -185,3 +189,47 @@ def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.Monk
     theirs = int(process.stdout.readline())
     assert {domain.free_domain() for _ in range(10)} == {3 - theirs}, "ours again and again, never theirs"
     process.communicate("\n")
+
+
+@pytest.mark.parametrize(
+    ("image_bytes", "free_mb", "sockets_mb"),
+    [
+        (1, 1000, 2),
+        (640 * 480 * 3, 1000, 2),
+        (1280 * 720 * 3, 1000, 6),
+        (1920 * 1080 * 4, 1000, 16),
+        (3840 * 2160 * 3, 1000, 16),  # never more than usual
+        (3840 * 2160 * 3, 60, 8),
+        (640 * 480 * 3, 10, 2),
+        (640 * 480 * 3, 4, None),
+    ],
+)
+def test_a_segment_holds_four_images_of_a_known_size(image_bytes: int, free_mb: int, sockets_mb: int | None) -> None:
+    setting = transport({}, 2, KernelLimits(free_mb * MB, 4 * MB), image_bytes)
+    assert setting.variables == ({FAST_DDS: f"DEFAULT?sockets_size={sockets_mb}MB"} if sockets_mb else {})
+
+
+def test_publishers_get_what_their_own_images_need(tmp_path: Path) -> None:
+    sizes = {"sim_camera": 640 * 480 * 3}
+    chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["sim_camera", "yolo_node"], ROOMY, image_bytes=sizes)
+    of = {name: chosen.of(True, name)[FAST_DDS].rpartition("=")[2] for name in ("sim_camera", "yolo_node", "x")}
+    assert of == {"sim_camera": "2MB", "yolo_node": "16MB", "x": "16MB"}
+    assert FAST_DDS not in chosen.of(False, "sim_camera")
+    for said in ("2MB for sim_camera, ", "16MB for yolo_node, "):
+        assert f"{FAST_DDS}=DEFAULT?sockets_size={said}" in chosen.line
+    assert [file.name for file in (tmp_path / "perf_inference").iterdir()] == ["fastdds_receiver_16MB.xml"]
+
+
+def test_the_size_of_images_is_known_of_the_simulated_camera_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    graph = read_graph(default_config(), sim=True, record=False)
+    sizes = {process.name: process.image_bytes for process in processes(graph) if process.images}
+    assert sizes == {"sim_camera": SIM_IMAGE_BYTES, "yolo_node": 0}
+    (one,) = processes(graph, container=True)
+    assert one.image_bytes == 0  # yolo_node's may have any size
+
+
+def test_the_simulated_images_have_the_size_that_is_said() -> None:
+    assert (WIDTH_PX, HEIGHT_PX, 3) == (640, 480, SIM_IMAGE_BYTES // 640 // 480)

@@ -14,6 +14,7 @@ import psutil
 
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
+from perf_inference.bringup.executables import CONTAINER
 from perf_inference.errors import PerfInferenceError
 from perf_inference.printable import printable
 
@@ -95,6 +96,9 @@ def _name(process: psutil.Process) -> str:
         if word.startswith("__node:="):
             return word.partition("=")[2]
     modules = [word for word in words if word.startswith("perf_inference.nodes.")]
+    if f"perf_inference.nodes.{CONTAINER}" in modules and "--ros-args" in words:  # of a group, or all
+        named = words[words.index(modules[0]) + 1 : words.index("--ros-args")]
+        return " + ".join(word.rpartition("=")[2] for word in named)
     return modules[0].rpartition(".")[2] if modules else "starter"
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from rclpy.node import Node
 from rclpy.qos import ReliabilityPolicy
 
-from perf_inference.bringup.robot import default_config
 from perf_inference.doctor.processes import own_domain, participants
 from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS
@@ -161,6 +160,8 @@ class Reliability:
 
 def remedy() -> str:
     """Return what fixes a camera in stock settings."""
+    from perf_inference.bringup.robot import default_config  # hardly ever needed, and it brings much
+
     try:
         script = str(default_config().with_name("camera_env.sh"))
     except ConfigError:

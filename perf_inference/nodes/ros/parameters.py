@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
+import functools
 import sys
+from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeVar, get_type_hints
 
@@ -39,6 +40,7 @@ _NOT_OURS = ("use_sim_time", "start_type_description_service", "engine_state")
 RELIABILITIES = ("auto", "best_effort", "reliable")
 _PREFIXES_NOT_OURS = ("qos_overrides.", "start.")
 _EVERY = float("inf")
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)
 
 
 def parameter(
@@ -166,7 +168,7 @@ def declare(node: Node, kind: type[P]) -> P:
         ConfigError: a value of the wrong type or outside what is allowed, or one that is not what a parameters file
             says.
     """
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     values = {}
     in_force = {"use_sim_time": node.get_parameter("use_sim_time").value}
     for item in fields(kind):  # type: ignore[arg-type]
@@ -197,7 +199,7 @@ def read_again(node: Node, kind: type[P], before: P) -> P:
         value = node.get_parameter(name).value
         if isinstance(item.default, tuple):
             value = tuple(value or ())
-        _check(node, name, item, value, get_type_hints(kind)[item.name])
+        _check(node, name, item, value, _hints(kind)[item.name])
         changed[item.name] = value
     return replace(before, **changed)  # type: ignore[type-var]
 
@@ -288,6 +290,8 @@ def _given(node: Node, name: str, hint: Any) -> Any:
 
 
 def _warn_of_unknown(node: Node, names: set[str]) -> None:
+    import difflib
+
     for name in getattr(node, "_parameter_overrides", {}):
         if name in names or name in _NOT_OURS or name.startswith(_PREFIXES_NOT_OURS):
             continue

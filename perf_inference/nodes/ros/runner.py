@@ -29,7 +29,7 @@ from rclpy.signals import SignalHandlerOptions
 from perf_inference.bringup import child_process, shared_memory
 from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
-from perf_inference.nodes import TUNING_LINE
+from perf_inference.nodes import HOLDS_COLLECTION, TUNING_LINE
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.nodes.ros.log import PrintableLogger
@@ -153,6 +153,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
     executor = GuardedExecutor()
     nodes: list[RunnableNode] = []
     status = 0
+    if HOLDS_COLLECTION:
+        gc.freeze()  # modules never go: no collection walks through what they have made
     try:
         for factory in factories:
             nodes.append(factory())
@@ -161,6 +163,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
         lines, started = [*filter(None, (TUNING_LINE, tie.said))], False
         threading.excepthook = functools.partial(_thread_failed, nodes)
         stop.wakes(executor)
+        if HOLDS_COLLECTION:
+            gc.enable()
         while not stop.asked:
             executor.spin_once(timeout_sec=0.5)
             started = started or _has_started(nodes, lines)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from perf_inference.entry_points import entry_points
 from perf_inference.errors import ConfigError, in_one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @lru_cache(None)

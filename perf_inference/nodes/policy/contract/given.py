@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rclpy.node import Node
 
@@ -21,7 +22,9 @@ from perf_inference.safety import JointLimits
 from perf_inference.safety.joints import JOINT_STATES
 from perf_inference.tasks.policy.contract.contract import ActionSpec, Contract
 from perf_inference.tasks.policy.contract.parse import contract_of_metadata, read_contract
-from perf_inference.tasks.policy.contract_task import ContractTask
+
+if TYPE_CHECKING:
+    from perf_inference.tasks.policy.contract_task import ContractTask
 
 _MESSAGES = {
     "Float64MultiArray": "multi_array", "JointTrajectory": "joint_trajectory", "JointState": "joint_state",
