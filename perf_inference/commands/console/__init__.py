@@ -73,7 +73,7 @@ def _run(options: argparse.Namespace) -> int:
     graph = LiveGraph(options.namespace, stack.end if stack is not None else lambda: "")
     try:
         if shown_once:
-            status = _print(heard(graph.look, options.seconds), options)
+            status = _print(heard(graph.look, options.seconds, graph.is_whole), options)
             if stack is not None:
                 print(stack.news() or stack.left(), file=sys.stderr)
             return status

@@ -8,7 +8,7 @@ from perf_inference.console.causes.cause import WARN, Cause, shown, word
 from perf_inference.console.node import NodeSeen
 
 SILENT_S = 3.0
-_DOUBLE_S, _RESTART_S, _CRASHES_S = 10.0, 10.0, 60.0
+_RESTART_S, _CRASHES_S = 10.0, 60.0
 _LOOP = 2  # restarts within the time that are a loop
 
 
@@ -23,15 +23,6 @@ def causes(node: NodeSeen, now_s: float) -> list[Cause]:
                 100,
                 f"{shown(node.name)} is silent for {silent_s:.0f} s: it has ended, hangs, or is not heard here",
                 "perf-inference doctor --only transport --only cores",
-            )
-        )
-    if node.double_s is not None and now_s - node.double_s < _DOUBLE_S:
-        found.append(
-            Cause(
-                "double",
-                97,
-                f"several processes call themselves {shown(node.name)}: give each a name of its own",
-                "perf-inference nodes    # and end one of them, or name it: -r __node:=NAME",
             )
         )
     restarts = [when for when in node.restarts if now_s - when < _CRASHES_S]
