@@ -181,6 +181,16 @@ def full_disk(story: Story) -> None:
     story.recorder.ok = False
 
 
+def disk_that_is_soon_full(story: Story) -> None:
+    story.recorder.values["left_bytes"], story.recorder.growing["bytes"] = 120_000_000, 2e6
+
+
+def growing_memory(story: Story) -> None:
+    story.caption.others["process_memory_mb"] = 150.0 + 10 * (story.now_s - 1000.0)
+    story.play(10, lambda: story.caption.others.update(process_memory_mb=150.0 + 10 * (story.now_s - 1000.0)))
+    story.caption.others["process_memory_mb"] = 150.0 + 10 * (story.now_s - 1000.0)
+
+
 def slow_disk(story: Story) -> None:
     story.recorder.growing["dropped"] = 40.0
     story.recorder.message, story.recorder.ok = "40 records dropped, 0 not readable", False
@@ -318,6 +328,8 @@ FAULTS: list[tuple[Callable[[Story], None], str, str, str]] = [
     (estop, "policy_node", "estop", "estop: true on /estop"),
     (joint_does_not_follow, "policy_node", "tracking", "elbow is 0.31 rad from where the commands lead"),
     (full_disk, "recorder_node", "disk_full", "12.0 MB are free at /data/runs/run_1"),
+    (disk_that_is_soon_full, "recorder_node", "disk_soon_full", "the disk is full in 1 minutes: 120 MB are left, 2 MB"),
+    (growing_memory, "caption_node", "memory_grows", "its memory has grown from 150 to"),
     (slow_disk, "recorder_node", "disk_slow", "records dropped within 10 s"),
     (dead_node, "yolo_node", "silent", "yolo_node is silent for 10 s"),
     (crashing_node, "yolo_node", "restarts", "was started again"),
