@@ -35,7 +35,7 @@ _STATUS, _TIMING, _CAPTION = "inference/status", "inference/timing", "caption"
 _TAKE_S, _DISCOVER_S = 0.2, 2.0
 _BEGIN_S, _BEGIN_TAKE_S, _BEGIN_DISCOVER_S = 3.0, 0.05, 0.4  # the same at first
 _KEPT = "(kept)"  # of the name of a reader of what was said before it came
-_KEPT_S = 10.0  # nothing that is kept is older
+_KEPT_S = 10.0  # nothing that is kept is older; so long it is waited for on a busy machine
 _STATUS_QOS, _FEW = QoSProfile(depth=500), QoSProfile(depth=20)
 _KEPT_QOS = QoSProfile(depth=500, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 _HOST, _MOST_STARTS = platform.node() or "host", 5000
@@ -125,8 +125,8 @@ class Listener:
                 self._discover(now_s)
             taken = [self._empty(reader, take) for reader, take in list(self._readers.values())]
             more = _AT_ONCE in taken
-            if begins and now_s > self._began_s + _BEGIN_S:
-                begins = False
+            begins = now_s < self._began_s + _BEGIN_S
+            if now_s > self._began_s + _KEPT_S:
                 for name in [name for name in self._readers if name.endswith(_KEPT)]:
                     self._readers.pop(name)[0].close()
 
@@ -167,7 +167,7 @@ class Listener:
 
     def _subscribe(self, topic: str) -> None:
         if topic.endswith(_STATUS):
-            if time.monotonic() < self._began_s + _BEGIN_S:  # first: what it brings is older
+            if time.monotonic() < self._began_s + _KEPT_S:  # first: what it brings is older
                 self._readers[topic + _KEPT] = self._reader(topic, DiagnosticStatus, _KEPT_QOS, self._on_kept_status)
             self._readers[topic] = self._reader(topic, DiagnosticStatus, _STATUS_QOS, self._on_status)
         elif topic.endswith(_TIMING):
