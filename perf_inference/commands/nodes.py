@@ -17,7 +17,7 @@ from perf_inference.console.picture import Picture
 from perf_inference.printable import printable
 
 NEEDS_ROS = True
-_HEARD_S, _LOOK_S = 2.5, 0.25  # since the last new node; what is shown has grown by then
+_HEARD_S, _LOOK_S = 2.5, 0.1  # since the last new node; what is shown has grown by then
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,16 +33,18 @@ def add_listening_arguments(parser: argparse.ArgumentParser, seconds: float, sai
                         help=f"{said} (default: {seconds:g})")  # fmt: skip
 
 
-def heard(look: Callable[[], Picture], seconds: float) -> Picture:
-    """Return the picture when somebody is heard, for so long at most, and for a while nobody new."""
+def heard(look: Callable[[], Picture], seconds: float, is_whole: Callable[[], bool]) -> Picture:
+    """Return the picture when everybody is heard, or somebody, for so long at most, and for a while nobody new."""
     deadline = time.monotonic() + seconds
     known, changed_s, picture = 0, time.monotonic(), look()
     while (now_s := time.monotonic()) < (changed_s + _HEARD_S if known else deadline):
         if len(picture.rows) != known:
             known, changed_s = len(picture.rows), now_s
+        if known and is_whole():
+            break
         time.sleep(_LOOK_S)
         picture = look()
-    return picture
+    return look()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
 
     listener = Listener(options.namespace)
     try:
-        picture = heard(listener.look, options.seconds)
+        picture = heard(listener.look, options.seconds, listener.is_whole)
     finally:
         listener.close()
     if not picture.rows:

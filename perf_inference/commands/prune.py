@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from perf_inference.engines.pytorch.checkpoint import Checkpoint
 
 NEEDS_ROS = False
+_SCORES = ("score", "accuracy", "bleu", "map50")  # how keys of the metadata begin that say how good a model is
 KEY = "pruning"  # of the metadata: what was done, and the scores
 
 
@@ -95,7 +96,14 @@ def run(options: argparse.Namespace) -> int:
         "scored_on": stages.rows[0].score and stages.rows[0].score.samples,
         "scores": {row.stage: row.score and row.score.value for row in stages.rows},
     }
-    _save(out, replace(checkpoint, metadata={**checkpoint.metadata, KEY: json.dumps(record)}), pruned)
+    _save(
+        out,
+        replace(
+            checkpoint,
+            metadata={**_unscored(checkpoint.metadata), **_scored(stages.rows[-1].score), KEY: json.dumps(record)},
+        ),
+        pruned,
+    )
     print_whole(console_of(100), table(stages.rows))
     print(f"written: {printable(out)}")
     for text in advice(stages.rows, out, options):
@@ -210,6 +218,17 @@ def _files(options: argparse.Namespace) -> tuple[Path, Path]:
             f"--scenes must be at least 1 and --fine-tune at least 0, got {options.scenes}, {options.fine_tune}"
         )
     return source, out
+
+
+def _unscored(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the metadata without the scores of the model before it was pruned."""
+    return {key: value for key, value in metadata.items() if key.partition("_")[0] not in _SCORES}
+
+
+def _scored(score: Score | None) -> dict[str, str]:
+    if score is None:
+        return {}
+    return {"score": f"{score.value:.4f}", "score_of": f"{score.name} of {score.samples}", "score_precision": "fp32"}
 
 
 def _save(path: Path, checkpoint: Checkpoint, network: Architecture) -> None:

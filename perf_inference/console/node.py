@@ -96,6 +96,7 @@ class NodeSeen:
         self.heard_timing_s: float | None = None
         self.restarts: deque[float] = deque(maxlen=20)  # when another process took the name
         self.double_s: float | None = None  # when one that was replaced was heard again
+        self.twins = (1, 0.0)  # nodes of this name in the graph, and since when it is more than one
         self.loaded: dict[tuple[str, str], dict[str, Any]] = {}  # (engine, precision): figures while it ran
         self.span_ns: tuple[int, int] | None = None  # arrivals of the first and the last timing
         self._starts: deque[str] = deque(maxlen=_STARTS)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from perf_inference.console.banner import banner_of
-from perf_inference.console.causes import causes_of, causes_of_machines
+from perf_inference.console.causes import causes_of, causes_of_machines, causes_of_names
 from perf_inference.console.causes.cause import Cause
 from perf_inference.console.events import TimeLine
 from perf_inference.console.machine import Machines, Part, is_of_machine
@@ -35,6 +35,7 @@ class Watch:
         self.line = TimeLine()
         self.refused = 0  # messages that cannot be used
         self._refused_s = float("-inf")
+        self._twins: dict[str, tuple[int, float]] = {}  # name that several nodes have: how many, and since when
         self._original: dict[str, str] = {}  # node: the engine that its process ran when it was heard first
 
     def heartbeat(self, name: str, beat: Beat) -> None:
@@ -56,6 +57,11 @@ class Watch:
         """Take a status of monitor_node; one of a node is left out: the node's own heartbeat says it."""
         if is_of_machine(name):
             self.machines.hear(name, hardware_id, part)
+
+    def names(self, count: Mapping[str, int], now_s: float) -> None:
+        """Take how many nodes of the graph have each name, `/namespace/name`."""
+        since = {name: self._twins.get(name, (0, now_s))[1] for name, n in count.items() if n > 1}
+        self._twins = {name: (count[name], since_s) for name, since_s in list(since.items())[:MOST_NODES]}
 
     def caption(self, text: str) -> None:
         """Take a caption."""
@@ -84,8 +90,10 @@ class Watch:
         causes: dict[str, list[Cause]] = {}
         for name, node in self.nodes.items():
             node.remember_loaded()
+            node.twins = self._twins.get(f"/{name}", (1, now_s))
             causes[name] = causes_of(node, self.machines, now_s)
-        of_machines = causes_of_machines(self.machines, self.machines.hosts(), now_s)
+        others = {name: n for name, (n, _) in self._twins.items() if name.lstrip("/") not in self.nodes}
+        of_machines = [*causes_of_names(others), *causes_of_machines(self.machines, self.machines.hosts(), now_s)]
         banner = banner_of(self.nodes, now_s)
         self.line.look(now_s, wall_s, banner, causes, self.nodes)
         rows = [self._row(self.nodes[name], found, now_s) for name, found in causes.items()]

@@ -23,6 +23,7 @@ class TokenStream:
         """Take who is told of each token: its number (-1: not known), and its text where the engine knows it."""
         self._said, self._now_ns = said, now_ns
         self._cancelled = False
+        self.wants_text = True  # whether an engine that must make the text of its tokens is to make it before the end
         self.interrupt: Callable[[], None] | None = None  # set by an engine while it waits for what may never come
         self.sentences = 0  # that were begun
         self._begin_ns = now_ns()

@@ -64,7 +64,7 @@ class RecorderNode(ManagedNode):
         encodings = Encodings(p.encoding, namespace)
         rmw = get_rmw_implementation_identifier()
         self._session = Session(p.output_dir, p.session, p.start_time, asdict(p), p.access, rmw)
-        space = FreeSpace(self._session.directory, p.min_free_bytes)
+        space = self._space = FreeSpace(self._session.directory, p.min_free_bytes)
         self._compressor = Compressor() if p.compression == "zstd" else None
         self._writer = Writer(
             p.auto_save_interval, p.auto_save_period_s, p.queue_size, p.queue_bytes, space.problem, self._log_saved
@@ -180,6 +180,7 @@ class RecorderNode(ManagedNode):
         values: dict[str, Scalar] = {
             "records": counts.records,
             "bytes": counts.bytes,
+            "left_bytes": self._space.left_bytes,
             "dropped": counts.dropped,
             "lost_before": self._topics.lost,
             "failed": counts.failed,

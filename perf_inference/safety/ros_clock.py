@@ -20,6 +20,10 @@ _ANOTHER_CLOCK_NS = 3_600_000_000_000  # older by so much is a stamp of another 
 _WRONG_NS, _LED_NS = 1_000_000_000, 60_000_000_000  # so long a lead is remembered: of refused stamps, of accepted ones
 
 
+class StampError(InputError):
+    """A stamp that is too old or lies ahead."""
+
+
 class Instant(NamedTuple):
     """One moment on two clocks."""
 
@@ -64,7 +68,8 @@ class RosClock:
         """Return how old a sample is by now [ns]; one without a stamp is new.
 
         Raises:
-            InputError: it is too old, its stamp lies ahead, or the clock cannot tell.
+            StampError: it is too old, or its stamp lies ahead.
+            InputError: the clock cannot tell.
         """
         if now.steady_ns < self._distrust_until_ns:
             left_s = (self._distrust_until_ns - now.steady_ns) / 1e9
@@ -83,7 +88,7 @@ class RosClock:
         most_ahead_ns = max(self._ahead[0][1] if self._ahead else 0, now.ros_ns - now.steady_ns)
         age_ns = max(now.steady_ns + most_ahead_ns - stamp_ns + self._lead_ns(name, now, -behind_ns), -behind_ns)
         if age_ns > self._max_age_ns or -behind_ns > _AHEAD_NS:
-            raise InputError(f"{name} must be at most {self._max_age_ns / 1e9:g} s old, {_said(age_ns, behind_ns)}")
+            raise StampError(f"{name} must be at most {self._max_age_ns / 1e9:g} s old, {_said(age_ns, behind_ns)}")
         return age_ns
 
     def _lead_ns(self, name: str, now: Instant, ahead_ns: int) -> int:

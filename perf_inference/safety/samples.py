@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from perf_inference.errors import InputError
-from perf_inference.safety.ros_clock import Instant, RosClock
+from perf_inference.safety.ros_clock import Instant, RosClock, StampError
+
+_SAME = "{} must have a new stamp in each message, got the one before again: is it frozen?"
 
 
 class Taken(NamedTuple):
@@ -30,6 +32,7 @@ class Samples:
         self._topics, self._max_age_ns = dict(topics), round(max_age_s * 1e9)
         self._clock = RosClock(self._max_age_ns)
         self._newest: dict[str, Taken] = {}
+        self._stamps: dict[str, int] = {}  # the newest of an input, accepted or not
         self._refusals: dict[str, str] = {}  # why the newest message of an input was not accepted
 
     def __getitem__(self, name: str) -> Taken | None:
@@ -60,7 +63,16 @@ class Samples:
         Raises:
             InputError: a stamp that is too old or lies ahead, or a ROS clock that cannot tell.
         """
-        return Taken(now.steady_ns - self._clock.age_ns(name, now, stamp_ns), now.steady_ns, stamp_ns)
+        before = self._stamps.get(name)
+        if stamp_ns is not None:
+            self._stamps[name] = stamp_ns
+        try:
+            age_ns = self._clock.age_ns(name, now, stamp_ns)
+        except StampError as error:
+            if stamp_ns is not None and stamp_ns == before:  # it is old by now, and that is not why
+                raise InputError(_SAME.format(name)) from error
+            raise
+        return Taken(now.steady_ns - age_ns, now.steady_ns, stamp_ns)
 
     def stale(self, now: Instant, but: Iterable[str] = ()) -> str:
         """Return which input, but those named, has nothing fresh to offer; or nothing."""
@@ -102,7 +114,7 @@ def check_newer(name: str, before: Taken, sample: Taken) -> None:
         InputError: the same stamp again, or an older one.
     """
     if sample.stamp_ns is not None and sample.stamp_ns == before.stamp_ns:
-        raise InputError(f"{name} must have a new stamp in each message, got the one before again: is it frozen?")
+        raise InputError(_SAME.format(name))
     if sample.measured_ns <= before.measured_ns:
         late_s = (before.measured_ns - sample.measured_ns) / 1e9
         raise InputError(f"a sample of {name} came that is {late_s:.3f} s older than the one before it")

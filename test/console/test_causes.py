@@ -129,6 +129,42 @@ def frozen_joint_state(story: Story) -> None:
         node.message, node.ok = f"safe action: nothing on /joint_states for 0.5 s {why}", False
 
 
+def same_stamp_again(story: Story) -> None:
+    frozen_joint_state(story)
+    story.policy.inputs["joint_states"].more["same_stamp_s"] = 3.25
+
+
+def frozen_camera(story: Story) -> None:
+    _all_images(story, delay_ms=3250.0, more={"same_stamp_s": 3.25})
+
+
+def nobody_publishes(story: Story) -> None:
+    _all_images(story, silent_s=5.0, more={"publishers": 0})
+
+
+def two_cameras_on_a_topic(story: Story) -> None:
+    _all_images(story, hz=60.0, more={"publishers": 2, "senders": "camera, replay_node"})
+
+
+def second_arm_sends_nan(story: Story) -> None:
+    source = story.policy.inputs["joint_states"]
+    source.rejected_hz, source.more = 50.0, {"publishers": 2, "senders": "arm_driver, simulator"}
+
+
+def joints_that_cannot_be(story: Story) -> None:
+    source = story.policy.inputs["joint_states"]
+    source.rejected_hz, source.more = 100.0, {"publishers": 1, "refused": "joint_states must have a possible position"}
+
+
+def asked_too_often(story: Story) -> None:
+    story.caption.ticks["received"] += 20
+    story.caption.ticks["replaced"] += 18
+
+
+def same_name_without_a_heartbeat(story: Story) -> None:
+    story.watch.names({"/yolo_node": 2, "/camera": 1}, story.now_s)
+
+
 def estop(story: Story) -> None:
     for node in (story.policy, story.gate):
         node.message, node.ok = "safe action: estop: true on /estop", False
@@ -143,6 +179,16 @@ def full_disk(story: Story) -> None:
     story.recorder.message = ("recording has stopped: 12.0 MB are free at /data/runs/run_1, and min_free_bytes keeps "
                               "100.0 MB; it goes on when there is room")  # fmt: skip
     story.recorder.ok = False
+
+
+def disk_that_is_soon_full(story: Story) -> None:
+    story.recorder.values["left_bytes"], story.recorder.growing["bytes"] = 120_000_000, 2e6
+
+
+def growing_memory(story: Story) -> None:
+    story.caption.others["process_memory_mb"] = 150.0 + 10 * (story.now_s - 1000.0)
+    story.play(10, lambda: story.caption.others.update(process_memory_mb=150.0 + 10 * (story.now_s - 1000.0)))
+    story.caption.others["process_memory_mb"] = 150.0 + 10 * (story.now_s - 1000.0)
 
 
 def slow_disk(story: Story) -> None:
@@ -261,9 +307,29 @@ FAULTS: list[tuple[Callable[[Story], None], str, str, str]] = [
     (failed_swap, "caption_node", "swap_failed", "the trial on the last input failed"),
     (stale_joint_state, "policy_node", "stale_input", "nothing on /joint_states for 0.5 s"),
     (frozen_joint_state, "policy_node", "unusable_input", "got the one before again"),
+    (same_stamp_again, "policy_node", "frozen", "/joint_states is frozen: its messages go on, with the same stamp"),
+    (frozen_camera, "yolo_node", "frozen", "/camera/image_raw is frozen: its messages go on, with the same stamp"),
+    (nobody_publishes, "yolo_node", "stalled", "s: nobody publishes on it any more"),
+    (
+        two_cameras_on_a_topic,
+        "yolo_node",
+        "several_sources",
+        "2 nodes publish on /camera/image_raw (camera, replay_node)",
+    ),
+    (
+        second_arm_sends_nan,
+        "policy_node",
+        "several_sources",
+        "2 nodes publish on /joint_states (arm_driver, simulator)",
+    ),
+    (joints_that_cannot_be, "policy_node", "rejected", "cannot be read: joint_states must have a possible position"),
+    (asked_too_often, "caption_node", "asked_too_often", "caption_node is asked 42 times a second"),
+    (same_name_without_a_heartbeat, "yolo_node", "double", "2 nodes of the graph are named yolo_node"),
     (estop, "policy_node", "estop", "estop: true on /estop"),
     (joint_does_not_follow, "policy_node", "tracking", "elbow is 0.31 rad from where the commands lead"),
     (full_disk, "recorder_node", "disk_full", "12.0 MB are free at /data/runs/run_1"),
+    (disk_that_is_soon_full, "recorder_node", "disk_soon_full", "the disk is full in 1 minutes: 120 MB are left, 2 MB"),
+    (growing_memory, "caption_node", "memory_grows", "its memory has grown from 150 to"),
     (slow_disk, "recorder_node", "disk_slow", "records dropped within 10 s"),
     (dead_node, "yolo_node", "silent", "yolo_node is silent for 10 s"),
     (crashing_node, "yolo_node", "restarts", "was started again"),
@@ -283,7 +349,7 @@ FAULTS: list[tuple[Callable[[Story], None], str, str, str]] = [
     (actions_too_late, "policy_node", "not_sent", "actions of policy_node were not sent: rejected: the observation"),
     (something_else, "caption_node", "own_words", "caption_node: the moon is full"),
 ]
-_AGAIN = (crashing_node, two_of_one_name, errors_in_callbacks, bad_messages, actions_too_late)
+_AGAIN = (asked_too_often, crashing_node, two_of_one_name, errors_in_callbacks, bad_messages, actions_too_late)
 
 
 @pytest.mark.parametrize(("fault", "node", "kind", "said"), FAULTS, ids=[fault.__name__ for fault, *_ in FAULTS])
@@ -318,3 +384,26 @@ def test_a_machine_that_is_hot_or_full_is_told_of() -> None:
     assert story.host is not None
     story.host["memory_used_pct"], story.platform["temperature_degc"] = 97.0, 91.0
     assert [cause.kind for cause in story.play(3).machine] == ["hot", "memory"]
+
+
+def test_two_nodes_of_a_name_without_a_heartbeat_are_told_of_until_one_is_gone() -> None:
+    story = Story()
+    story.play(2)
+    story.watch.names({"/camera_driver": 2, "/yolo_node": 1}, story.now_s)
+    (cause,) = story.play(1).machine
+    assert cause.kind == "double"
+    assert "2 nodes of the graph are named /camera_driver" in cause.text
+    story.watch.names({"/camera_driver": 1, "/yolo_node": 1}, story.now_s)
+    assert not story.play(1).machine
+
+
+def test_a_node_that_was_killed_and_started_again_is_not_two() -> None:
+    story = Story()
+    story.play(5)
+    story.yolo.start = 2
+    story.watch.names({"/yolo_node": 2}, story.now_s)  # the killed one is in the graph for 20 s
+    row = story.play(15).row("yolo_node")
+    assert row is not None
+    assert "double" not in [cause.kind for cause in (row.cause, *row.others)]
+    assert (row := story.play(15).row("yolo_node")) is not None  # and longer: there are two
+    assert row.cause.kind == "double"

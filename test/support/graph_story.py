@@ -30,6 +30,7 @@ class Source:
     rejected_hz: float = 0.0
     delay_ms: float | None = 4.0
     problem: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)  # figures
     silent_s: float | None = None  # as old as this the newest one is; None: fresh
     counts: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_COUNTERS, 0.0))
 
@@ -203,6 +204,7 @@ class Story:
                 None if source.silent_s else source.hz, f"input.{name}.current_delay_from_realtime_ms": source.delay_ms,
                 f"input.{name}.expected_frequency": source.expected_hz,
             }  # fmt: skip
+            values |= {f"input.{name}.{key}": value for key, value in source.more.items()}
             words = words or source.problem or ""
         if not words and took_ms > deadline_ms:
             words = f"an inference took {took_ms:.1f} ms, longer than the period of {deadline_ms:.1f} ms"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib.util
 import os
 import shutil
@@ -68,17 +69,21 @@ def _run(options: argparse.Namespace) -> int:
             )
     stack = Stack(options.up) if options.up is not None else None
     # After it: the import sets this process' transport, which is not what publishers of images get.
+    gc.disable()  # a seventh of the start is a search for garbage among modules that stay
     from perf_inference.nodes.console.live import LiveGraph
 
     graph = LiveGraph(options.namespace, stack.end if stack is not None else lambda: "")
     try:
         if shown_once:
-            status = _print(heard(graph.look, options.seconds), options)
+            gc.enable()
+            status = _print(heard(graph.look, options.seconds, graph.is_whole), options)
             if stack is not None:
                 print(stack.news() or stack.left(), file=sys.stderr)
             return status
         from perf_inference.commands.console.app import ConsoleApp
 
+        gc.freeze()
+        gc.enable()
         with _terminal_alone():
             ConsoleApp(graph, stack).run()
     finally:

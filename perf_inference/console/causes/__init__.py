@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from perf_inference.console.causes import inputs, life, machine, policy, recorder, time
+from perf_inference.console.causes import inputs, life, machine, names, policy, recorder, time
 from perf_inference.console.causes.cause import Cause
 from perf_inference.console.machine import Machines
 from perf_inference.console.node import NodeSeen
@@ -13,6 +13,7 @@ from perf_inference.console.node import NodeSeen
 def causes_of(node: NodeSeen, machines: Machines, now_s: float) -> list[Cause]:
     """Return what is to be said of a node, the worst first; there is always something."""
     found = [
+        *names.causes(node, now_s),
         *life.causes(node, now_s),
         *policy.causes(node, now_s),
         *recorder.causes(node),
@@ -21,6 +22,11 @@ def causes_of(node: NodeSeen, machines: Machines, now_s: float) -> list[Cause]:
     ]
     found += life.own_words(node, found)
     return sorted(found, key=lambda cause: -cause.rank)
+
+
+def causes_of_names(count: Mapping[str, int]) -> list[Cause]:
+    """Return the names that several nodes of the graph have, of those that have no heartbeat."""
+    return [names.of_strangers(name, n) for name, n in sorted(count.items())]
 
 
 def causes_of_machines(machines: Machines, hosts: Iterable[str], now_s: float) -> list[Cause]:

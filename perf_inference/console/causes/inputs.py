@@ -14,6 +14,8 @@ from perf_inference.measure.heartbeat import InputState
 _LOST_PCT, _LEAST = 5.0, 2  # share and number that are a loss
 _SLOW, _STARVED, _FALLEN = 0.9, 0.7, 0.6  # of what was promised (on a busy machine), and of what came before
 _DELAY_MS, _DELAY_PERIODS, _DELAYS = 100.0, 3.0, 4
+_FROZEN_S = 1.0
+_STOPPED = "its source has stopped, or is heard no more"
 
 
 def causes(node: NodeSeen, machines: Machines, now_s: float) -> list[Cause]:
@@ -45,20 +47,44 @@ def _of(node: NodeSeen, name: str, state: InputState, machines: Machines, now_s:
         )
     elif problem:
         age_s = state.age_s or 0.0
+        source = "nobody publishes on it any more" if state.figure("publishers") == 0 else _STOPPED
         found.append(
             Cause(
                 "stalled",
                 86,
-                f"{shown(topic)} is silent for {age_s:.1f} s: its source has stopped, or is heard no more",
+                f"{shown(topic)} is silent for {age_s:.1f} s: {source}",
                 "perf-inference doctor --only topics --only transport",
             )
         )
+    if (frozen_s := state.figure("same_stamp_s")) is not None and frozen_s >= _FROZEN_S and not problem:
+        found.append(
+            Cause(
+                "frozen",
+                93,  # of a policy before the safe action that it leads to
+                f"{shown(topic)} is frozen: its messages go on, with the same stamp for {frozen_s:.1f} s",
+                f"ros2 topic echo {word(topic)} --field header.stamp    # start again what publishes it",
+                _grown(node, name, "received"),
+            )
+        )
+    found += _senders(node, name, state, topic)
     if node.watched_s() < 1.0:
         return found
     found += _unusable(node, name, topic)
-    if not problem:
+    if not problem and not any(cause.kind == "frozen" for cause in found):
         found += _rate(node, name, state, topic, machines, now_s) or _delayed(node, name, state, topic)
     return found
+
+
+def _senders(node: NodeSeen, name: str, state: InputState, topic: str) -> list[Cause]:
+    """Return that several publish what should come from one: images, or samples of which some cannot be used."""
+    count = state.figure("publishers")
+    rejected = node.watched_s() >= 1.0 and _grown(node, name, "rejected") >= _LEAST
+    if count is None or count < 2 or not (rejected or name in ("image", *(node.said.driven_by or "").split(","))):
+        return []
+    who = shown(state.figures.get("senders") or "somebody")
+    text = f"{count:.0f} nodes publish on {shown(topic)} ({who}): {shown(node.name)} takes what comes from any of them"
+    fix = f"ros2 topic info -v {word(topic)}    # end or remap all but one"
+    return [Cause("several_sources", 90 if rejected else 66, text, fix)]
 
 
 def _unusable(node: NodeSeen, name: str, topic: str) -> list[Cause]:
@@ -77,7 +103,9 @@ def _unusable(node: NodeSeen, name: str, topic: str) -> list[Cause]:
                 text = f"{text}: {shown(node.message)}"
                 found.append(Cause("not_sent", 76, text, "perf-inference doctor --only cores", received))
                 continue
-            why = node.message if node.message.startswith(("rejected", "failed", "safe action")) else "its log says why"
+            said = node.said.inputs[name].figures.get("refused") if counter == "rejected" else None
+            own = node.message if node.message.startswith(("rejected", "failed", "safe action")) else "its log says why"
+            why = said or own
             text = f"{count} of {max(received, count)} {what} {how}: {shown(why)}"
             found.append(
                 Cause(counter, 88, text, "tail -n 50 runs/*/nodes.log    # or the terminal that started it", received)

@@ -8,7 +8,8 @@ from perf_inference.console.causes.cause import WARN, Cause, shown, word
 from perf_inference.console.node import NodeSeen
 
 SILENT_S = 3.0
-_DOUBLE_S, _RESTART_S, _CRASHES_S = 10.0, 10.0, 60.0
+_RESTART_S, _CRASHES_S = 10.0, 60.0
+_GROWS_S, _GROWS_MB = 15.0, 50.0
 _LOOP = 2  # restarts within the time that are a loop
 
 
@@ -23,15 +24,6 @@ def causes(node: NodeSeen, now_s: float) -> list[Cause]:
                 100,
                 f"{shown(node.name)} is silent for {silent_s:.0f} s: it has ended, hangs, or is not heard here",
                 "perf-inference doctor --only transport --only cores",
-            )
-        )
-    if node.double_s is not None and now_s - node.double_s < _DOUBLE_S:
-        found.append(
-            Cause(
-                "double",
-                97,
-                f"several processes call themselves {shown(node.name)}: give each a name of its own",
-                "perf-inference nodes    # and end one of them, or name it: -r __node:=NAME",
             )
         )
     restarts = [when for when in node.restarts if now_s - when < _CRASHES_S]
@@ -53,7 +45,20 @@ def causes(node: NodeSeen, now_s: float) -> list[Cause]:
                 "tail -n 50 runs/*/nodes.log    # says why it ended",
             )
         )
-    return [*found, *_swap(node), *_faults(node)]
+    return [*found, *_memory(node), *_swap(node), *_faults(node)]
+
+
+def _memory(node: NodeSeen) -> list[Cause]:
+    """Return that the memory of its process grows, with one and the same engine."""
+    first, last = (next(iter(beats), None) for beats in (node.beats, reversed(node.beats)))
+    if first is None or last is None or first.said.engine != last.said.engine or node.watched_s(_GROWS_S) < _GROWS_S:
+        return []
+    had, has = (beat.said.others.get("process_memory_mb") for beat in (first, last))
+    if not isinstance(had, int | float) or not isinstance(has, int | float) or has - had < max(_GROWS_MB, 0.2 * had):
+        return []
+    text = f"{shown(node.name)}: its memory has grown from {had:.0f} to {has:.0f} MB within "
+    text += f"{last.heard_s - first.heard_s:.0f} s, with the same model"
+    return [Cause("memory_grows", 57, text, "perf-inference stats    # and start it again before it is full")]
 
 
 def _swap(node: NodeSeen) -> list[Cause]:

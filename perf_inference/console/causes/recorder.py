@@ -6,6 +6,19 @@ from perf_inference.console.causes.cause import Cause, shown, word
 from perf_inference.console.node import NodeSeen
 
 _SPACE = ("free at", "no space", "quota")
+_RATE_S, _SOON_S = 10.0, 900.0
+
+
+def _soon_full(node: NodeSeen) -> Cause | None:
+    """Return that the disk is full before long, at the rate of the last seconds."""
+    left, watched_s = node.said.others.get("left_bytes"), node.watched_s(_RATE_S)
+    written = node.grown(lambda said: said.others.get("bytes"), _RATE_S)
+    if not isinstance(left, int) or watched_s < 2 or written <= 0 or left * watched_s > _SOON_S * written:
+        return None
+    minutes, place = left * watched_s / written / 60, word(node.said.others.get("directory") or "runs")
+    text = f"{shown(node.name)}: the disk is full in {minutes:.0f} minutes: {left / 1e6:.0f} MB are left, "
+    text += f"{written / watched_s / 1e6:.2g} MB are written a second"
+    return Cause("disk_soon_full", 62, text, f"df -h {place}    # make room")
 
 
 def causes(node: NodeSeen) -> list[Cause]:
@@ -20,6 +33,8 @@ def causes(node: NodeSeen) -> list[Cause]:
         full = any(part in message.lower() for part in _SPACE)
         fix = f"df -h {place}    # make room; it goes on by itself" if full else f"ls -ld {place}"
         found.append(Cause("disk_full" if full else "disk", 92, f"{name}: {shown(message)}", fix))
+    elif (soon := _soon_full(node)) is not None:
+        found.append(soon)
     dropped = node.grown(lambda said: said.others.get("dropped"), 10.0)
     if dropped:
         found.append(

@@ -8,13 +8,15 @@ from perf_inference.console.causes.cause import Cause, hz, ms, shown, word
 from perf_inference.console.causes.processor import is_busy
 from perf_inference.console.machine import Machines
 from perf_inference.console.node import NodeSeen, Times
-from perf_inference.measure.heartbeat import TICK
+from perf_inference.measure.heartbeat import TICK, Heartbeat
+from perf_inference.measure.stamps import Scalar
 
 _MISSED_PCT, _REPLACED_PCT, _LEAST, _SLOW = 5.0, 10.0, 2, 0.9
 _TELLING = 3  # timings that a sentence may rest on
 _ALWAYS = 0.8  # of the period, at best
 _GROWN, _WAITS, _FULL, _LATE = 1.5, 0.4, 0.6, 0.25
 _OLD_S = 3.0
+_OFTEN = 1.5  # times its own rate
 _SERVERS = ("remote", "chat")
 
 
@@ -25,11 +27,31 @@ def causes(node: NodeSeen, machines: Machines, now_s: float) -> list[Cause]:
         return []
     if times.n < _TELLING or (node.heard_timing_s is not None and now_s - node.heard_timing_s > _old_s(node)):
         return []
+    if (asked := _asked_too_often(node, times)) is not None:
+        return [asked]
     why = _too_slow(node)
     cause = _where(node, times, machines, now_s, losing=bool(why))
     if not why:
         return [cause if cause.rank >= 40 else Cause(cause.kind, 1, cause.text, "", cause.samples)]
     return [replace(cause, rank=max(cause.rank, 81), text=f"{cause.text}; {why}")]
+
+
+def _asked_too_often(node: NodeSeen, times: Times) -> Cause | None:
+    """Return that a node that is asked, by a trigger or its own rate, is asked more often than it can answer."""
+    said, watched_s = node.said, node.watched_s()
+    if said.driven_by != TICK or not said.expected_hz or watched_s < 2:
+        return None
+    asked, replaced = node.grown(lambda s: _count(s, "received")), node.grown(lambda s: _count(s, "replaced"))
+    if asked < _OFTEN * said.expected_hz * watched_s or 100 * replaced < _REPLACED_PCT * asked:
+        return None
+    name, each = shown(node.name), ms(times.busy_ms)
+    text = f"{name} is asked {hz(asked / watched_s)} times a second, its own rate is {hz(said.expected_hz)} Hz: "
+    text += f"{replaced} of {asked} were replaced by newer ones, one takes {each} ms ({times.n} timings)"
+    return Cause("asked_too_often", 81, text, "ros2 node list    # end what calls it again and again", asked)
+
+
+def _count(said: Heartbeat, counter: str) -> Scalar:
+    return said.inputs[TICK].ledger.get(counter) if TICK in said.inputs else None
 
 
 def _old_s(node: NodeSeen) -> float:
@@ -75,6 +97,8 @@ def _where(node: NodeSeen, times: Times, machines: Machines, now_s: float, losin
     always = best_ms is not None and period_ms is not None and best_ms > _ALWAYS * period_ms and not grown
     told = grown or starved or (stage == "infer" and not always)  # an engine that never was fast enough is just that
     if is_busy(machines, node.host, now_s) and (losing or grown) and told:
+        if grown:
+            stage, stage_ms = "infer", infer_ms
         before = f", {ms(best_ms)} at best" if best_ms is not None and grown else ""
         return Cause(
             "busy_cores",

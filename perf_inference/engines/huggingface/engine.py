@@ -5,6 +5,7 @@ Nothing is fetched and no code of a model's own is run: the files are local, the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from perf_inference.engines.engine import NO_PARTS, ArraySpec, EngineInfo, Optio
 from perf_inference.engines.huggingface import audio
 from perf_inference.engines.huggingface import folder as folders
 from perf_inference.engines.huggingface.audio import quiet
-from perf_inference.engines.huggingface.streaming import Cancelled, Pieces, Prefilled
+from perf_inference.engines.huggingface.streaming import Cancelled, Pieces, Prefilled, WordBegins
 from perf_inference.engines.pytorch.engine import TorchEngine, find_device, refusals
 from perf_inference.engines.pytorch.precision import in_precision
 from perf_inference.engines.stream import TokenStream
@@ -77,6 +78,7 @@ class FolderEngine:
         self.stream: TokenStream | None = None
         self._kind = str(config["model_type"])
         self._processor, self._tokenizer, self._images = _processors(folder)
+        self._begins = WordBegins(self._tokenizer)
         self._model: Any = _model(folder, precision, device)
         self.parameters = sum(parameter.numel() for parameter in self._model.parameters())
         if precision == "int8":
@@ -131,18 +133,17 @@ class FolderEngine:
         if stream is not None:
             stream.begin()
         asked = self._asked(image, prompt)
-        pieces = None if stream is None else Pieces(self._tokenizer, stream)
+        pieces = None if stream is None else Pieces(self._tokenizer, stream, self._begins)
         more: dict[str, Any] = {}
         if stream is not None:
-            more = {
-                "streamer": pieces,
-                "logits_processor": [Prefilled(stream)],
-                "stopping_criteria": [Cancelled(stream)],
-            }
+            more = {"streamer": pieces, "stopping_criteria": [Cancelled(stream, self._device)]}
         if max_tokens or (self._is_chat and not self._says_how_long):
             more["max_new_tokens"] = max_tokens or _CHAT_TOKENS
-        with torch.inference_mode(), warnings.catch_warnings():
+        prefilled = None if stream is None else Prefilled(self._model, stream)
+        with torch.inference_mode(), warnings.catch_warnings(), contextlib.ExitStack() as at_end:
             warnings.simplefilter("ignore")
+            if prefilled is not None:
+                at_end.callback(prefilled.end)
             found = self._model.generate(
                 **asked, **more, num_beams=beams, do_sample=False, return_dict_in_generate=True, output_scores=True
             )

@@ -30,6 +30,7 @@ _PRODUCTS = ["Conv", "ConvTranspose", "Gemm", "MatMul"]
 _DYNAMIC = ["Attention", "Gemm", "LSTM", "MatMul"]
 _SMALL = 256  # weights fewer than this are left as they are
 _LEVELS = 127  # of int8, symmetric
+_SCORES = ("score", "accuracy", "bleu", "map50")  # how keys of the metadata begin that say how good a model is
 
 Inputs = Mapping[str, NDArray[Any]]
 
@@ -99,6 +100,8 @@ def _mark(path: Path, precision: str) -> None:
 
     model = _loaded(path)
     had = {entry.key: entry.value for entry in model.metadata_props}
+    if any(key.partition("_")[0] in _SCORES for key in had):  # what was measured before is said of that precision alone
+        had.setdefault("score_precision", had.get("precision", "fp32"))
     onnx.helper.set_model_props(model, {**had, "precision": precision})
     save(model, path)
 

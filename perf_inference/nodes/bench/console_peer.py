@@ -15,7 +15,7 @@ from perf_inference.measure.heartbeat import Heartbeat, InputState
 from perf_inference.measure.ledger import Counts
 from perf_inference.measure.stamps import Timing
 from perf_inference.nodes.reports.messages import OK, key_values, timing_status
-from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
+from perf_inference.nodes.reports.reporter import KEPT_STATUS_QOS, TIMING_QOS
 
 _BATCH_S, _BEAT_S, _INFER_NS = 0.1, 0.5, 9_000_000
 
@@ -26,7 +26,7 @@ class Talker(Node):
     def __init__(self, name: str, rate_hz: float) -> None:
         super().__init__(name)
         self._rate_hz, self._seq, self._hardware_id = rate_hz, 0, f"robot/{time.time_ns()}"
-        self._status = self.create_publisher(DiagnosticStatus, "inference/status", STATUS_QOS)
+        self._status = self.create_publisher(DiagnosticStatus, "inference/status", KEPT_STATUS_QOS)
         self._timing = self.create_publisher(DiagnosticArray, "inference/timing", TIMING_QOS)
         self.create_timer(_BEAT_S, self._beat)
         self.create_timer(_BATCH_S, self._batch)

@@ -36,6 +36,10 @@ class LiveGraph:
         """See `Graph.look`."""
         return self._listener.look()
 
+    def is_whole(self) -> bool:
+        """See `Listener.is_whole`."""
+        return self._listener.is_whole()
+
     def note(self, text: str) -> None:
         """See `Graph.note`."""
         self._listener.note(text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from perf_inference import model_build
 from perf_inference.devices.process_memory import resident_bytes
-from perf_inference.engines import Engine
+from perf_inference.engines import Engine, EngineInfo
 from perf_inference.measure.stamps import Scalar
 from perf_inference.model_build import content
 
@@ -46,7 +46,7 @@ class ModelSizes:
         return {
             "model_mb": None if size is None else size / 1e6,
             "model_parameters": getattr(engine, "parameters", None),
-            "model_score": _score(engine.info.metadata),
+            "model_score": _score(engine.info),
             "process_memory_mb": resident_bytes() / 1e6,
             "gpu_memory_mb": _gpu_mb(engine.info.device),
         }
@@ -63,8 +63,12 @@ def one_text(state: str) -> str:
     return _MAPPING.sub(",", state).replace(" #", " no. ")
 
 
-def _score(metadata: Mapping[str, str]) -> float | None:
-    said = next((metadata[key] for key in _SCORES if key in metadata), "")
+def _score(info: EngineInfo) -> float | None:
+    """Return the score at the precision in use: what was measured at another one says nothing of it."""
+    metadata = info.metadata
+    measured_at = metadata.get("score_precision", info.precision)
+    keys = _SCORES if measured_at == info.precision else (f"score_{info.runtime}_{info.precision}",)
+    said = next((metadata[key] for key in keys if key in metadata), "")
     try:
         score = float(said)
     except ValueError:

@@ -198,6 +198,7 @@ class JointDriver:
             outcome = take(arrival)
         except InputError as error:
             outcome = "rejected"
+            source.refuse(error)
             self._driven().refuse(name, str(error))
             self._node.get_logger().warning(f"skipped a message of {source.topic}: {error}", throttle_duration_sec=2.0)
         finally:

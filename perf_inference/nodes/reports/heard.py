@@ -26,15 +26,18 @@ def check_heartbeat(status: DiagnosticStatus) -> None:
     _check_size(status)
 
 
-def checked_beat(status: DiagnosticStatus) -> Beat:
+def checked_beat(status: DiagnosticStatus, age_s: float = 0.0) -> Beat:
     """Return a heartbeat that has come just now.
+
+    Args:
+        age_s: how long before that it was said, where it was kept for those who come later.
 
     Raises:
         InputError: it is none, or is too large to be kept.
     """
     check_heartbeat(status)
     is_ok = level(status) == OK
-    return Beat(time.monotonic(), status.hardware_id, is_ok, status.message, heartbeat_of(status))
+    return Beat(time.monotonic() - age_s, status.hardware_id, is_ok, status.message, heartbeat_of(status))
 
 
 def checked_timing(status: DiagnosticStatus) -> dict[str, Scalar]:

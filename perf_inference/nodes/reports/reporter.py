@@ -21,6 +21,10 @@ from perf_inference.nodes.reports.messages import OK, WARN, key_values, timing_s
 
 TIMING_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STATUS_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
+KEPT_STATUS_QOS = QoSProfile(
+    depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+"""Of the publishers: who asks for it gets the last seconds at once, and all others what is new."""
 _FLUSH_S = 0.1
 _HEARTBEAT_S = 0.5
 _LAST_ACK_S = 0.1  # what was published has left; Fast DDS asks its readers only every 3 s whether it came
@@ -36,7 +40,7 @@ class Report:
 
     def with_trouble(self, trouble: str) -> Report:
         """Return the report with this in its message, as a warning at least; empty: there is none."""
-        if not trouble:
+        if not trouble or (self.level != OK and trouble in self.message):
             return self
         message = trouble if self.level == OK else f"{self.message}; {trouble}"
         return Report(max(self.level, WARN), message, self.values)
@@ -58,7 +62,7 @@ class HeartbeatPublisher:
         self.publisher = node.create_publisher(
             DiagnosticStatus,
             "inference/status",
-            STATUS_QOS,
+            KEPT_STATUS_QOS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
         self._beats = node.create_timer(_HEARTBEAT_S, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))

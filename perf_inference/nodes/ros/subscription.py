@@ -24,11 +24,14 @@ from perf_inference.measure.heartbeat import InputState
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.reports.messages import stamp_ns
+from perf_inference.printable import printable
 
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
 _SILENT_S = 1.0
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the rates rest on, whichever is longer ...
 _RATE_MESSAGES = 300  # ... and at most, as greenwave_monitor's do
+_REFUSED_NS = 5_000_000_000  # so long it is told why a message was refused
+_SENDERS = 4  # that are named
 _NO_COUNT = 1 << 30  # so many messages are not lost between two events: a count that has run over
 _MAX_WAIT_NS = 10_000_000_000  # a longer wait between reader and callback is a clock that stepped
 
@@ -67,6 +70,8 @@ class Input:
         self.type_name = _type_name(message_type)
         self._wrong_types = ""
         self._newest: deque[tuple[int, int | None]] = deque(maxlen=_RATE_MESSAGES)  # (monotonic, header stamp)
+        self._same: tuple[int | None, int] = (None, 0)  # the newest stamp, and when it came first (monotonic)
+        self._refused: tuple[int, str] | None = None  # when (monotonic), why
         self._expected_hz = expected_hz or None
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         self.qos = copy.copy(qos)  # which the node's parameters may override
@@ -79,7 +84,7 @@ class Input:
             self._subscription = self._subscribe()
 
     def _subscribe(self) -> Any:
-        self._gaps, self.last_ns = GapCounter(), None
+        self._gaps, self.last_ns, self._same = GapCounter(), None, (None, 0)
         self._newest.clear()
         if self._grid is not None:
             self._grid.restart()
@@ -141,8 +146,31 @@ class Input:
             "frame_rate_msg": rate_hz(stamps),
             "current_delay_from_realtime_ms": self._delay_ms(now_ns),
             "expected_frequency": self._expected_hz,
+            "same_stamp_s": self._same_stamp_s(),
+            "refused": self._refused[1] if self._refused and now_ns - self._refused[0] < _REFUSED_NS else None,
+            **self._senders(),
             **self.more(),
         }
+
+    def refuse(self, error: InputError) -> None:
+        """Note why a message cannot be used: the heartbeat tells it for some seconds."""
+        self._refused = (CLOCKS.monotonic_ns(), str(error))
+
+    def _same_stamp_s(self) -> float | None:
+        """Return for how long messages come with one and the same stamp [s]; None: it is another each time."""
+        stamp, since_ns = self._same
+        if stamp is None or self.last_ns is None or self.last_ns <= since_ns:
+            return None
+        return round((self.last_ns - since_ns) / 1e9, 3)
+
+    def _senders(self) -> dict[str, Scalar]:
+        """Return how many publish on the topic, and who, where it is more than one."""
+        count = self._node.count_publishers(self.topic)
+        if count < 2:
+            return {"publishers": count}
+        names = sorted(_full_name(info) for info in self._node.get_publishers_info_by_topic(self.topic))
+        more = f" and {len(names) - _SENDERS} more" if len(names) > _SENDERS else ""
+        return {"publishers": count, "senders": ", ".join(names[:_SENDERS]) + more}
 
     def _delay_ms(self, now_ns: int) -> float | None:
         """Return how old the newest message was when it came; the ROS clock is read here and not for each message."""
@@ -232,13 +260,21 @@ class Input:
                 with self.ledger.lock:
                     self.ledger.count("received")
                     self.ledger.count("rejected")
+                self.refuse(error)
                 self._unreadable(error)
                 return
         header = getattr(message, "header", None)
         stamp = stamp_ns(header.stamp) if header is not None else None
         self._newest.append((now_ns, stamp))
+        if stamp != self._same[0]:
+            self._same = (stamp, now_ns)
         due_ns = None if self._grid is None else self._grid.due(received_ns, lost)
         self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns, *origin))
+
+
+def _full_name(info: Any) -> str:
+    """Return the name of an endpoint's node, printable: anybody on the network chooses it."""
+    return printable(f"{info.node_namespace.rstrip('/')}/{info.node_name}".lstrip("/"), 60)
 
 
 def _type_name(message_type: Any) -> str:

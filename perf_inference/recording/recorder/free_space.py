@@ -12,16 +12,19 @@ class FreeSpace:
     def __init__(self, directory: Path, min_free_bytes: int) -> None:
         """Watch the file system that holds `directory`."""
         self._directory, self._min_free_bytes = directory, min_free_bytes
+        self.left_bytes: int | None = None  # until recording stops, as of the last look
 
     def problem(self) -> str:
         """Return what is wrong, or nothing."""
-        if not self._min_free_bytes:
-            return ""
         try:
             found = os.statvfs(self._directory)
         except OSError as error:  # taken away, or a server that does not answer
+            self.left_bytes = None
+            if not self._min_free_bytes:
+                return ""
             return f"recording has stopped: {self._directory} cannot be looked at: {error.strerror}"
         free_bytes = found.f_bavail * found.f_frsize
+        self.left_bytes = max(0, free_bytes - self._min_free_bytes)
         if free_bytes >= self._min_free_bytes:
             return ""
         return (

@@ -72,16 +72,28 @@ class CaptionTask:
         self.prompt, self.min_score = "", min_score
         self.ask(prompt)
         self._sent = (0, 0)  # of which sentence, how many pieces
-        self.on_text: Callable[[str], None] = lambda text: None
+        self._on_text: Callable[[str], None] | None = None
         self.stream: TokenStream | None = None
         if getattr(engine, "streams", hasattr(engine, "stream")):
             self.stream = TokenStream(self._token)
+            self.stream.wants_text = False
             engine.stream = self.stream  # type: ignore[attr-defined]
         if self._says_text:
             return
         self._words = _vocabulary(engine)
         self._end, self._unsaid = end_of(self._words), unsaid(self._words)
         self._input = ImageInput.of(engine.inputs[0], 256, 192, rgb=False, scale=1.0, metadata=metadata)
+
+    @property
+    def on_text(self) -> Callable[[str], None] | None:
+        """Who is told of the words as they come."""
+        return self._on_text
+
+    @on_text.setter
+    def on_text(self, told: Callable[[str], None] | None) -> None:
+        self._on_text = told
+        if self.stream is not None:
+            self.stream.wants_text = told is not None
 
     def ask(self, prompt: str) -> None:
         """Take what is asked of the images from now on.
@@ -169,7 +181,8 @@ class CaptionTask:
             text = f"{' ' if sent else ''}{self._words[number]}"
         if text:
             self._sent = (sentence, sent + 1)
-            self.on_text(text)
+            if self._on_text is not None:
+                self._on_text(text)
 
 
 def check_prompt(prompt: str) -> None:

@@ -87,6 +87,7 @@ def _input(
             outcome = take(holder[0], arrival)
         except InputError as error:
             outcome = "rejected"
+            holder[0].input.refuse(error)
             unreadable(topic, error, False)
         finally:
             ledger.count(outcome)
