@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +70,14 @@ def environment(version: str) -> Path:
             subprocess.run([*install, *packages], check=True)
         (folder / ".ready").touch()
     return python
+
+
+def suppression_in_c(folder: Path) -> Path | None:
+    """Return `nms.c`, compiled into this folder; None: there is no compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        return None
+    library = folder / "nms.so"
+    source = Path(__file__).with_name("nms.c")
+    subprocess.run([compiler, "-O3", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return library

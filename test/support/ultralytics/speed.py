@@ -3,15 +3,12 @@
 Run by the Python of an environment with Ultralytics. The folder is one of `perf-inference bench vision --save`. Each
 case becomes an ONNX file whose outputs are constants, so that its own predictor is set up as for any model and finds
 what is in them. A line is `KIND COUNT TIMES`, and the answer one of JSON: milliseconds of processor time before and
-after the model, and how many were found. With NMS_LIBRARY, `nms.c` compiled, suppression is in C, as in a torchvision
-whose operators load.
+after the model, and how many were found.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,30 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import no_cuda_torchvision
+import no_cuda_torchvision  # noqa: F401
 import numpy as np
 import onnx
 import torch
 from ultralytics import YOLO
 
 UNCOUNTED = 5
-
-
-def nms_in_c(path: str) -> Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]:
-    call = ctypes.CDLL(path).nms
-    call.restype = ctypes.c_int64
-    pointer = ctypes.c_void_p
-    call.argtypes = [pointer, pointer, ctypes.c_int64, ctypes.c_float, pointer, pointer]
-
-    def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
-        boxes = boxes.contiguous()
-        order = torch.argsort(scores, descending=True, stable=True)
-        count = len(order)
-        gone, kept = torch.empty(count, dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
-        left = call(boxes.data_ptr(), order.data_ptr(), count, threshold, gone.data_ptr(), kept.data_ptr())
-        return kept[:left]
-
-    return nms
 
 
 def model_of(folder: Path, kind: str, count: str) -> Path:
@@ -108,8 +88,6 @@ def timed(folder: Path, kind: str, count: str, times: int) -> dict[str, Any]:
 def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    if library := os.environ.get("NMS_LIBRARY"):
-        no_cuda_torchvision.suppress_by(nms_in_c(library))
     for line in sys.stdin:
         kind, count, times = line.split()
         print(json.dumps(timed(Path(sys.argv[1]), kind, count, int(times))), flush=True)

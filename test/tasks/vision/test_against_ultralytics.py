@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 from support.paths import SUPPORT
-from support.ultralytics.environment import environment
+from support.ultralytics.environment import environment, suppression_in_c
 
 from perf_inference import model_build
 from perf_inference.engines import Options
@@ -43,7 +43,7 @@ MODELS = {
 def test_ultralytics_finds_the_same(version: str, tmp_path: Path) -> None:
     python = environment(version)
     shared = {**os.environ, "PYTHONPATH": str(HERE), "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false",
-              "YOLO_OFFLINE": "true"}  # fmt: skip
+              "YOLO_OFFLINE": "true", "NMS_LIBRARY": str(suppression_in_c(tmp_path) or "")}  # fmt: skip
     for name in ("models", "images", "reference"):
         (tmp_path / name).mkdir()
 

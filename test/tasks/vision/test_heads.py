@@ -400,3 +400,14 @@ def test_what_is_no_number_of_a_class_fails_the_frame(number: float) -> None:
     with pytest.raises(EngineError, match="classes that are no numbers of classes"):
         class_numbers(np.array([0.0, number], np.float32))
     assert class_numbers(np.array([0.0, 2.0], np.float16)).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_channels_last_changes_nothing_of_what_ultralytics_trained(dtype: Any) -> None:
+    said = {**ULTRALYTICS, "task": "classify"}
+    scores = {"output0": np.array([[0.1, 0.9]], np.float32)}
+    classify = YoloTask(Engine(scores, said, (1, 64, 64, 3), dtype)).block
+    assert (classify.fit, classify.colour, classify.layout) == ("crop", "rgb", "nhwc")
+    detect = YoloTask(Engine({"output0": raw([])}, ULTRALYTICS, (1, 640, 640, 3), dtype)).block
+    assert (detect.fit, detect.colour, detect.interpolation) == ("letterbox", "rgb", "bilinear")
+    assert detect.scale == classify.scale == (1.0 if dtype is np.uint8 else 1 / 255)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 from support.paths import SUPPORT
-from support.ultralytics.environment import environment
+from support.ultralytics.environment import environment, suppression_in_c
 
 from perf_inference.bench.vision import main
 
@@ -59,12 +58,10 @@ class Timer:
 
 @pytest.mark.long
 def test_ultralytics_speed(tmp_path: Path) -> None:
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
+    library = suppression_in_c(tmp_path)
+    if library is None:
         pytest.skip("no C compiler for the suppression that a torchvision with its operators has in C")
     python = environment("8.4.190")
-    library = tmp_path / "nms.so"
-    subprocess.run([compiler, "-O3", "-shared", "-fPIC", "-o", str(library), str(HERE / "nms.c")], check=True)
     assert main(["--times", "1", "--save", str(tmp_path)]) == 0
     offline = {"YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
     ours = Timer([sys.executable, "-m", "support.vision_speed"], tmp_path,
