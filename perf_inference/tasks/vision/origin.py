@@ -76,10 +76,10 @@ def block_of(engine: Engine, head: Head, said: Mapping[str, Any], side_px: int) 
 
 def _of_origin(engine: Engine, head: Head, spec: ArraySpec) -> ImageBlock | None:
     names = {output.name.lower() for output in engine.outputs}
-    if spec.dtype == np.uint8 and spec.shape[3] == 3:
+    if spec.dtype == np.uint8 and spec.shape[3] == 3 and not head.is_ultralytics:
         return OURS
     if head.layout == "classify":
-        return _classifier(spec) if head.is_ultralytics else None
+        return _in_graph(_classifier(spec), spec) if head.is_ultralytics else None
     if head.layout == "nms" and not names & {"num_dets", "det_boxes"}:
         return _in_graph(YOLO_NAS, spec) if any("pred" in name for name in names) else None
     if head.layout == "rtdetr" and head.is_ultralytics:
@@ -94,7 +94,7 @@ def _in_graph(block: ImageBlock, spec: ArraySpec) -> ImageBlock:
 
 
 def _classifier(spec: ArraySpec) -> ImageBlock:
-    height, width = spec.shape[2:4]
+    height, width = spec.shape[1:3] if spec.shape[3] in (1, 3) else spec.shape[2:4]
     return replace(CLASSIFY, fit="crop" if height == width else "stretch")
 
 

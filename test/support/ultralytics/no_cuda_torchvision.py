@@ -1,9 +1,14 @@
 """Lets a torchvision that was built for CUDA import beside a CPU build of PyTorch: import this before both are used.
 
 Its compiled operators do not load there. `nms` is written here, by its documentation; nothing else is needed.
+With NMS_LIBRARY, which is `nms.c` compiled, it is in C, as in a torchvision whose operators load.
 """
 
 from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable
 
 import torch
 
@@ -31,5 +36,23 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torc
     return order[kept]
 
 
-_LIBRARY.impl("nms", nms, "CPU")
+def nms_in_c(path: str) -> Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]:
+    call = ctypes.CDLL(path).nms
+    call.restype = ctypes.c_int64
+    pointer = ctypes.c_void_p
+    call.argtypes = [pointer, pointer, ctypes.c_int64, ctypes.c_float, pointer, pointer]
+
+    def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+        boxes = boxes.contiguous()
+        order = torch.argsort(scores, descending=True, stable=True)
+        count = len(order)
+        gone, kept = torch.empty(count, dtype=torch.uint8), torch.empty(count, dtype=torch.int64)
+        left = call(boxes.data_ptr(), order.data_ptr(), count, threshold, gone.data_ptr(), kept.data_ptr())
+        return kept[:left]
+
+    return nms
+
+
+_suppress = nms_in_c(os.environ["NMS_LIBRARY"]) if os.environ.get("NMS_LIBRARY") else nms
+_LIBRARY.impl("nms", _suppress, "CPU")
 torchvision.ops.boxes._assert_has_ops = lambda: None

@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import pytest
 from support.paths import SUPPORT
+from support.ultralytics.environment import environment, suppression_in_c
 
 from perf_inference import model_build
 from perf_inference.engines import Options
@@ -22,7 +22,6 @@ from perf_inference.tasks.vision.outputs.masks import pixels_of
 from perf_inference.tasks.vision.task import Limits, YoloTask
 
 HERE = SUPPORT / "ultralytics"
-ENVIRONMENTS = Path(os.environ.get("PERF_INFERENCE_ULTRALYTICS", Path.home() / ".cache/perf_inference/ultralytics"))
 CONFIDENCES = (0.05, 0.25)
 KINDS = ("", "-seg", "-pose", "-obb")
 MODELS = {
@@ -37,67 +36,6 @@ MODELS = {
     # the width, its masks are cut before they are enlarged: what this release's own predictor does to right outputs.
     "8.3.40": ["yolo11n:imgsz=320", "yolo11n:imgsz=320,dynamic", "yolo11n-cls:imgsz=224"],
 }  # fmt: skip
-PACKAGES = [
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "pyyaml",
-    "requests",
-    "scipy",
-    "matplotlib",
-    "psutil",
-    "py-cpuinfo",
-    "pandas",
-    "tqdm",
-    "seaborn",
-    "onnx",
-    "onnxruntime",
-    "onnxslim",
-    "onnxscript",
-    "lap",
-    "ultralytics-thop",
-    "polars",
-    "filelock",
-    "typing-extensions",
-    "sympy",
-    "networkx",
-    "jinja2",
-    "fsspec",
-    "setuptools",
-    "contourpy",
-    "cycler",
-    "fonttools",
-    "kiwisolver",
-    "packaging",
-    "pyparsing",
-    "python-dateutil",
-    "six",
-    "pytz",
-    "charset-normalizer",
-    "idna",
-    "urllib3",
-    "certifi",
-    "protobuf",
-    "flatbuffers",
-    "ml_dtypes",
-    "onnx_ir",
-    "polars-runtime-32",
-    "mpmath",
-    "markupsafe",
-]
-
-
-def environment(version: str) -> Path:
-    """Return the Python of an environment with this Ultralytics, which is made once."""
-    folder = ENVIRONMENTS / version
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "-q", "--no-deps"]
-        for packages in (["torch==2.13.0"], ["torchvision==0.28.0"], PACKAGES, [f"ultralytics=={version}"]):
-            subprocess.run([*install, *packages], check=True)
-        (folder / ".ready").touch()
-    return python
 
 
 @pytest.mark.long
@@ -105,7 +43,7 @@ def environment(version: str) -> Path:
 def test_ultralytics_finds_the_same(version: str, tmp_path: Path) -> None:
     python = environment(version)
     shared = {**os.environ, "PYTHONPATH": str(HERE), "YOLO_CONFIG_DIR": str(tmp_path), "YOLO_AUTOINSTALL": "false",
-              "YOLO_OFFLINE": "true"}  # fmt: skip
+              "YOLO_OFFLINE": "true", "NMS_LIBRARY": str(suppression_in_c(tmp_path) or "")}  # fmt: skip
     for name in ("models", "images", "reference"):
         (tmp_path / name).mkdir()
 

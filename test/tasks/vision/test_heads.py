@@ -82,7 +82,8 @@ DETECTORS: dict[str, tuple[dict[str, NDArray[Any]], dict[str, str], str]] = {
         {"names": NAMES}, "nms"),
     "yolo_nas flat": ({"graph2_flat_predictions": np.array([[0, *CORNERS, SCORE, 1]], np.float32)}, {"names": NAMES},
                       "nms"),
-    "rt-detr of ultralytics": ({"output0": rows(300, 6, [*CENTRED, 0, SCORE])}, ULTRALYTICS, "rtdetr"),
+    "rt-detr of ultralytics": ({"output0": rows(300, 6, [*CENTRED, 0, SCORE])}, {**ULTRALYTICS, "end2end": "False"},
+                               "rtdetr"),
     "rt-detr of transformers": ({"logits": rows(300, 2, [-9, LOGIT]), "pred_boxes": rows(300, 4, CENTRED)},
                                 {"names": NAMES}, "rtdetr"),
     "rf-detr": ({"dets": rows(300, 4, CENTRED), "labels": rows(300, 2, [-9, LOGIT])}, {"names": NAMES}, "rfdetr"),
@@ -401,3 +402,27 @@ def test_what_is_no_number_of_a_class_fails_the_frame(number: float) -> None:
     with pytest.raises(EngineError, match="classes that are no numbers of classes"):
         class_numbers(np.array([0.0, number], np.float32))
     assert class_numbers(np.array([0.0, 2.0], np.float16)).tolist() == [0, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_channels_last_changes_nothing_of_what_ultralytics_trained(dtype: Any) -> None:
+    said = {**ULTRALYTICS, "task": "classify"}
+    scores = {"output0": np.array([[0.1, 0.9]], np.float32)}
+    classify = YoloTask(Engine(scores, said, (1, 64, 64, 3), dtype)).block
+    assert (classify.fit, classify.colour, classify.layout) == ("crop", "rgb", "nhwc")
+    detect = YoloTask(Engine({"output0": raw([])}, ULTRALYTICS, (1, 640, 640, 3), dtype)).block
+    assert (detect.fit, detect.colour, detect.interpolation) == ("letterbox", "rgb", "bilinear")
+    assert detect.scale == classify.scale == (1.0 if dtype is np.uint8 else 1 / 255)
+
+
+def test_two_classes_of_yolov10_are_no_queries_of_a_detr() -> None:
+    objects = {"output0": rows(300, 6, [*CORNERS, SCORE, 0])}
+    older = {**ULTRALYTICS, "description": "Ultralytics YOLOv10n model", "version": "8.3.40"}
+    task, found = seen(Engine(objects, older))
+    assert task.layout == "end2end"
+    assert found.class_ids.tolist() == [0]
+    assert found.boxes[0].tolist() == pytest.approx([270, 210, 370, 270])
+    assert YoloTask(Engine(objects, {**older, "description": "Ultralytics rtdetr-l model"})).layout == "rtdetr"
+    assert YoloTask(Engine(objects, {**older, "end2end": "False"})).layout == "rtdetr"
+    with pytest.raises(ConfigError, match="set layout"):
+        YoloTask(Engine(objects, {**older, "description": "Ultralytics best model"}))

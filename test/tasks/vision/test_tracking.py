@@ -81,3 +81,13 @@ def test_a_step_back_in_time_begins_anew() -> None:
     late = ByteTracker(0.4, lost_s=0.5)
     late.update(seen([(100, 100)]), 0)
     assert late.update(seen([(100, 100)]), 20 * STEP_NS).track_ids == (2,)
+
+
+def test_what_comes_out_of_hiding_has_its_number_from_the_first_weak_sight_on() -> None:
+    tracker = ByteTracker(0.4)
+    for turn in range(20):
+        assert tracker.update(seen([(100, 100)]), turn * STEP_NS).track_ids == (1,)
+    for turn in range(20, 30):
+        assert tracker.update(seen([]), turn * STEP_NS).track_ids == ()
+    assert tracker.update(seen([(120, 100)], [0.2]), 30 * STEP_NS).track_ids == ()
+    assert tracker.update(seen([(144, 100)]), 31 * STEP_NS).track_ids == (1,)  # apart from where it went into hiding

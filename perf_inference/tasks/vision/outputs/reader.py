@@ -95,8 +95,10 @@ class _Reader:
         if a is not None and a % 3 == 0 and a // 3 in cells:
             return "yolov5"
         is_detr = rows and bool(self._names) and b == 4 + len(self._names) and not masks
-        if is_detr and (b not in (6, 7) or is_ultralytics(said)):
+        if is_detr and (b not in (6, 7) or (is_ultralytics(said) and self._says_no_end2end())):
             return "rtdetr"
+        if is_detr and is_ultralytics(said) and "yolo" in said.get("description", "").lower():
+            return "end2end"  # YOLOv10 of releases that do not say `end2end`
         if rows and b in (6, 7) and not is_detr:
             return "end2end"
         if rows and self._kind in ("pose", "segment"):
@@ -107,6 +109,10 @@ class _Reader:
             f"several layouts that fit: rows of {b} numbers may be found objects (end2end) or a DETR's queries (rtdetr)"
             if is_detr else "no layout that fits the size of the image", "set layout"
         )  # fmt: skip
+
+    def _says_no_end2end(self) -> bool:
+        """Whether rows are no found objects: newer releases say it, older ones by the model's name alone."""
+        return "end2end" in self._metadata or "detr" in self._metadata.get("description", "").lower()
 
     def _fits_the_image(self, rows: int | None) -> bool:
         return self._size is None or rows is None or rows in [_cells(self._size, strides) for strides in STRIDES]
