@@ -13,7 +13,7 @@ from perf_inference.engines.engine import ArraySpec, Engine
 from perf_inference.engines.image_preprocessing import PICTURE
 from perf_inference.errors import ConfigError
 from perf_inference.tasks.vision.image_block import ImageBlock
-from perf_inference.tasks.vision.outputs.head import Head
+from perf_inference.tasks.vision.outputs.head import Head, names_ultralytics
 
 IMAGE = "perf_inference.image"  # the metadata entry with a block as JSON
 ULTRALYTICS = ImageBlock(fit="letterbox", scale=1 / 255)
@@ -76,7 +76,7 @@ def block_of(engine: Engine, head: Head, said: Mapping[str, Any], side_px: int) 
 
 def _of_origin(engine: Engine, head: Head, spec: ArraySpec) -> ImageBlock | None:
     names = {output.name.lower() for output in engine.outputs}
-    if spec.dtype == np.uint8 and spec.shape[3] == 3 and not head.is_ultralytics:
+    if spec.dtype == np.uint8 and spec.shape[3] == 3 and not names_ultralytics(engine.info.metadata):
         return OURS
     if head.layout == "classify":
         return _in_graph(_classifier(spec), spec) if head.is_ultralytics else None

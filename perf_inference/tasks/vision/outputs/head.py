@@ -73,5 +73,9 @@ def is_ultralytics_before(metadata: Mapping[str, str], release: tuple[int, int, 
 
 def is_ultralytics(metadata: Mapping[str, str]) -> bool:
     """Return whether Ultralytics' exporter wrote the model."""
-    said = metadata.get("description", "") + metadata.get("author", "")
-    return "ultralytics" in said.lower() or {"task", "stride", "names"} <= metadata.keys()
+    return names_ultralytics(metadata) or {"task", "stride", "names"} <= metadata.keys()
+
+
+def names_ultralytics(metadata: Mapping[str, str]) -> bool:
+    """Return whether the model says so; others write its keys too, and the embedded detector is one of them."""
+    return "ultralytics" in (metadata.get("description", "") + metadata.get("author", "")).lower()
