@@ -5,8 +5,8 @@ SHELL := bash
 DURATION ?= 60
 ARGS ?=
 PROVE ?=
-# One more than there are cores: most tests wait for processes now and then.
-WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 7 ? 8 : cores + 1)))
+# Two more than there are cores: tests wait for processes now and then.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 6 ? 8 : cores + 2)))
 
 # A parent that runs on the rclpy wheels has its own library path in force, and this mark says so.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE VIRTUAL_ENV PYTHONHOME

@@ -113,6 +113,7 @@ def test_what_cannot_be_measured_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert "no_such_model is left out" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_an_engine_that_is_killed_is_named(start_command: Callable[..., Process], tmp_path: Path) -> None:
     result = tmp_path / "c.jsonl"
     bench = start_command("bench", "contention", "policy", "policy", "--seconds", "0.5", "--rounds", "20", "--device",

@@ -164,6 +164,7 @@ def test_what_cannot_be_played_is_said(graph: Graph, start_command: Start, tmp_p
     assert wrong.wait(60) == 78
 
 
+@pytest.mark.thorough
 def test_ctrl_c_keeps_the_runs(graph: Graph, start_command: Start, tmp_path: Path) -> None:
     file, env = graph("5")
     bag = image_bag(tmp_path / "bag", 30, 6)

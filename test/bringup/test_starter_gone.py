@@ -234,6 +234,7 @@ def test_a_container_does_so_too(ros: Ros, actions: list[Float64MultiArray], sta
     assert rests_for_good(ros, actions)
 
 
+@pytest.mark.thorough
 def test_a_closed_terminal_is_no_reason_to_move_on(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process]
 ) -> None:

@@ -94,6 +94,7 @@ def test_nobody_there_and_nobody_who_answers(domain: int, capsys: pytest.Capture
         helper.close()
 
 
+@pytest.mark.thorough
 def test_set_waits_for_the_swap_and_says_what_is_in_force(
     start_node: Callable[..., Process], capsys: pytest.CaptureFixture[str]
 ) -> None:

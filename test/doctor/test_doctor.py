@@ -122,6 +122,7 @@ def test_two_types_on_a_topic_are_told(ros: Ros) -> None:
     assert "offers std_msgs/msg/Bool; /test asks for std_msgs/msg/String" in seen("qos")["value"]
 
 
+@pytest.mark.thorough
 def test_a_topic_that_nobody_listens_to_is_left_alone(ros: Ros) -> None:
     from std_msgs.msg import String
 
@@ -155,6 +156,7 @@ def test_a_stock_transport_is_found_and_named(start_peer: Callable[..., Process]
     assert "$ export FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=" in finding["mend"]
 
 
+@pytest.mark.thorough
 def test_a_stock_allocator_is_found_and_named(start_peer: Callable[..., Process]) -> None:
     camera = start_peer("publish", "camera", 1280, 960, 10, "BEST_EFFORT", tuned=True)
     viewer = start_peer("subscribe", "viewer", 1280, 960, 10, "BEST_EFFORT", tuned=False)

@@ -262,6 +262,7 @@ def test_who_pauses_the_recorder_is_in_its_log(peer: Peer, start_node: Start, tm
 # callers who wait ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_callers_of_the_captioner_are_bounded(peer: Peer, start_node: Start) -> None:
     node = start_node("caption_node", "-p", "rate:=0.0")
     node.wait_for("describes")

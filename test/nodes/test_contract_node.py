@@ -229,6 +229,7 @@ def test_samples_out_of_order_are_put_in_order_and_are_no_error(ros: Ros, start:
     assert robot.values()["ledger.joint_states.rejected"] == 0
 
 
+@pytest.mark.thorough
 def test_another_task_begins_anew(ros: Ros, start: Callable[..., Process]) -> None:
     robot = Watcher(ros)
     text = MLP.replace("actions:", "- {input: text, source: text}\ntask: a\nactions:")

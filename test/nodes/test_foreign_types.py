@@ -153,6 +153,7 @@ def test_a_recorder_and_a_doctor_import_nothing_that_a_topic_names(
     assert not ran.exists()
 
 
+@pytest.mark.thorough
 def test_a_replay_imports_nothing_that_a_recording_names(
     ros: Ros, start_node: Start, trap: Path, ran: Path, prefix: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def _fill(robot: Robot) -> int:
     return int(records[-1]["robot_fill"]) if records else 0
 
 
+@pytest.mark.thorough
 def test_the_window_of_joints_that_are_sent_one_by_one_in_any_order_is_full(
     ros: Ros, robot: Robot, start_policy: Callable[..., Process]
 ) -> None:
@@ -189,6 +190,7 @@ def test_the_window_of_joints_without_stamps_is_that_of_the_simulated_time(
     assert ros.spin_until(lambda: _fill(robot) > 30)
 
 
+@pytest.mark.thorough
 def test_without_a_clock_samples_without_stamps_are_not_used(
     ros: Ros, robot: Robot, start_policy: Callable[..., Process]
 ) -> None:
@@ -207,6 +209,7 @@ def test_without_a_clock_samples_without_stamps_are_not_used(
     assert not any(any(action) for action in robot.actions)
 
 
+@pytest.mark.thorough
 def test_a_held_position_does_not_creep_and_comes_back_into_range_slowly(
     ros: Ros, start_policy: Callable[..., Process]
 ) -> None:
@@ -367,6 +370,7 @@ def test_a_swap_that_changes_what_an_action_means_is_refused(
         assert ros.spin_until(lambda: robot.actions[-1] == [0.5, 0.5])
 
 
+@pytest.mark.thorough
 def test_a_swapped_model_may_tighten_the_limits(
     ros: Ros, robot: Robot, start_policy: Callable[..., Process], tmp_path: Path
 ) -> None:

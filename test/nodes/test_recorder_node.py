@@ -355,6 +355,7 @@ def test_an_unwritable_directory_ends_the_start(start_node: Start, tmp_path: Pat
     assert f"output_dir must be a directory that can be written, got '{tmp_path / 'file'}'" in process.output()
 
 
+@pytest.mark.thorough
 def test_a_node_that_is_there_and_not_heard_is_told_of(
     ros: Ros, start_node: Callable[..., Process], tmp_path: Path
 ) -> None:

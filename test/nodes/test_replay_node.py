@@ -190,6 +190,7 @@ def test_without_restamp_the_stamps_are_the_recorded_ones_and_a_late_reader_hear
     assert ros.spin_until(lambda: len(late) == 3, 10.0), process.output()
 
 
+@pytest.mark.thorough
 def test_loop_begins_again(ros: Ros, start_node: Start, tmp_path: Path) -> None:
     messages = ros.collect(Int32, "x", 100)
     process = replay(start_node, numbers(tmp_path / "a.db3", 2, 10.0), "loop:=true")

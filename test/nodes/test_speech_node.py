@@ -130,6 +130,7 @@ def test_the_newest_waits_say_cuts_and_mute_is_silent(
     assert not (tmp_path / "sounds").exists(), "what is played is not kept"
 
 
+@pytest.mark.thorough
 def test_hanging_hostile_and_long_texts_cost_themselves_only(
     ros: Ros, listener: Listener, start_node: Start, tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_compressed_images_of_a_remapped_camera(ros: Ros, camera: Camera, start_
     assert "waits for /front/compressed" in node.output()
 
 
+@pytest.mark.thorough
 def test_a_caption_of_compressed_images(ros: Ros, camera: Camera, start_node: Callable[..., Process]) -> None:
     captions = ros.collect(String, "caption")
     start_node("caption_node", "-p", "rate:=5.0", "-p", "image_transport:=compressed", "-r", "image:=front")

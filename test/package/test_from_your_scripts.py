@@ -196,6 +196,7 @@ def test_what_a_page_says_is_compared_line_by_line() -> None:
     assert missing(("infer 1 2",), printed) is not None
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_the_quick_steps(folder: Path) -> None:
     """On a run of the demo that is made by hand; the demo itself is run by the next test."""

@@ -58,6 +58,7 @@ def test_a_gate_that_dies_is_followed_by_another_that_is_disabled_and_a_policy_t
         assert "is gone (" in rig.policy.output()
 
 
+@pytest.mark.thorough
 @pytest.mark.process
 def test_a_policy_that_is_started_again_waits_for_the_old_gate() -> None:
     with running("velocity", 50.0) as rig:

@@ -143,8 +143,9 @@ def test_the_death_of_the_other_side_is_its_end_though_it_has_a_child() -> None:
     ours.wait(30.0)
     [beat] = ours.take()
     assert isinstance(beat, Beat)
-    ours.wait(30.0)
-    assert ours.take() == []
+    if not ours.ended:  # the end may have come with the beat
+        ours.wait(30.0)
+        assert ours.take() == []
     assert ours.ended
     os.kill(int(beat.mode), 9)
     ours.close()
