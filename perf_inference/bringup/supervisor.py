@@ -8,7 +8,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
 from perf_inference.bringup.tuning import RESTARTED
@@ -17,6 +19,7 @@ from perf_inference.errors import EX_CONFIG
 BACK_OFF_S = (0.5, 1.0, 2.0)
 HEALTHY_S = 60.0  # a process that lived so long has its restarts back
 _STOP_S = 0.9
+_BUSY_STOP_S = 5.0  # for one that has waited for the processor, on a machine that is too busy
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -113,15 +116,21 @@ class Supervisor:
             child.due_s = None
             if child.process is not None and child.alive:
                 child.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + timeout_s
-        while any(c.alive for c in self.children) and time.monotonic() < deadline:
+        begin_s, waited_s = time.monotonic(), {child.name: _waited_s(child) for child in asked}
+        limit_s = timeout_s
+        while alive := [c for c in asked if c.alive]:
+            took_s = time.monotonic() - begin_s
+            if took_s >= limit_s:
+                if took_s >= _BUSY_STOP_S or not any(_waited_s(c) - waited_s[c.name] > took_s / 3 for c in alive):
+                    break
+                limit_s = took_s + timeout_s / 3  # a process that gets no processor cannot end: it is not hanging
             meanwhile()
         for child in asked:
             assert child.process is not None
             if child.alive:
                 child.process.kill()
                 child.process.wait()
-                child.fate = child.fate or f"did not end within {timeout_s:g} s and was killed"
+                child.fate = child.fate or f"did not end within {time.monotonic() - begin_s:.1f} s and was killed"
                 child.just_told = True
                 self._say(f"{child.name} {child.fate}")
             elif not _was_stopped(child.process.returncode):
@@ -194,6 +203,15 @@ class Supervisor:
         child.restarts += 1
         child.due_s = now_s + delay_s
         self._say(f"{child.name} {how}; restart {child.restarts} of {len(BACK_OFF_S)} in {delay_s:g} s")
+
+
+def _waited_s(child: Child) -> float:
+    """Return how long the threads of a process could have run and got no processor (/proc/PID/task/TID/schedstat)."""
+    waited_ns = 0
+    for path in Path(f"/proc/{child.process.pid if child.process else 0}/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # the thread has ended, or the kernel does not tell
+            waited_ns += int(path.read_text().split()[1])
+    return waited_ns / 1e9
 
 
 def _fate(child: Child) -> str:
