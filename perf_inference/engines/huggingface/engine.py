@@ -124,7 +124,9 @@ class FolderEngine:
             raise EngineError(f"transformers failed on '{self.info.name}': {in_one_line(error)}") from error
 
     def close(self) -> None:
-        self._model = None
+        model, self._model = self._model, None
+        if model is not None:
+            _empty(model)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -280,3 +282,12 @@ def _about(folder: Path) -> dict[str, str]:
     file = folder / "perf_inference.json"
     said = read_json(file) if file.is_file() else {}
     return {key: value for key, value in said.items() if isinstance(value, str)}
+
+
+def _empty(model: Any) -> None:
+    """Take the weights out of a model: its parts know each other, so that it goes with a later collection only."""
+    for part in list(model.modules()):
+        part._parameters.clear()
+        part._buffers.clear()
+        if hasattr(part, "_packed_params"):  # of a layer in dynamic int8
+            part._packed_params = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,9 +81,21 @@ def _quantised(module: torch.nn.Module) -> torch.nn.Module:
     with _quantising() as library, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch.ao's, whose heir does not know LSTM
         warnings.simplefilter("ignore", UserWarning)  # TypedStorage's
-        quantised: Any = torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8)
+        before = list(module.modules())
+        _copy(part for part in module.parameters() if part.dim() < 2)  # packed as they are: biases
+        quantised: Any = torch.ao.quantization.quantize_dynamic(module, layers, dtype=torch.qint8, inplace=True)
         quantised.int8_library = library  # x86, fbgemm or qnnpack
+    for layer in set(before) - set(quantised.modules()):
+        layer._parameters.clear()  # whoever still knows a layer that was replaced has none of its weights
+    _copy([*quantised.parameters(), *quantised.buffers()])
     return quantised
+
+
+def _copy(parts: Iterable[torch.Tensor]) -> None:
+    """Let these have memory of their own: one that is mapped from a file keeps all of the file."""
+    with torch.no_grad():
+        for part in parts:
+            part.data = part.data.clone()
 
 
 @contextmanager
