@@ -44,10 +44,11 @@ _LIMITS = ("max_p99_ms", "max_drop_pct", "min_hz")
 _LEAST_DISTINCT = 3
 _NARROW = 1.08  # the repeated searches begin so far around the first answer
 _MOST_TRIALS = 16  # of a search, for the progress
+_TRIES = 3  # of a trial whose sender was late
 
 
 class LateSenderError(Exception):
-    """The sender was late itself, twice in a row."""
+    """The sender was late itself, again and again."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +167,7 @@ def _measured(rig: Rig, options: argparse.Namespace, outputs: Outputs, trials: l
 
     def at(rate_hz: float) -> Trial:
         trial = Trial(rate_hz, options.seconds, 0, [])
-        for _ in range(2):
+        for _ in range(_TRIES):
             seed = len(trials) if options.poisson else None
             trial = rig.trial(rate_hz, options.seconds, seed)
             outputs.samples(f"{trial.rate_hz:.4g} Hz", trial.latencies_ms, "ms", len(trials), sent=trial.sent,
