@@ -11,7 +11,7 @@ import pytest
 from perf_inference import cli, quantities
 from perf_inference.commands import bench
 
-TYPES = {quantities.positive, quantities.whole, quantities.above_zero, quantities.not_negative}
+TYPES = (quantities.positive, quantities.whole, quantities.above_zero, quantities.not_negative)  # in one order
 PLAIN = {"demo --seed"}  # of any sign
 CHECKED = {"prune --structured", "prune --magnitude", "compare --tolerance", "compare --pairs"}  # by their command
 
