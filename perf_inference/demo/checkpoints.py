@@ -46,7 +46,8 @@ def convert(source: Path, architecture: str, target: Path) -> None:
         ConfigError: the file's weights are not this network's.
     """
     model = onnx.load(source)
-    metadata = {**{prop.key: prop.value for prop in model.metadata_props}, "task": TASKS[architecture]}
+    said = {prop.key: prop.value for prop in model.metadata_props if not prop.key.startswith("score_onnx_")}
+    metadata = {**said, "task": TASKS[architecture]}
     weights = weights_of(model)
     builder_of(architecture)(weights, metadata)
     save_checkpoint(target, architecture, weights, metadata)
