@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from support.processes import Process, wait_until
 
 from perf_inference.bench.contention.judge import Share, fairness, fastest_schedule, implausible, plan, slow_down
 from perf_inference.bench.contention.pace import run
+from perf_inference.bench.contention.threads import Threads
 from perf_inference.cli import main
 
 
@@ -128,13 +131,24 @@ def test_an_engine_that_is_killed_is_named(start_command: Callable[..., Process]
     assert f"process {children[0].pid}" in bench.output()
 
 
-def test_ctrl_c_ends_threads_before_their_engines(start_command: Callable[..., Process]) -> None:
-    bench = start_command("bench", "contention", "policy", "detector", "--mode", "threads", "--seconds", "2",
-                          "--rounds", "50", "--device", "cpu")  # fmt: skip
-    wait_until(lambda: "contention: " in bench.output(), 60)
-    assert bench.stop(signal.SIGINT, 60.0) == 130
-    assert "stopped by SIGINT: what was measured until then" in bench.output()
-    assert "Traceback" not in bench.output()
+def test_a_stop_ends_the_threads_before_their_engines() -> None:
+    class Stop(BaseException):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    options = argparse.Namespace(runtime="auto", precision="auto", device="cpu", threads=1, shape=[])
+    engines = Threads({"a": "policy", "b": "policy"}, options)
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        with pytest.raises(Stop):
+            engines.together(["a", "b"], 60.0, 0.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name in ("a", "b")], 5)
+    engines.close()
 
 
 def test_the_start_file_releases(start_command: Callable[..., Process], tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import importlib.util
 import os
 import re
-import shlex
 import shutil
 import signal
 import subprocess
@@ -22,9 +20,9 @@ import numpy as np
 import pytest
 from support.paths import ROOT
 from support.runs import NAME, timing, write
+from support.shell_blocks import check_command
 
 import perf_inference
-from perf_inference.cli import COMMANDS
 from perf_inference.demo.scenes import random_scene, render
 
 PAGE = ROOT / "docs" / "from-your-scripts.md"
@@ -176,11 +174,7 @@ def _ours() -> list[str]:
 @pytest.mark.parametrize("command", _ours())
 def test_each_command_and_flag_is_one_that_there_is(command: str) -> None:
     """Also those that are not run here: for a GPU, for a Jetson."""
-    name, *arguments = shlex.split(command)[1:]
-    assert name in COMMANDS
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(f"perf_inference.commands.{name}").add_arguments(parser)
-    parser.parse_args(arguments)
+    check_command(command)
 
 
 def test_the_commands_are_those_of_a_shell_that_is_there() -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import re
-import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 from support.paths import ROOT
-from support.shell_blocks import BESIDE, GOES_ON, Clone, blocks, commands
-
-from perf_inference.cli import COMMANDS
+from support.shell_blocks import BESIDE, GOES_ON, Clone, blocks, check_command, commands
 
 README = ROOT / "README.md"
 PAGE = blocks(README)
@@ -40,11 +35,7 @@ def test_each_block_is_run_or_says_what_it_needs() -> None:
     "line", [line for block in PAGE if block.is_run for line in commands(block) if "perf-inference" in line]
 )
 def test_each_command_and_flag_is_one_that_there_is(line: str) -> None:
-    name, *arguments = shlex.split(line)[1:]
-    assert name in COMMANDS
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    importlib.import_module(f"perf_inference.commands.{name}").add_arguments(parser)
-    parser.parse_args(arguments)
+    check_command(line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -7,14 +7,18 @@ What the first line of a block says after `bash`: nothing, it is run; `until Ctr
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import NamedTuple
 
+from perf_inference.cli import COMMANDS
 from support.paths import ROOT
 
 GOES_ON, BESIDE = "until Ctrl-C", "while it runs"
@@ -126,3 +130,12 @@ class Clone:
         print(f"\n{time.monotonic() - self._begun_s:.0f} s: {first} ... {status}", flush=True)
         assert status == 0, f"{text}\n{printed[-3000:]}"
         assert "Traceback" not in printed, f"{text}\n{printed[-3000:]}"
+
+
+def check_command(line: str) -> None:
+    """Fail where a line's command or one of its flags is none of ours; nothing is run."""
+    name, *arguments = shlex.split(line)[1:]
+    assert name in COMMANDS
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    importlib.import_module(f"perf_inference.commands.{name}").add_arguments(parser)
+    parser.parse_args(arguments)

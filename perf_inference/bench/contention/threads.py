@@ -43,7 +43,7 @@ class Threads:
         order = {"begin_ns": time.monotonic_ns() + _HEAD_START_NS, "seconds": seconds, "rate_hz": rate_hz}
         found: dict[str, Any] = {}
 
-        over = threading.Event()
+        over, ended = threading.Event(), {name: threading.Event() for name in names}
 
         def one(name: str) -> None:
             engine, inputs = self._engines[name], self._inputs[name]
@@ -53,19 +53,22 @@ class Threads:
                     raise _StoppedError
                 engine.infer(inputs)
 
-            with suppress(_StoppedError):
-                found[name] = run(infer, order, lambda: engine.parts_ns.get("compute"))
+            try:
+                with suppress(_StoppedError):
+                    found[name] = run(infer, order, lambda: engine.parts_ns.get("compute"))
+            finally:
+                ended[name].set()
 
         threads = [threading.Thread(target=one, args=(name,), name=name, daemon=True) for name in names]
         for thread in threads:
             thread.start()
         try:
-            for thread in threads:
-                thread.join()
+            for event in ended.values():
+                event.wait()
         except BaseException:  # Ctrl-C: no engine is closed while a thread is in it
             over.set()
-            for thread in threads:
-                thread.join(_END_S)
+            for event in ended.values():  # no join: until Python 3.13 one that was interrupted takes it for ended
+                event.wait(_END_S)
             raise
         return {name: _taken(int(order["begin_ns"]), said) for name, said in found.items()}
 
