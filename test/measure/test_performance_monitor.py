@@ -103,6 +103,7 @@ def test_all_keys_are_there_after_the_block_and_none_within(monitor: Performance
     assert 0 < metrics["memory_percent"] < 100
 
 
+@pytest.mark.timing
 def test_the_time_is_that_of_the_block(monitor: PerformanceMonitor) -> None:
     with monitor.measure() as metrics:
         start_ns = time.monotonic_ns()

@@ -42,6 +42,7 @@ struct CUctx_st { int device, active; unsigned flags; };
 static struct CUstream_st default_streams[2];
 static struct CUstream_st *made[64];
 static struct CUctx_st contexts[2] = {{0, 0, 0}, {1, 0, 0}};
+static double work_s;
 static int n_made, broken, held, integrated, no_address;
 static _Thread_local struct CUctx_st *stack[8];
 static _Thread_local int depth, current;
@@ -68,12 +69,14 @@ void fakeBreak(int value) { broken = value; }
 void fakeBoard(int value) { integrated = value; }
 void fakeNoAddress(int value) { no_address = value; }
 int fakeHeld(void) { return held; } /* blocks of memory, graphs */
+double fakeWork(void) { return work_s; } /* the seconds of work that all streams were given, but for what a graph caught */
 int fakeContext(int device) { return contexts[device].active; }
 int fakeFlags(int device) { return (int)contexts[device].flags; }
 int fakeEventFlags(cudaEvent_t event) { return (int)event->flags; }
 static void give(cudaStream_t stream, double seconds) {
     struct CUstream_st *s = of(stream);
     if (s->capturing) { s->capturing->seconds += seconds; return; }
+    work_s += seconds;
     s->busy_until_s = (s->busy_until_s > now_s() ? s->busy_until_s : now_s()) + seconds;
 }
 

@@ -342,6 +342,7 @@ def test_the_clocks_of_an_x86_come_from_cpuinfo(tmp_path: Path) -> None:
     assert sample.governor is None
 
 
+@pytest.mark.timing
 def test_this_process_and_others_are_charged_their_own_time() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as sleeper:
         host = Host()
