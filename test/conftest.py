@@ -16,9 +16,9 @@ from support.turns import turn
 from perf_inference.bringup.domain import free_domain
 
 _WITH_PROCESSES = {"domain", "ros", "start_node", "start_command", "launched", "server"}  # fixtures
-# How often a test may run, each time with new fixtures, until it is red: one whose verdict depends on time, and one
-# that starts processes, which others on the machine can keep from answering within any limit. Both are told at the end.
-_TIMES, _TIMES_WITH_PROCESSES = 3, 2
+# How often a test may run, each time with new fixtures, until it is red: one whose verdict depends on time, or one
+# that starts processes, which others can keep from answering within any limit. Each repeat is told at the end.
+_TIMES = 3
 
 
 collect_ignore: list[str] = []
@@ -40,11 +40,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("process")
         if item.get_closest_marker("timing"):
             item.add_marker("alone")
-            times = _TIMES
-        else:
-            times = _TIMES_WITH_PROCESSES if item.get_closest_marker("process") else 1
-        if times > 1 and config.pluginmanager.hasplugin("pytest-retry"):
-            item.add_marker(pytest.mark.flaky(retries=times - 1))  # also says what it did
+        repeats = item.get_closest_marker("timing") or item.get_closest_marker("process")
+        if repeats and config.pluginmanager.hasplugin("pytest-retry"):
+            item.add_marker(pytest.mark.flaky(retries=_TIMES - 1))  # also says what it did
     items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
 
 

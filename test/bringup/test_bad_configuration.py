@@ -9,6 +9,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
+from support.cases import sampled
 from support.processes import Process
 
 from perf_inference.errors import EX_CONFIG
@@ -40,7 +41,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("node", "setting", "said"), CASES)
+@pytest.mark.parametrize(("node", "setting", "said"), sampled(CASES, keep=6))
 def test_it_ends_the_start(
     start_node: Callable[..., Process], tmp_path: Path, node: str, setting: str, said: str
 ) -> None:

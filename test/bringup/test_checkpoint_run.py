@@ -21,6 +21,7 @@ def test_a_model_of_another_type_is_refused(capsys: pytest.CaptureFixture[str]) 
     assert "--model-type goes with --checkpoint FILE alone" in capsys.readouterr().err
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_drives_the_simulated_robot(ros: Ros, start_command: Callable[..., Process]) -> None:
     from trajectory_msgs.msg import JointTrajectory
 

@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from std_msgs.msg import Float64MultiArray
+from support.cases import sampled
 from support.processes import Process, Ros, inherited, wait_until
 
 import perf_inference
@@ -249,7 +250,7 @@ def test_a_closed_terminal_is_no_reason_to_move_on(
     assert rests_for_good(ros, actions)
 
 
-@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("how", sampled([signal.SIGHUP, signal.SIGQUIT]))
 def test_what_a_terminal_sends_ends_a_policy_in_order(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process], how: signal.Signals
 ) -> None:

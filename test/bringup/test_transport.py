@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
+from support.cases import sampled
 from support.processes import Process, inherited, wait_until
 
 from perf_inference.bench import transport as bench
@@ -44,7 +45,7 @@ def environments(publisher: str, subscriber: str, **own: str) -> tuple[dict[str,
 
 _PAIRS = pytest.mark.parametrize(
     ("publisher", "subscriber"),
-    [("stock", "tuned"), ("tuned", "stock"), pytest.param("tuned", "tuned", marks=pytest.mark.long)],
+    sampled([("stock", "tuned"), ("tuned", "stock"), ("tuned", "tuned")]),
 )
 
 
@@ -116,6 +117,7 @@ def segments(start: Process, *names: str) -> dict[str, int]:
     return sizes
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("host_only", [pytest.param(False, marks=pytest.mark.thorough), True])
 def test_publishers_of_images_alone_get_a_large_segment(
     start_command: Callable[..., Process], host_only: bool, tmp_path: Path

@@ -131,12 +131,14 @@ def test_each_key_in_either_case_and_the_screen_tells_what_came_of_it() -> None:
         app.redraw()
         await pilot.press("B")
         await until(pilot, lambda: ("call", "resume") in graph.done)
+        await until(pilot, lambda: app.hint == "resume is done")  # told a moment later
         await pilot.press("E")
         assert "The robot may move" in dialog_of(app)
         await pilot.press("n")
         assert ("call", "enable") not in graph.done
         await pilot.press("e", "Y")
         await until(pilot, lambda: ("call", "enable") in graph.done)
+        await until(pilot, lambda: app.hint == "enable is done")  # told a moment later
         await pilot.press("p")
         assert "yolo_node" in dialog_of(app)
         assert "latency, all" in dialog_of(app)
@@ -148,6 +150,7 @@ def test_each_key_in_either_case_and_the_screen_tells_what_came_of_it() -> None:
         await until(pilot, lambda: app.focused is not None)
         await pilot.press(*"fold it", "enter")
         await until(pilot, lambda: ("set", ("policy_node", {"task": "fold it"})) in graph.done)
+        await until(pilot, lambda: app.hint == "running {'task': 'fold it'}")  # told a moment later
         graph.refuses = "nobody there"
         await pilot.press("r")
         await until(pilot, lambda: app.hint == NO_SPEECH)

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
+from support.cases import sampled
 from support.onnx_models import save
 
 from perf_inference import cli, engines
@@ -96,12 +97,14 @@ def test_averaging_by_area_is_opencvs() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("image", "size", "runtime"),
-    [
-        ("dog", None, "onnx"),
-        ("person", None, "openvino"),
-        ("dog", (1920, 1080), "openvino"),
-        ("person", (853, 480), "onnx"),
-    ],
+    sampled(
+        [
+            ("dog", None, "onnx"),
+            ("person", None, "openvino"),
+            ("dog", (1920, 1080), "openvino"),
+            ("person", (853, 480), "onnx"),
+        ]
+    ),
 )
 def test_a_real_yolox_finds_the_same_in_the_cameras_image(
     shared_data: Path, tmp_path: Path, image: str, size: tuple[int, int] | None, runtime: str
@@ -246,7 +249,7 @@ def test_metadata_of_another_size_than_the_input_are_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("runtime", "precision", "suffix"),
-    [("onnx", "int8", ".onnx"), ("openvino", "auto", ".onnx"), ("openvino", "fp16", ".xml")],
+    sampled([("onnx", "int8", ".onnx"), ("openvino", "auto", ".onnx"), ("openvino", "fp16", ".xml")]),
 )
 def test_the_command_builds_it_in_any_precision(
     tmp_path: Path,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.cases import sampled
 from support.fake_lerobot import fake_policy, fake_python
 from support.processes import wait_until
 
@@ -64,11 +65,13 @@ def test_it_answers_and_says_its_contract(engine: Engine) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("wish", "said"),
-    [
-        (98, "was killed, as the kernel does where memory runs out"),
-        (97, "was killed, as the kernel does where memory runs out"),
-        (99, "did not answer in time, and is killed"),
-    ],
+    sampled(
+        [
+            (98, "was killed, as the kernel does where memory runs out"),
+            (97, "was killed, as the kernel does where memory runs out"),
+            (99, "did not answer in time, and is killed"),
+        ]
+    ),
 )
 def test_a_process_that_fails_is_an_engines_failure_and_another_one_is_started(
     engine: Engine, folder: Path, wish: float, said: str

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.cases import sampled
 
 from perf_inference.commands.build.model import copied
 from perf_inference.errors import ConfigError, PerfInferenceError, RecordingError
@@ -174,7 +175,7 @@ def test_a_small_disk_of_its_own_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", sampled(TARGETS))
 def test_a_killed_conversion_can_be_run_again(tmp_path: Path, target: str) -> None:
     source = recording(tmp_path / "source.mcap", 3000)
     out = tmp_path / "out"

@@ -161,7 +161,9 @@ def test_a_server_that_dies_comes_back_and_stalls_is_said_and_the_newest_trigger
     dead = asked()
     assert not dead.success
     assert "cannot be reached" in dead.message
-    assert ros.spin_until(lambda: statuses and "cannot be reached" in statuses[-1].message)
+    assert ros.spin_until(lambda: statuses and "cannot be reached" in statuses[-1].message), [
+        s.message for s in statuses
+    ]
     back = ChatServer(port=chat.port)
     try:
         assert ros.spin_until(right_again), node.output()

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from rcl_interfaces.srv import GetParameters
+from support.cases import sampled
 from support.processes import Process, Ros
 
 from perf_inference.bringup.robot import read_graph
@@ -49,7 +50,9 @@ def configurations(shared_data: Path) -> Path:
     return shared_data / "faults" / "config"
 
 
-@pytest.mark.parametrize(("name", "options"), [("ns2", []), ("ns2", ["--namespace", "robot1"]), ("nested", [])])
+@pytest.mark.parametrize(
+    ("name", "options"), sampled([("ns2", []), ("ns2", ["--namespace", "robot1"]), ("nested", [])])
+)
 def test_a_section_for_a_namespace_reaches_its_node(
     ros: Ros, start_command: Callable[..., Process], configurations: Path, name: str, options: list[str]
 ) -> None:

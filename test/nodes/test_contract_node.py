@@ -26,6 +26,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState, LaserScan
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
+from support.cases import sampled
 from support.policy_models import network
 from support.processes import Process, Ros
 from trajectory_msgs.msg import JointTrajectory
@@ -244,7 +245,7 @@ def test_another_task_begins_anew(ros: Ros, start: Callable[..., Process]) -> No
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [
+    sampled([
         (MLP.replace("[left, right], limits: {lower: -3, upper: 3, velocity: 1.5}", "[left, right]"),
          "limits.lower of left, right must be given"),
         (MLP.replace("sensor_msgs/msg/JointState", "no_such_package/msg/Thing"), "no_such_package/msg/Thing is not"),
@@ -256,7 +257,7 @@ def test_another_task_begins_anew(ros: Ros, start: Callable[..., Process]) -> No
             marks=pytest.mark.skipif(find_spec("tf2_ros") is not None, reason="tf2_ros is installed"),
         ),
         (MLP.replace("rate_hz: 20", "rate_hz: fast"), "rate_hz must be a number"),
-    ],
+    ], keep=2),
 )  # fmt: skip
 def test_what_does_not_fit_ends_the_start(start: Callable[..., Process], text: str, said: str) -> None:
     inputs = {"joints": (1, 2), **({"pose": (1, 7)} if "source: tf" in text else {})}

@@ -235,7 +235,6 @@ def test_every_status_is_there_and_in_one_group(
     assert {"cpu_pct", "load_1min", "memory_used_pct", "cpu0_pct"} <= set(host)
 
 
-@pytest.mark.timing
 def test_a_killed_node_is_stale_within_7_s(
     diagnostics: Diagnostics, camera: Camera, start_node: Callable[..., Process]
 ) -> None:

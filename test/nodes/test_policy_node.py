@@ -25,6 +25,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
+from support.cases import sampled
 from support.onnx_models import constant_policy
 from support.processes import Process, Ros
 from trajectory_msgs.msg import JointTrajectory
@@ -314,14 +315,19 @@ def test_an_image_that_cannot_be_decoded_does_not_keep_the_policy_driving(
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [
-        (("joint_names:=[hip, knee]",), "limits.lower, limits.upper, limits.velocity must be given for the joints hip"),
-        (
-            ("joint_names:=[hip, knee]", "limits.lower:=[-1, -1]", "limits.upper:=[1, 1]"),
-            "limits.velocity must be given",
-        ),
-        (("limits.acceleration:=[1.0]",), "limits.acceleration must have 2 values"),
-    ],
+    sampled(
+        [
+            (
+                ("joint_names:=[hip, knee]",),
+                "limits.lower, limits.upper, limits.velocity must be given for the joints hip",
+            ),
+            (
+                ("joint_names:=[hip, knee]", "limits.lower:=[-1, -1]", "limits.upper:=[1, 1]"),
+                "limits.velocity must be given",
+            ),
+            (("limits.acceleration:=[1.0]",), "limits.acceleration must have 2 values"),
+        ]
+    ),
 )
 def test_limits_are_not_guessed(start_policy: Callable[..., Process], arguments: tuple[str, ...], said: str) -> None:
     process = start_policy((0.5, 0.5), *(part for argument in arguments for part in ("-p", argument)))

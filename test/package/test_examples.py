@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.cases import sampled
 from support.paths import ROOT, search_path
 from support.processes import Process, Ros
 
@@ -127,13 +128,16 @@ def test_own_doctor_check(installed: dict[str, str], tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "says"),
-    [
-        ("1 / 0", "division by zero"),
-        ("raise SystemExit(3)", "3"),
-        ("return 7", "must return Findings, got int"),
-        ("return ['x']", "must return Findings"),
-        ("return Finding('x', 'bad', '')", "a level must be"),
-    ],
+    sampled(
+        [
+            ("1 / 0", "division by zero"),
+            ("raise SystemExit(3)", "3"),
+            ("return 7", "must return Findings, got int"),
+            ("return ['x']", "must return Findings"),
+            ("return Finding('x', 'bad', '')", "a level must be"),
+        ],
+        keep=2,
+    ),
 )
 def test_a_broken_check_of_another_package_is_a_finding(
     installed: dict[str, str], tmp_path: Path, body: str, says: str

@@ -28,6 +28,7 @@ def test_nodes(ros: Ros, start_node: Callable[..., Process], tmp_path: Path) -> 
     assert found == AGREED["nodes"]
 
 
+@pytest.mark.thorough
 def test_file_fields(start_command: Callable[..., Process], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
     monkeypatch.chdir(tmp_path)

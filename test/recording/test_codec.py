@@ -460,6 +460,7 @@ def test_type_names(name: str) -> None:
         Codec(Definition(name, "ros2msg", "int8 x"))
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_wide_and_deep_definitions() -> None:
     """Ten fields of ten fields of ten fields ...: refused; nested as deep as allowed: decoded."""

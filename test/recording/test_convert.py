@@ -24,6 +24,7 @@ import yaml
 import zstandard
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from support.cases import sampled
 from support.processes import wait_until
 
 from perf_inference.errors import ConfigError, RecordingError
@@ -140,7 +141,7 @@ def text(number: int, t_ns: int = 0, **more: Any) -> BagMessage:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BAGS)
+@pytest.mark.parametrize("name", sampled(BAGS, keep=2))
 def test_real_bags_stay_the_same_in_every_form(shared_data: Path, tmp_path: Path, name: str) -> None:
     source = shared_data / "bags" / name
     before = tree(source)
@@ -157,7 +158,7 @@ def test_real_bags_stay_the_same_in_every_form(shared_data: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BAGS)
+@pytest.mark.parametrize("name", sampled(BAGS))
 def test_real_bags_come_back_from_json_lines(shared_data: Path, tmp_path: Path, name: str) -> None:
     expected = read(shared_data / "bags" / name)
     make(shared_data / "bags" / name, tmp_path / "bag.jsonl")
@@ -167,7 +168,7 @@ def test_real_bags_come_back_from_json_lines(shared_data: Path, tmp_path: Path, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BAGS)
+@pytest.mark.parametrize("name", sampled(BAGS, keep=6))
 @pytest.mark.parametrize("target", TARGETS)
 def test_rosbags_and_mcap_read_what_is_written(shared_data: Path, tmp_path: Path, name: str, target: str) -> None:
     from mcap.reader import make_reader
@@ -321,6 +322,7 @@ def one_in_both(tmp_path: Path, examples: int) -> Callable[[], None]:
 _PHASES = (Phase.explicit, Phase.generate)  # a smaller seed is no simpler message
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_every_message_type_with_random_contents_comes_back(tmp_path: Path) -> None:
     pytest.importorskip("rclpy")
@@ -677,7 +679,7 @@ sys.exit(main(["convert", *sys.argv[1:]]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", ["a.mcap", "a.db3", "a.jsonl", "folder"])
+@pytest.mark.parametrize("target", sampled(["a.mcap", "a.db3", "a.jsonl", "folder"]))
 def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, target: str) -> None:
     source = many(tmp_path / "source.mcap")
     command = [sys.executable, "-c", SMALL_FILES, str(source), str(tmp_path / target)]
@@ -689,7 +691,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(tmp_path: Path, target: str) -
 
 
 @pytest.mark.parametrize(
-    ("target", "how"), [("a.db3", signal.SIGTERM), ("folder", signal.SIGINT), ("folder", signal.SIGKILL)]
+    ("target", "how"), sampled([("a.db3", signal.SIGTERM), ("folder", signal.SIGINT), ("folder", signal.SIGKILL)])
 )
 def test_an_interrupted_conversion_leaves_nothing_that_looks_whole(
     tmp_path: Path, start_command: Any, target: str, how: signal.Signals

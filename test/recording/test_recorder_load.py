@@ -107,6 +107,7 @@ class Script:
         self.process.stdout.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.timing
 @pytest.mark.parametrize(
     ("images", "states_per_image"), [(60, 10), pytest.param(1800, 33, marks=pytest.mark.long, id="keeps-up")]

@@ -177,7 +177,7 @@ def test_a_torn_line_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.slow
 def test_cut_at_every_byte(tmp_path: Path) -> None:
-    lines = make(1, 6)
+    lines = make(1, 3)
     text = b"".join(lines)
     path = tmp_path / "topics_1.jsonl"
     for cut in range(1, len(text)):

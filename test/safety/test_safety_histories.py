@@ -18,7 +18,7 @@ from support.paths import TESTS
 import perf_inference
 
 HISTORIES = 100_000
-IN_CORE = 500
+IN_CORE = 250
 SEED = int(os.environ.get("PERF_INFERENCE_SEED", "0"))
 A_BATCH = 100
 

@@ -20,6 +20,7 @@ SOME = ("nan", "others_only", "late_0.28")
 TRIALS = int(os.environ.get("PERF_INFERENCE_TRIALS", "20"))
 
 
+@pytest.mark.thorough
 @pytest.mark.process
 def test_an_arm_without_stops_is_stopped_within_its_limits() -> None:
     with running(10.0, clock=False) as rig:

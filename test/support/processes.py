@@ -78,12 +78,16 @@ class Process:
 
     def stop(self, how: signal.Signals = signal.SIGINT, timeout_s: float = 30.0) -> int:
         """Send the signal and return the exit status."""
-        if self.alive:
-            self._process.send_signal(how)
+        self.send(how)
+        return self.ended(timeout_s)
+
+    def ended(self, timeout_s: float = 30.0) -> int:
+        """Return the exit status of one that was asked to end; one that does not is killed, and that is an error."""
         try:
             return self.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._process.kill()
+            self._process.wait()
             raise
 
 
@@ -150,5 +154,11 @@ def end_all(processes: Sequence[Process], how: signal.Signals) -> None:
     left = [process for process in processes if process.alive]
     for process in left:
         process.send(how)
+    late = []
     for process in left:
-        process.stop(how)
+        try:
+            process.ended()
+        except subprocess.TimeoutExpired as error:
+            late.append(error)
+    if late:  # all the others have been waited for
+        raise late[0]

@@ -253,7 +253,6 @@ def damaged(text: str, source: random.Random, noise: str, words: list[list[str]]
     return " ".join(other)
 
 
-@pytest.mark.timing
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "unit",

@@ -32,6 +32,7 @@ from perf_inference.printable import LINE, shown
 
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
+_PROBLEM_NS = 5_000_000_000  # for so long a problem is told
 _SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
 _LAST_INFERENCE_S, _LAST_SWAP_S = 0.3, 0.1
 _IDLE_S = 2.0  # until what has come before a node is inactive is worked off
@@ -226,9 +227,11 @@ class Inference:
         if trouble := self._wrong_types or self._swap.trouble():
             return trouble
         now = time.monotonic_ns()
-        for outcome, (when, what) in list(self._problems.items()):
-            if now - when < 5_000_000_000:
-                return f"{outcome}: {what}"
+        recent = [(outcome != "failed", -when, outcome) for outcome, (when, _) in list(self._problems.items())
+                  if now - when < _PROBLEM_NS]  # fmt: skip
+        if recent:  # an engine that fails before an input that was no good; the newest of a kind
+            outcome = min(recent)[2]
+            return f"{outcome}: {self._problems[outcome][1]}"
         if silence := "; ".join(filter(None, (source.silence() for source in self.inputs.values()))):
             return silence
         for source in self.inputs.values():
