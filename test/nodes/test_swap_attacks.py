@@ -148,10 +148,10 @@ ADDRESSES = (
 
 
 @pytest.mark.parametrize(
-    ("listed",), sampled([((),), (("http://127.0.0.1:1", "grpc://127.0.0.1:1/a"),)]), ids=["no list", "another port"]
+    "listed", sampled([[], ["http://127.0.0.1:1", "grpc://127.0.0.1:1/a"]]), ids=["no list", "another port"]
 )
 def test_no_host_is_asked_that_is_not_listed(
-    ros: Ros, start_node: Start, listener: Listener, listed: tuple[str, ...]
+    ros: Ros, start_node: Start, listener: Listener, listed: list[str]
 ) -> None:
     tuner, node = start(ros, start_node, *(allowed(*listed) if listed else []))
     for address in ADDRESSES:

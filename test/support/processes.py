@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from perf_inference.bringup import tuning
@@ -154,11 +155,6 @@ def end_all(processes: Sequence[Process], how: signal.Signals) -> None:
     left = [process for process in processes if process.alive]
     for process in left:
         process.send(how)
-    late = []
-    for process in left:
-        try:
-            process.ended()
-        except subprocess.TimeoutExpired as error:
-            late.append(error)
-    if late:  # all the others have been waited for
-        raise late[0]
+    with ExitStack() as stack:  # each is waited for, whatever becomes of another
+        for process in left:
+            stack.callback(process.ended)
