@@ -5,8 +5,11 @@ SHELL := bash
 DURATION ?= 60
 ARGS ?=
 PROVE ?=
-# Two more than there are cores: tests wait for processes now and then.
-WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 6 ? 8 : cores + 2)))
+# Two more than there are cores: tests wait for processes now and then, but for those of `make core`.
+CORES := $(shell nproc 2>/dev/null || echo 2)
+WORKERS ?= $(shell echo $$(($(CORES) > 6 ? 8 : $(CORES) + 2)))
+# A worker that has nothing left takes from the others: tests take from a millisecond to half a minute.
+PARALLEL = -n $(WORKERS) --dist worksteal
 
 # A parent that runs on the rclpy wheels has its own library path in force, and this mark says so.
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE VIRTUAL_ENV PYTHONHOME
@@ -32,9 +35,9 @@ demo: ## the simulated robot with policy, detector and captioner (DURATION=60 [s
 	@echo "demo: .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))"
 	@exec .venv/bin/perf-inference demo --duration $(DURATION)$(if $(ARGS), $(ARGS))
 
-core: setup ## the tests that start no process and take no seconds each, on all cores (WORKERS=2)
-	@echo "core: pytest -n $(WORKERS) -m 'not process and not slow'"
-	@$(PY) -m pytest -q -n $(WORKERS) -m "not long and not torch and not process and not slow"
+core: setup ## the tests that start no process and take no seconds each, on all cores
+	@echo "core: pytest -n $(CORES) -m 'not process and not slow'"
+	@$(PY) -m pytest -q -n $(CORES) --dist worksteal -m "not long and not torch and not process and not slow"
 
 test: setup ## build the package with colcon and test what was built
 	@echo "test: 1/3 building with colcon, into build/ and install/ ..."
@@ -42,7 +45,7 @@ test: setup ## build the package with colcon and test what was built
 	@$(COLCON) build --packages-select perf_inference --event-handlers console_start_end- summary-
 	@echo "test: 2/3 testing what was built ..."
 	@PYTHONSAFEPATH=1 $(COLCON) test --packages-select perf_inference --return-code-on-test-failure \
-	    --pytest-args -n $(WORKERS) \
+	    --pytest-args $(PARALLEL) \
 	    --event-handlers console_direct+ console_start_end- summary-; tested=$$?; \
 	echo "test: 3/3 colcon test-result"; \
 	$(COLCON) test-result --test-result-base build/perf_inference; counted=$$?; \
@@ -51,8 +54,8 @@ test: setup ## build the package with colcon and test what was built
 
 test-torch: ## the tests that need PyTorch (installs torch into .venv once)
 	@tools/setup_venv.sh torch
-	@echo "test-torch: pytest -n $(WORKERS) -m 'torch and not long'"
-	@$(PY) -m pytest -n $(WORKERS) -m "torch and not long"
+	@echo "test-torch: pytest $(PARALLEL) -m 'torch and not long'"
+	@$(PY) -m pytest $(PARALLEL) -m "torch and not long"
 
 test-jazzy: ## all tests on Jazzy's rclpy, where a Python 3.12 is found (makes .venv-jazzy once)
 	@WORKERS=$(WORKERS) tools/test_with.sh jazzy

@@ -54,4 +54,4 @@ if [[ ! -f $venv/.ready || $(<"$venv/.ready") != "$given" ]]; then
 fi
 
 say "$("$venv/bin/python" --version): pytest -m '$selected'"
-exec "$venv/bin/python" -m pytest -n "${WORKERS:-2}" -m "$selected" "$@"
+exec "$venv/bin/python" -m pytest -n "${WORKERS:-2}" --dist worksteal -m "$selected" "$@"
