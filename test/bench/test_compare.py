@@ -56,6 +56,7 @@ def test_figures_that_commands_print_are_compared(tmp_path: Path, capsys: pytest
     assert main(["compare", head, base, *rates]) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_compared_is_void_or_wrong_usage_and_never_slower(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_shell_is_taken_by_both_arms_or_by_none(tmp_path: Path) -> None:
         assert Command(f"cat '{tmp_path}/a b.txt'", pattern, shell=shell).run().figures == (3.0,)
 
 
+@pytest.mark.slow
 def test_a_run_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
     mark = tmp_path / "alive"
     line = f"{PY} -c \"import time\nwhile True: open('{mark}', 'a').write('x'); time.sleep(0.01)\" & sleep 60"

@@ -111,6 +111,7 @@ def test_three_percent_are_found_at_two_percent_of_noise() -> None:
     assert not any(judge(rounds_of(noisy(numbers, 0.02), head=1.03), 5.0).status for _ in range(20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [shuffled, in_a_row])
 def test_thirty_percent_are_found_on_a_busy_machine(draw: Draw) -> None:
     numbers = np.random.default_rng(3)

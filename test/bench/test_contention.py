@@ -131,6 +131,7 @@ def test_an_engine_that_is_killed_is_named(start_command: Callable[..., Process]
     assert f"process {children[0].pid}" in bench.output()
 
 
+@pytest.mark.slow
 def test_a_stop_ends_the_threads_before_their_engines() -> None:
     class Stop(BaseException):
         pass

@@ -22,6 +22,7 @@ SCRIPT = ROOT / "tools" / "gpu_check.sh"
 SECTION = Section("jetson", "Jetson", 20.0)
 
 
+@pytest.mark.slow
 def test_the_script_leaves_a_page_and_its_figures(tmp_path: Path) -> None:
     done = subprocess.run(
         [str(SCRIPT), str(tmp_path / "out"), "--only", "jetson"],

@@ -115,6 +115,7 @@ def test_a_waveform_gets_the_audio_scenarios() -> None:
     assert [one.name for one in scenarios_of([ArraySpec("x", (1, 8), FLOAT)], (1, 8), NONE)] == ["batch 1"]
 
 
+@pytest.mark.slow
 def test_the_users_own_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     with wave.open(str(path), "wb") as file:

@@ -120,6 +120,7 @@ def test_it_ends_with_the_wrapper_too(start: Callable[..., Process]) -> None:
     assert wait_until(lambda: left_of(os.getpid()) == [starter.pid])
 
 
+@pytest.mark.slow
 def test_a_starter_that_is_only_stopped_is_not_gone(start: Callable[..., Process]) -> None:
     starter = start(*python(STARTER), *python(FOLLOWER))
     starter.wait_for("ended: -")
@@ -130,6 +131,7 @@ def test_a_starter_that_is_only_stopped_is_not_gone(start: Callable[..., Process
     assert not wait_until(lambda: gone(child_of(starter)), 0.5)
 
 
+@pytest.mark.slow
 def test_one_that_does_not_end_is_killed(start: Callable[..., Process]) -> None:
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOLLOWER + "time.sleep(60)"
     starter = start(*python(STARTER), *python(stubborn))
@@ -161,6 +163,7 @@ def test_ros2_itself_is_followed_without_being_named(start: Callable[..., Proces
     assert wait_until(lambda: not left_of(os.getpid()))
 
 
+@pytest.mark.slow
 def test_any_other_parent_may_end(start: Callable[..., Process], tmp_path: Path) -> None:
     starter = start("sh", "-c", '"$@" & sleep 60', "sh", *python(FOLLOWER))
     starter.wait_for("ended: -")
@@ -215,7 +218,7 @@ def rests_for_good(ros: Ros, actions: list[Float64MultiArray]) -> bool:
     return not moving(actions)
 
 
-@pytest.mark.parametrize("wrapper", ["none", pytest.param("a shell", marks=pytest.mark.thorough), "one that has left"])
+@pytest.mark.parametrize("wrapper", sampled(["one that has left", "none", "a shell"]))
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)])
 def test_a_policy_whose_starter_is_gone_sends_what_is_safe_and_ends(
     ros: Ros, actions: list[Float64MultiArray], start: Callable[..., Process], wrapper: str, how: signal.Signals

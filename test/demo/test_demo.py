@@ -19,6 +19,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import Float64MultiArray, String
+from support.cases import sampled
 from support.pace import start_s
 from support.processes import Process, Ros, wait_until
 
@@ -238,7 +239,10 @@ def test_all_nodes_in_one_process(ros: Ros, start_command: Callable[..., Process
 
 @pytest.mark.parametrize(
     ("command", "processes"),
-    [(("run", "--sim", "--no-record"), 6), (("run", "--sim", "--no-record", "--container"), 1), (("demo",), 7)],
+    sampled(
+        [(("run", "--sim", "--no-record"), 6), (("run", "--sim", "--no-record", "--container"), 1), (("demo",), 7)],
+        keep=2,
+    ),
     ids=["run", "container", "demo"],
 )
 @pytest.mark.parametrize("running", [True, False])

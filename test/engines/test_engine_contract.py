@@ -293,6 +293,7 @@ def test_a_sound_engine_passes(check: Check) -> None:
     check(Subject(Sound))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("broken", "check", "message"), BROKEN, ids=[broken.__name__ for broken, *_ in BROKEN])
 def test_a_broken_engine_is_found(broken: type[Sound], check: Check, message: str) -> None:
     with pytest.raises(ContractError, match=message):

@@ -453,6 +453,7 @@ class Load:
         self.engine.close()
 
 
+@pytest.mark.thorough
 def test_a_server_killed_under_load_is_found_again(server: MLServer) -> None:
     loads = [Load(remote(server, protocol, "policy", deadline_ms=2_000)) for protocol in PROTOCOLS]
     try:

@@ -378,6 +378,7 @@ def test_a_builder_that_takes_too_long_is_not_waited_for_forever() -> None:
     assert cache.get(key(), ".onnx", build)[1]
 
 
+@pytest.mark.slow
 def test_what_a_killed_build_left_goes(cache_folder: Path) -> None:
     script = (
         "import os, signal; from pathlib import Path; from perf_inference.model_build import cache\n"
@@ -599,6 +600,7 @@ def test_a_model_that_ends_its_process_is_an_error(tmp_path: Path, how: signal.S
     striker.join()
 
 
+@pytest.mark.slow
 def test_the_trial_ends_with_its_parent(tmp_path: Path) -> None:
     path = spin(tmp_path / "m.onnx")
     script = f"from perf_inference.model_build.trial.trial import try_out; try_out({str(path)!r}, timeout_s=60)"

@@ -32,6 +32,7 @@ def test_the_default_file_starts_a_robot_and_with_sim_its_simulation(
     assert simulated.run_directory is None
 
 
+@pytest.mark.slow
 def test_two_starts_in_one_second_get_two_directories(tmp_path: Path) -> None:
     config = tmp_path / "robot.yaml"
     config.write_text(f"/**/recorder_node:\n  ros__parameters: {{output_dir: {tmp_path}/runs}}\n")

@@ -279,6 +279,7 @@ def test_the_simulated_camera_lives_on_hostile_episodes_and_joints(
     assert [node.stop() for node in (camera, monitor)] == [0, 0]
 
 
+@pytest.mark.thorough
 def test_the_simulated_arm_lives_on_hostile_actions(ros: Ros, watcher: Watcher, start_node: Start) -> None:
     states = ros.collect(String, "sim/episode", EPISODE_QOS)
     arm = start_node("sim_robot_node", "-p", "part:=arm", "-r", "__node:=sim_arm")

@@ -165,6 +165,7 @@ def test_no_host_is_asked_that_is_not_listed(
     assert node.alive
 
 
+@pytest.mark.thorough
 def test_texts_that_are_no_models_are_refused_and_end_no_node(ros: Ros, start_node: Start, tmp_path: Path) -> None:
     constant_policy(tmp_path / "a.onnx", (0.1, 0.2))
     os.mkfifo(tmp_path / "pipe.onnx")

@@ -28,6 +28,7 @@ _MORE = {"sim_robot_node": ("psutil", "tempfile"), "camera_node": ("psutil", "te
          "policy_node": ("psutil", "perf_inference.nodes.policy.contract.driver")}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("node", [*_MORE, "yolo_node"])
 def test_a_node_does_not_load_at_its_start_what_is_seldom_needed(node: str) -> None:
     """Each takes 4 to 35 ms of the processor, in every process of a graph."""

@@ -792,6 +792,7 @@ def images(path: Path, megabytes: int) -> Path:
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [20, pytest.param(400, marks=pytest.mark.long)])
 def test_prove_memory_does_not_grow_with_the_recording(tmp_path: Path, megabytes: int) -> None:

@@ -222,6 +222,7 @@ def test_what_the_queue_dropped_is_said_where_it_happened(tmp_path: Path) -> Non
     assert records[-1]["topics"] == {"/count": {"records": 2, "dropped": 3}}
 
 
+@pytest.mark.slow
 def test_what_the_disk_refused_for_too_long_is_dropped_counted_and_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 pytest.importorskip("onnx", reason="needs onnx (pip install onnx)")
 
+from support.cases import sampled
 from support.death_rig import BEYOND_RAD, DEATHS, UNCOVERED, running
 from support.paths import search_path
 from support.processes import inherited, wait_until
@@ -20,7 +21,7 @@ TRIALS = int(os.environ.get("PERF_INFERENCE_TRIALS", "20"))
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "death", ["kill policy", pytest.param("hold policy 2 s", marks=pytest.mark.thorough), "kill gate"]
+    "death", sampled(["kill policy", pytest.param("hold policy 2 s", marks=pytest.mark.thorough), "kill gate"])
 )
 def test_velocities_end_with_either_process(death: str) -> None:
     with running("velocity", 50.0) as rig:

@@ -92,6 +92,7 @@ def test_where_nobody_tells_who_speaks_all_is_news(number: int | None) -> None:
     assert voices.values == [2]
 
 
+@pytest.mark.slow
 def test_a_crowd_takes_no_memory() -> None:
     voices: Voices[int] = Voices()
     gids = [bytes([n // 256, n % 256]) for n in range(1000)]

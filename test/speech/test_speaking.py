@@ -176,6 +176,7 @@ def test_an_engine_that_writes_for_ever_is_ended() -> None:
     speaker.close()
 
 
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     failures: list[EngineError] = []
@@ -196,6 +197,7 @@ def test_an_engine_that_hangs_is_ended_with_what_it_has_started(tmp_path: Path) 
     assert wait_until(lambda: not any(one.is_running() and one.status() != "zombie" for one in family))
 
 
+@pytest.mark.slow
 def test_a_player_hears_the_first_samples_while_the_engine_works(tmp_path: Path) -> None:
     heard = tmp_path / "heard"
     made: list[Synthesis] = []
@@ -232,6 +234,7 @@ def test_a_player_that_fails_is_told_and_the_sound_is_there(player: str, said: s
     assert re.search(said, outcome.problem)
 
 
+@pytest.mark.slow
 def test_a_player_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speaking, "_ENDING_S", 0.1)
     speaker = Speaker()
@@ -421,6 +424,7 @@ def test_the_time_to_the_first_sound(capsys: pytest.CaptureFixture[str]) -> None
     assert all(0 < one.first_ns - one.started_ns <= one.done_ns - one.started_ns for one in made)
 
 
+@pytest.mark.slow
 def test_the_table_of_the_guide_is_printed(tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "speech.md").read_text(), re.DOTALL)
     (tmp_path / "espeak-ng").write_text(f"#!/bin/sh\nexec {VOICE}\n")

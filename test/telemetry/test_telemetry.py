@@ -97,6 +97,7 @@ def test_a_child_that_dies_is_started_again(child: Child, read: Read) -> None:
     assert reader.counts.starts >= 3
 
 
+@pytest.mark.slow
 def test_the_wait_before_a_restart_doubles(child: Child, read: Read) -> None:
     # t [s]   0    0.2       0.6
     # starts  1    2         3

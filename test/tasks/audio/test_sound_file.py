@@ -138,6 +138,7 @@ def test_chunks_begin_at_each_hop_and_the_last_is_filled_up() -> None:
         chunks_of(sound, 1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_tone_keeps_its_pitch_at_another_rate() -> None:
     pytest.importorskip("scipy")
     t = np.arange(48_000) / 48_000
