@@ -175,8 +175,12 @@ def test_contention_of_two_on_one_core_and_on_two(tmp_path: Path) -> None:
     captioner lose besides, each time the other has emptied the cache, is printed.
     """
     slow = {}
-    for name, model, cores in (("one", "policy", ["0"]), ("two", "policy", ["0", "1"]),
-                               ("one, detector", "detector", ["0"]), ("one, captioner", "captioner", ["0"])):  # fmt: skip
+    for name, model, cores in (
+        ("one", "policy", ["0"]),
+        ("two", "policy", ["0", "1"]),
+        ("one, detector", "detector", ["0"]),
+        ("one, captioner", "captioner", ["0"]),
+    ):
         result = tmp_path / f"{name}.jsonl"
         shorter = [] if model == "policy" else ["--seconds", "1.5", "--rounds", "5"]
         assert main(["bench", "contention", model, model, "--device", "cpu", "--cores", *cores, *shorter, "--json",
