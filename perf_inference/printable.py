@@ -11,6 +11,7 @@ import io
 import logging
 import re
 import sys
+import textwrap
 import threading
 import traceback
 from collections.abc import Iterator
@@ -49,6 +50,22 @@ def printable(value: object, most: int = LINE) -> str:
     if not shown.isprintable() or (not shown.isascii() and _INVISIBLE.search(shown)):
         shown = "".join(map(_letter, shown))
     return shown if len(text) <= most else f"{shown}... ({len(text)} characters)"
+
+
+def folded(line: str, width: int) -> list[str]:
+    """Return a sentence in lines of so many columns, the further ones indented by two more; no word or path is cut."""
+    if len(line) <= width:
+        return [line]
+    words = line.lstrip()
+    indent = line[: len(line) - len(words)]
+    return textwrap.wrap(
+        words,
+        width,
+        initial_indent=indent,
+        subsequent_indent=f"{indent}  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def without_secrets(text: object, most: int = LINE) -> str:

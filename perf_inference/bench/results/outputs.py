@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -84,7 +85,7 @@ class Outputs:
 
     def finish(self, document: Document) -> None:
         """Print the report, write its files, and close."""
-        print(terminal(document), flush=True)
+        print(terminal(document, shutil.get_terminal_size().columns), flush=True)
         self.write(document)
 
     def write(self, document: Document) -> None:
