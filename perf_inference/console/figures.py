@@ -7,9 +7,10 @@ from typing import Any
 
 from perf_inference.console.node import LAST, NodeSeen
 from perf_inference.console.screen import number
-from perf_inference.printable import printable
+from perf_inference.printable import folded, printable
 
 _COLUMNS = ("mean", "p50", "p90", "p99", "min", "max", "deviation", "n")
+_SCREEN = 80  # columns
 _TITLES = ("mean", "median", "p90", "p99", "min", "max", "dev", "n")
 
 
@@ -43,9 +44,10 @@ def statistics_lines(nodes: Iterable[NodeSeen]) -> list[str]:
             continue
         count += 1
         said = statistics_of(node)
-        lines.append(
+        lines += folded(
             f"{printable(node.name, 40)}: {node.counted} inferences, {number(said['throughput_hz'], 2)} a second, "
-            f"CPU {_mb(said['memory_mb'])} MB, GPU {_mb(said['gpu_memory_mb'])} MB"
+            f"CPU {_mb(said['memory_mb'])} MB, GPU {_mb(said['gpu_memory_mb'])} MB",
+            _SCREEN,
         )
         lines += [
             _row(title, said[key])
@@ -66,8 +68,14 @@ def nodes_lines(rows: Sequence[Any]) -> list[str]:
     for row in rows:
         model = f"{row.engine} {row.precision or '-'}" if row.engine else "-"
         rate = f"{number(row.rate_hz)}{f'/{row.expected_hz:g}' if row.expected_hz else ''}"
-        lines.append(f"{printable(row.name, 60):<26}{printable(model, 60):<18}{rate:>10}{number(row.p50_ms):>9}"
-                     f"{row.n:>7}  {row.cause.text if row.level != 'ok' else row.state}")  # fmt: skip
+        name, model = printable(row.name, 60), printable(model, 60)
+        if len(name) > 25 or len(model) > 17:  # its figures stand below their names all the same
+            lines += folded(f"{name} {model}", _SCREEN)
+            name = model = ""
+        figures = f"{name:<25} {model:<17}{rate:>11}{number(row.p50_ms):>9}{row.n:>7}"
+        state = row.cause.text if row.level != "ok" else row.state
+        beside = len(figures) + 2 + len(state) <= _SCREEN
+        lines += [f"{figures}  {state}"] if beside else [figures, *folded(f"  {state}", _SCREEN)]
     return lines
 
 

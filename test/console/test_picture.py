@@ -9,9 +9,9 @@ import pytest
 from support.graph_story import Story
 
 from perf_inference.console import models
-from perf_inference.console.figures import statistics_lines, statistics_of
+from perf_inference.console.figures import nodes_lines, statistics_lines, statistics_of
 from perf_inference.console.graph import Offered
-from perf_inference.console.screen import bar, first_screen, plain, spark
+from perf_inference.console.screen import bar, first_screen, number, plain, spark
 from perf_inference.errors import InputError
 
 STALE = "safe action: nothing on /camera/image_raw for 0.6 s"
@@ -111,6 +111,29 @@ def test_statistics_say_how_many_they_rest_on() -> None:
     lines = statistics_lines([node])
     assert max(map(len, lines)) <= 74
     assert any("60 inferences, 2.00 a second, CPU 150 MB, GPU - MB" in line for line in lines)
+
+
+def test_the_table_of_nodes_fits_into_80_columns_and_cuts_nothing() -> None:
+    story = Story()
+    story.caption.message, story.caption.ok = (
+        "failed: 'chat+http://10.0.0.7:8000/org/model' cannot be reached: refused",
+        False,
+    )
+    rows = story.play(15).rows
+    name = "robot_of_the_first_cell/front/caption_node"
+    long = replace(
+        next(row for row in rows if row.name == "caption_node"), name=name, engine="org/a-long-name-of-a-model"
+    )
+    lines = nodes_lines([*rows, long])
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    for row in (*rows, long):
+        assert row.name in text
+        assert (row.engine or "-") in text
+        assert (row.state if row.level == "ok" else row.cause.text) in text
+    at = next(i for i, line in enumerate(lines) if name in line)
+    assert lines[at + 1].split()[:3] == [f"{number(long.rate_hz)}/2" if long.expected_hz else number(long.rate_hz),
+                                         number(long.p50_ms), str(long.n)]  # fmt: skip
 
 
 def test_the_table_of_models_has_what_was_measured_and_names_the_best() -> None:
