@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import re
+import shutil
 import sys
 import textwrap
 import threading
@@ -52,9 +53,18 @@ def printable(value: object, most: int = LINE) -> str:
     return shown if len(text) <= most else f"{shown}... ({len(text)} characters)"
 
 
-def folded(line: str, width: int) -> list[str]:
-    """Return a sentence in lines of so many columns, the further ones indented by two more; no word or path is cut."""
-    if len(line) <= width:
+def columns() -> int | None:
+    """Return the width of the terminal that the standard output is; None: it is a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def folded(line: str, width: int | None) -> list[str]:
+    """Return a sentence in lines of so many columns, the further ones indented by two more; no word or path is cut.
+
+    Args:
+        width: None leaves it one line, which `grep` finds whole.
+    """
+    if width is None or len(line) <= width:
         return [line]
     words = line.lstrip()
     indent = line[: len(line) - len(words)]

@@ -69,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="SIZE",
                         help=f"WIDTHxHEIGHT at 3 bytes a pixel, or 1KB (default: {' '.join(SIZES)})")  # fmt: skip
-    parser.add_argument("--qos", nargs="+", choices=QOS, default=list(QOS), help="(default: both)")
+    parser.add_argument("--qos", nargs="+", choices=QOS, default=list(QOS), metavar="QOS",
+                        help=f"{' or '.join(QOS)} (default: both)")  # fmt: skip
     parser.add_argument("--rate", type=above_zero, default=30.0, help="messages per second (30)")
     parser.add_argument("--frames", type=positive, default=66,
                         help="messages of each row and round (66; a p90 takes 64 in all, a p99 662)")  # fmt: skip

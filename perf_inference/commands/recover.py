@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from perf_inference.commands.help import KeptLines
 from perf_inference.errors import RecordingError
 from perf_inference.files.private import share_no_more_than
 from perf_inference.printable import printable
@@ -25,7 +26,7 @@ _WORDS = {TORN: "torn", DAMAGED: "damaged", FOREIGN: "foreign"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = KeptLines
     parser.add_argument(
         "source",
         metavar="SRC",

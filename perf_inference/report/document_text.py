@@ -30,8 +30,7 @@ def terminal(document: Document, width: int | None = None) -> str:
     """
 
     def prose(words: str) -> list[str]:
-        line = printable(words)
-        return [line] if width is None else folded(line, width)
+        return folded(printable(words), width)
 
     lines = prose(document.title)
     for part in document.parts:

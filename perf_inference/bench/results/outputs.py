@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -14,8 +13,10 @@ from typing import IO, Any
 import orjson
 
 from perf_inference._version import VERSION
+from perf_inference.commands.help import KeptLines
 from perf_inference.errors import ConfigError, RecordingError
 from perf_inference.files.whole import write_whole
+from perf_inference.printable import columns
 from perf_inference.report.document import Document
 from perf_inference.report.document_page import page
 from perf_inference.report.document_text import markdown, terminal
@@ -85,7 +86,7 @@ class Outputs:
 
     def finish(self, document: Document) -> None:
         """Print the report, write its files, and close."""
-        print(terminal(document, shutil.get_terminal_size().columns), flush=True)
+        print(terminal(document, columns()), flush=True)
         self.write(document)
 
     def write(self, document: Document) -> None:
@@ -139,7 +140,7 @@ def _open(path: Path) -> IO[bytes]:
 def add_example(parser: argparse.ArgumentParser, *lines: str) -> None:
     """Let `--help` end with these lines."""
     parser.epilog = "\n".join(["examples:", *(f"  {line}".rstrip() for line in lines)])
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = KeptLines
 
 
 def series_of(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, list[float]]]:

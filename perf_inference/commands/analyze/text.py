@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from rich.table import Table
 from rich.text import Text
 
-from perf_inference.printable import folded, printable
+from perf_inference.printable import columns, folded, printable
 from perf_inference.recording.analysis.analysis import NodeAnalysis, RunAnalysis
 from perf_inference.recording.analysis.figures import Figures, percent_name
 from perf_inference.recording.analysis.text import (
@@ -21,8 +21,6 @@ from perf_inference.recording.analysis.text import (
     rule_text,
 )
 from perf_inference.recording.analysis.topics import SegmentAnalysis
-
-_COLUMNS = 80
 
 
 def run_text(run: RunAnalysis) -> str:
@@ -39,7 +37,8 @@ def run_text(run: RunAnalysis) -> str:
     for node in run.nodes:
         lines += ["", *_node_text(node)]
     lines += ["", rule_text()]
-    return "\n".join(row for line in lines for row in folded(printable(line), _COLUMNS))
+    width = columns()
+    return "\n".join(row for line in lines for row in folded(printable(line), width))
 
 
 def segment_text(segment: SegmentAnalysis) -> str:
@@ -64,7 +63,8 @@ def segment_text(segment: SegmentAnalysis) -> str:
         if topic.latency.n:
             lines += _table({"latency": topic.latency})
     lines += ["", rule_text()]
-    return "\n".join(row for line in lines for row in folded(printable(line), _COLUMNS))
+    width = columns()
+    return "\n".join(row for line in lines for row in folded(printable(line), width))
 
 
 def live_table(run: RunAnalysis) -> Table:

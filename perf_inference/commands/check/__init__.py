@@ -24,12 +24,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Say what it would do; status 0 where it fits, 78 where it does not."""
     from perf_inference.commands.check import fit
     from perf_inference.engines import Options
-    from perf_inference.printable import printable
+    from perf_inference.printable import columns, folded, printable
 
     path = None if arguments.contract is None else Path(arguments.contract)
     options = Options(
         architecture=arguments.architecture, allow_pickle=arguments.allow_pickle, threads=1, python=arguments.python
     )
+    width = columns()
     for line in fit.report(path, arguments.model, arguments.runtime, options):
-        print(printable(line))
+        print("\n".join(folded(printable(line), width)))
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from perf_inference.commands.help import KeptLines
 from perf_inference.commands.predict import captions, sounds
 from perf_inference.quantities import whole
 from perf_inference.tasks.vision.found import KINDS
@@ -16,7 +17,7 @@ AUTO = "auto"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.formatter_class = KeptLines
     parser.add_argument("model", metavar="MODEL", help="an embedded model's name, a file, or a remote model's address")
     parser.add_argument(
         "inputs",
@@ -39,7 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-detections", type=_count, default=300, help="of an image, best first (default: 300)")
     parser.add_argument("--agnostic", action="store_true", help="boxes that overlap are one whatever their classes")
     parser.add_argument("--kind", choices=(AUTO, *KINDS), default=AUTO, help="of the model (default: it says itself)")
-    parser.add_argument("--layout", choices=LAYOUTS, default=AUTO, help="of its outputs (default: by their shapes)")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=AUTO,
+        metavar="NAME",
+        help=f"of its outputs: {', '.join(LAYOUTS)} (default: by their shapes)",
+    )
     parser.add_argument(
         "--names", default="", metavar="FILE", help="of the classes: .txt, .yaml, or a,b,c (default: the model's)"
     )
