@@ -244,9 +244,10 @@ def test_replay_finds_the_limit_of_known_services(
     file, env = graph(services)
     bag = image_bag(tmp_path / "bag", 60, 10)
     result = tmp_path / "r.jsonl"
-    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--search", "--seconds", "10",
+    seconds = "30" if services.startswith("random") else "10"  # of 250 images at random not 10 % are the slow ones
+    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--search", "--seconds", seconds,
                            "--json", str(result), env=env)  # fmt: skip
-    assert replay.wait(900) == 0, replay.output()
+    assert replay.wait(1800) == 0, replay.output()
     records = [json.loads(line) for line in result.read_text().splitlines()]
     answers = records[-1]["answers_hz"]
     measured = [ms for record in records if record["record"] == "samples" for ms in record["service_ms"]]
