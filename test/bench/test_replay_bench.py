@@ -244,15 +244,18 @@ def test_replay_finds_the_limit_of_known_services(
     file, env = graph(services)
     bag = image_bag(tmp_path / "bag", 60, 10)
     result = tmp_path / "r.jsonl"
-    seconds = "30" if services.startswith("random") else "10"  # of 250 images at random not 10 % are the slow ones
+    # At random two slow ones in a row are one in a hundred, from 25 Hz on one of them is lost: beside a limit of 1 %
+    # chance would decide whether a rate holds.
+    seconds, lost_pct = ("30", 0.5) if services.startswith("random") else ("10", 1.0)
     replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--search", "--seconds", seconds,
-                           "--json", str(result), env=env)  # fmt: skip
+                           "--max-drop-pct", str(lost_pct), "--json", str(result), env=env)  # fmt: skip
     assert replay.wait(1800) == 0, replay.output()
     records = [json.loads(line) for line in result.read_text().splitlines()]
     answers = records[-1]["answers_hz"]
     measured = [ms for record in records if record["record"] == "samples" for ms in record["service_ms"]]
     usual = sorted(measured)[len(measured) // 2]
     work_ms = usual - next(services_of("20"))  # what the node adds to its engine
-    reference = limit_of(lambda: (ms + work_ms for ms in islice(services_of(services), 10**6)))
+    limits = Limits(max_drop_pct=lost_pct)
+    reference = limit_of(lambda: (ms + work_ms for ms in islice(services_of(services), 10**6)), limits)
     print(f"{services}: found {answers}, the queue with the measured times: {reference.highest_hz:.2f} Hz")
     assert sum(answers) / len(answers) == pytest.approx(reference.highest_hz, rel=0.02)
