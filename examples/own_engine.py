@@ -52,4 +52,4 @@ def open_engine(model: str, options: Options) -> LinearEngine:
         raise ConfigError(f"'{model}' must be an .npz file with 'weight' and 'bias': {error}") from error
 
 
-RUNTIME = Runtime("linear", "own_engine", (".npz",), "numpy", "pip install numpy", {"fp32": AS_STORED}, ("cpu",))
+RUNTIME = Runtime("linear", __name__, (".npz",), "numpy", "pip install numpy", {"fp32": AS_STORED}, ("cpu",))

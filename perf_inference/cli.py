@@ -44,6 +44,7 @@ COMMANDS = {
 }
 
 
+_TOO_MANY = "unrecognized arguments: "
 _NO_CHOICE = re.compile(r"argument (.+?): invalid choice: '?(.*?)'? \(choose from (.*)\)", re.DOTALL)
 _EX_PIPE = 128 + signal.SIGPIPE
 
@@ -57,6 +58,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _with_what_was_meant(message: str) -> str:
     """Return argparse's sentence on a choice that there is not with the one that is nearest, where one is near."""
+    if message.startswith(_TOO_MANY) and any(os.path.exists(word) for word in message.removeprefix(_TOO_MANY).split()):
+        return f"{message}: one file or folder more than it takes; a pattern such as runs/* may have found several"
     said = _NO_CHOICE.fullmatch(message)
     near = get_close_matches(said[2], re.findall(r"[\w.-]+", said[3]), n=1) if said else []
     return f"argument {said[1]}: there is no '{said[2]}'; did you mean '{near[0]}'?" if said and near else message

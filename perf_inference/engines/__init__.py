@@ -48,7 +48,12 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     check_device(chosen, options.device)
     # Read when OpenMP is loaded: threads that spin while they wait take the cores from other engines and the camera.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    module = importlib.import_module(chosen.module)  # its library loads only when it is used
+    try:
+        module = importlib.import_module(chosen.module)  # its library loads only when it is used
+    except ImportError as error:  # of another package's runtime: a wrong name; of any: a library that is broken here
+        raise ConfigError(
+            f"runtime '{chosen.name}' needs its module '{chosen.module}', which cannot be imported: {error}"
+        ) from error
     try:
         engine: Engine = module.open_engine(found, options)
     except NoRoomError as error:

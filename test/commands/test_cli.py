@@ -105,3 +105,12 @@ def test_a_domain_that_is_none_is_one_sentence(
     said = capsys.readouterr().err
     assert said.startswith("perf-inference nodes: ROS_DOMAIN_ID must be a whole number from 0 to 232, got '")
     assert said.count("\n") == 1
+
+
+def test_a_pattern_that_found_several_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["analyze", str(tmp_path), str(tmp_path)])
+    assert ended.value.code == 2
+    assert "one file or folder more than it takes; a pattern such as runs/* may have found several" in (
+        capsys.readouterr().err
+    )

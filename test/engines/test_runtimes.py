@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,16 @@ def test_another_package_registers_its_row(tmp_path: Path, monkeypatch: pytest.M
     del RUNTIMES["nuts"]
     runtimes._broken.clear()
     runtimes.registered.cache_clear()
+
+
+def test_a_module_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "m.lost").write_text("2")
+    register(replace(ROW, name="lost", module="no_such_module_of_mine", suffixes=(".lost",)))
+    try:
+        with pytest.raises(
+            ConfigError,
+            match=r"^runtime 'lost' needs its module 'no_such_module_of_mine', which cannot be imported: No module",
+        ):
+            load(str(tmp_path / "m.lost"))
+    finally:
+        del RUNTIMES["lost"]

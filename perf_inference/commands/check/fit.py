@@ -44,7 +44,8 @@ def described(contract: Contract) -> list[str]:
     width = action_width(contract)
     lines = [_observed(term, width_of(term, width, width_at)) for term in contract.observations]
     lines += [f"state {state.input} <- {state.output}" for state in contract.state]
-    return lines + [_acted(action) for action in contract.actions]
+    rate = f"{contract.rate_hz:g} Hz" if contract.rate_hz else "the node's `rate`"
+    return [*lines, *map(_acted, contract.actions), f"ticks at {rate}"]
 
 
 def fits(contract: Contract, engine: Engine) -> list[str]:

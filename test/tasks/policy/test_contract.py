@@ -214,3 +214,11 @@ def test_there_are_six_contracts_and_each_is_one() -> None:
     assert len(CONTRACTS) >= 6
     for path in CONTRACTS:
         assert isinstance(read_contract(path), Contract)
+
+
+def test_a_parameters_file_is_told_from_a_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/yolo_node:\n  ros__parameters: {model: detector}\n")
+    assert main(["check", str(file)]) == 78
+    said = capsys.readouterr().err
+    assert f"{file} is a ROS parameters file, which `perf-inference run --config` takes" in said

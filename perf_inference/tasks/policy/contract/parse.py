@@ -83,6 +83,11 @@ def parse_contract(text: str, where: str) -> Contract:
     except YamlError as error:
         raise ConfigError(f"{where}: a contract must be YAML: {error}") from error
     refuse_left_open(root, where)
+    if isinstance(root, dict) and any(isinstance(part, dict) and "ros__parameters" in part for part in root.values()):
+        raise ConfigError(
+            f"{where} is a ROS parameters file, which `perf-inference run --config` takes; "
+            "a contract has `observations` and `actions`"
+        )
     top = Section(where, "", root)
     top.whole("version", VERSION, VERSION, VERSION)
     contract = Contract(
