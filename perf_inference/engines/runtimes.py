@@ -208,12 +208,17 @@ def register(runtime: Runtime) -> None:
         raise ConfigError(f"runtime '{runtime.name}' is registered twice; give one of them another name")
 
 
-@cache
 def registered() -> tuple[str, ...]:
     """Return the names of all runtimes, those that other packages register too."""
+    load_others()
+    return tuple(RUNTIMES)
+
+
+@cache
+def load_others() -> None:
+    """Register the runtimes of other packages, once."""
     for point in entry_points(group=GROUP):
         _load(point)
-    return tuple(RUNTIMES)
 
 
 def _load(point: EntryPoint) -> None:

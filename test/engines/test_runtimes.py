@@ -108,13 +108,13 @@ def test_another_package_registers_its_row(tmp_path: Path, monkeypatch: pytest.M
         "ROW = Runtime('nuts', 'theirs', ('.nut',), 'numpy', 'pip install theirs', {})\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    runtimes.registered.cache_clear()
+    runtimes.load_others.cache_clear()
     assert runtime_of("m.nut").name == "nuts"
     with pytest.raises(ConfigError, match="runtime 'bad' cannot be imported: No module named 'no_such_module'"):
         runtime_of("m.nut", "bad")
     del RUNTIMES["nuts"]
     runtimes._broken.clear()
-    runtimes.registered.cache_clear()
+    runtimes.load_others.cache_clear()
 
 
 def test_a_module_that_cannot_be_imported_is_one_sentence(tmp_path: Path) -> None:
