@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -47,6 +48,8 @@ class Span(NamedTuple):
 
 
 Line = tuple[Span, ...]
+
+_OFTEN = re.compile(r" \([0-9]+ times\)$")
 
 
 def plain(lines: Sequence[Line]) -> str:
@@ -205,7 +208,13 @@ def _padded(lines: list[Line], room: int) -> list[Line]:
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    """Return what fits: whole words, so that no figure is shown in part, and how often it came."""
+    if len(text) <= width:
+        return text
+    often = found[0] if (found := _OFTEN.search(text)) and len(found[0]) < width // 2 else ""
+    room = width - 1 - len(often)
+    at = text.rfind(" ", 0, room + 1)
+    return f"{text[: at if at > room // 2 else room]}…{often}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -201,3 +201,13 @@ def test_figures_that_cannot_be_are_not_shown() -> None:
     row = story.play(3).row("caption_node")
     assert row is not None
     assert (row.cpu_mb, row.size_mb) == (None, None)
+
+
+def test_what_does_not_fit_ends_with_a_whole_word_and_how_often_it_came() -> None:
+    story = Story()
+    story.watch.line.note(
+        "an inference took 162.0 ms, longer than the period of 33.3 ms " + "x" * 60 + " (100 times)", 8.0
+    )
+    (line,) = (text for text in plain(first_screen(story.play(1), 80, 24)).splitlines() if "an inference took" in text)
+    assert len(line) <= 80
+    assert line.endswith("33.3… (100 times)")
