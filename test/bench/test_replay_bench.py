@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice, repeat
 from pathlib import Path
@@ -259,3 +261,17 @@ def test_replay_finds_the_limit_of_known_services(
     reference = limit_of(lambda: (ms + work_ms for ms in islice(services_of(services), 10**6)), limits)
     print(f"{services}: found {answers}, the queue with the measured times: {reference.highest_hz:.2f} Hz")
     assert sum(answers) / len(answers) == pytest.approx(reference.highest_hz, rel=0.02)
+
+
+def test_the_sender_comes_first_where_it_may() -> None:
+    pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
+    code = (
+        "import os\ntry:\n    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))\n"
+        "except OSError:\n    raise SystemExit(3)\nos.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))\n"
+        "from perf_inference.nodes.bench.replay_sender import come_first\ncome_first()\n"
+        "assert os.sched_getscheduler(0) == os.SCHED_FIFO\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if ran.returncode == 3:
+        pytest.skip("this user may not run real-time threads")
+    assert ran.returncode == 0, ran.stderr

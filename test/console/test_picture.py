@@ -204,10 +204,15 @@ def test_figures_that_cannot_be_are_not_shown() -> None:
 
 
 def test_what_does_not_fit_ends_with_a_whole_word_and_how_often_it_came() -> None:
-    story = Story()
-    story.watch.line.note(
-        "an inference took 162.0 ms, longer than the period of 33.3 ms " + "x" * 60 + " (100 times)", 8.0
+    text = (
+        "an inference took 162.0 ms, longer than the period of 33.3 ms of the camera at 1280x960 and 29.97 Hz, as seen"
     )
-    (line,) = (text for text in plain(first_screen(story.play(1), 80, 24)).splitlines() if "an inference took" in text)
-    assert len(line) <= 80
-    assert line.endswith("33.3… (100 times)")
+    for more in range(30):  # wherever the line ends
+        story = Story()
+        story.watch.line.note(f"{'n' * more} {text} (100 times)", 8.0)
+        shown = plain(first_screen(story.play(1), 80, 24)).splitlines()
+        (line,) = (line for line in shown if "an inference took" in line)
+        assert len(line) <= 80
+        words, _, often = line.partition("…")
+        assert often == " (100 times)"
+        assert words.split()[-1] in text.split()

@@ -155,7 +155,7 @@ def _publisher(node: Node, topic: str, kind: str, remap: dict[str, str]) -> Any:
         return None
 
 
-def _come_first() -> None:
+def come_first() -> None:
     """Let this thread run as soon as it is due, where the user may: no node that keeps all cores busy makes it late.
 
     It spins for less than a millisecond before each message, so that as a real-time thread it takes nobody's core.
@@ -190,7 +190,7 @@ def main() -> int:
     while not measured.get_subscription_count() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     print(json.dumps({"matched": measured.get_subscription_count(), "topic": measured.topic_name}), flush=True)
-    _come_first()
+    come_first()
     gc.collect()
     gc.disable()
     for line in sys.stdin:

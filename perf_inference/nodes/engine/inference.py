@@ -32,11 +32,22 @@ from perf_inference.printable import LINE, shown
 
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
-_PROBLEM_NS = 5_000_000_000  # for so long a problem is told
+_PROBLEM_NS = 5_000_000_000  # how long heartbeats name a problem
 _SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
 _LAST_INFERENCE_S, _LAST_SWAP_S = 0.3, 0.1
 _IDLE_S = 2.0  # until what has come before a node is inactive is worked off
 _TYPE_CHECK_EVERY = 4  # heartbeats
+
+
+def worst_of(problems: Mapping[str, tuple[int, str]], now_ns: int) -> str:
+    """Return the problem of the last five seconds that a heartbeat names: an engine that failed first, then the newest.
+
+    Args:
+        problems: by outcome (failed, rejected): when it was [ns, monotonic], and what.
+    """
+    recent = [(outcome == "failed", when_ns, f"{outcome}: {what}") for outcome, (when_ns, what) in
+              list(problems.items()) if now_ns - when_ns < _PROBLEM_NS]  # fmt: skip
+    return max(recent)[2] if recent else ""
 
 
 class Inference:
@@ -227,11 +238,8 @@ class Inference:
         if trouble := self._wrong_types or self._swap.trouble():
             return trouble
         now = time.monotonic_ns()
-        recent = [(outcome != "failed", -when, outcome) for outcome, (when, _) in list(self._problems.items())
-                  if now - when < _PROBLEM_NS]  # fmt: skip
-        if recent:  # an engine that fails before an input that was no good; the newest of a kind
-            outcome = min(recent)[2]
-            return f"{outcome}: {self._problems[outcome][1]}"
+        if problem := worst_of(self._problems, now):
+            return problem
         if silence := "; ".join(filter(None, (source.silence() for source in self.inputs.values()))):
             return silence
         for source in self.inputs.values():
