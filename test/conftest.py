@@ -17,7 +17,7 @@ from perf_inference.bringup.domain import free_domain
 
 _WITH_PROCESSES = {"domain", "ros", "start_node", "start_command", "launched", "server"}  # fixtures
 # How often a test may run, each time with new fixtures, until it is red: one whose verdict depends on time, or one
-# that starts processes, which others can keep from answering within any limit. Each repeat is told at the end.
+# that starts processes, which others can keep from answering within any limit. The output shows each repeat.
 _TIMES = 3
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
 from perf_inference.engines.model_file import MODELS, find_model
 from perf_inference.engines.runtimes import AUTO, BUILT, RUNTIMES, check_device, is_remote, runtime_of
-from perf_inference.errors import ConfigError, NoRoomError
+from perf_inference.errors import ConfigError, NoRoomError, in_one_line
 
 __all__ = [
     "AS_IT_IS",
@@ -50,9 +50,10 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         module = importlib.import_module(chosen.module)  # its library loads only when it is used
-    except ImportError as error:  # of another package's runtime: a wrong name; of any: a library that is broken here
+    except (Exception, SystemExit) as error:  # whatever another package's module does when it is imported
+        why = in_one_line(error)
         raise ConfigError(
-            f"runtime '{chosen.name}' needs its module '{chosen.module}', which cannot be imported: {error}"
+            f"runtime '{chosen.name}' needs its module '{chosen.module}', which cannot be imported: {why}"
         ) from error
     try:
         engine: Engine = module.open_engine(found, options)

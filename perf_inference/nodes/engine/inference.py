@@ -20,6 +20,7 @@ from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
 from perf_inference.nodes.engine.loader import Loader
 from perf_inference.nodes.engine.model_sizes import ModelSizes
+from perf_inference.nodes.engine.problems import Problems
 from perf_inference.nodes.engine.waiting import WaitingInputs
 from perf_inference.nodes.lifecycle.managed_node import ManagedNode
 from perf_inference.nodes.lifecycle.steps import Work
@@ -32,22 +33,10 @@ from perf_inference.printable import LINE, shown
 
 _RECENT, _RECENT_NS = 2000, 10_000_000_000  # inferences, and their age, that the live percentiles rest on
 _RATE_NS, _RATE_PERIODS = 5_000_000_000, 5  # what the live rate rests on, whichever is longer
-_PROBLEM_NS = 5_000_000_000  # how long heartbeats name a problem
 _SLOW_NS = 2_000_000_000  # for so long a slow inference is told: whoever looks once a second misses none
 _LAST_INFERENCE_S, _LAST_SWAP_S = 0.3, 0.1
 _IDLE_S = 2.0  # until what has come before a node is inactive is worked off
 _TYPE_CHECK_EVERY = 4  # heartbeats
-
-
-def worst_of(problems: Mapping[str, tuple[int, str]], now_ns: int) -> str:
-    """Return the problem of the last five seconds that a heartbeat names: an engine that failed first, then the newest.
-
-    Args:
-        problems: by outcome (failed, rejected): when it was [ns, monotonic], and what.
-    """
-    recent = [(outcome == "failed", when_ns, f"{outcome}: {what}") for outcome, (when_ns, what) in
-              list(problems.items()) if now_ns - when_ns < _PROBLEM_NS]  # fmt: skip
-    return max(recent)[2] if recent else ""
 
 
 class Inference:
@@ -96,7 +85,7 @@ class Inference:
         self._drivers: list[str] = []
         self._deadlines = self._misses = 0  # inferences that had one, and those of them that came after it
         self._recent: deque[Timing] = deque(maxlen=_RECENT)
-        self._problems: dict[str, tuple[int, str]] = {}  # outcome: when (monotonic), what
+        self._problems = Problems()
         self._beats = 0
         self._wrong_types = ""
 
@@ -238,7 +227,7 @@ class Inference:
         if trouble := self._wrong_types or self._swap.trouble():
             return trouble
         now = time.monotonic_ns()
-        if problem := worst_of(self._problems, now):
+        if problem := self._problems.worst(now):
             return problem
         if silence := "; ".join(filter(None, (source.silence() for source in self.inputs.values()))):
             return silence
@@ -291,7 +280,7 @@ class Inference:
         self._skipped(error)
 
     def _note(self, outcome: str, error: Exception) -> None:
-        self._problems[outcome] = (CLOCKS.monotonic_ns(), str(error)[:LINE])  # in each heartbeat
+        self._problems.note(outcome, str(error)[:LINE], CLOCKS.monotonic_ns())
         log = self._node.get_logger()
         if isinstance(error, InputError):
             log.warning(f"skipped: {error}", throttle_duration_sec=2.0)

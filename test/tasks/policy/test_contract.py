@@ -216,9 +216,12 @@ def test_there_are_six_contracts_and_each_is_one() -> None:
         assert isinstance(read_contract(path), Contract)
 
 
-def test_a_parameters_file_is_told_from_a_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("node", ["/**/yolo_node: {}", "robot: {{front: {{yolo_node: {}}}}}"])
+def test_a_parameters_file_is_told_from_a_contract(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], node: str
+) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("/**/yolo_node:\n  ros__parameters: {model: detector}\n")
+    file.write_text(node.format("{ros__parameters: {model: detector}}"))
     assert main(["check", str(file)]) == 78
     said = capsys.readouterr().err
     assert f"{file} is a ROS parameters file, which `perf-inference run --config` takes" in said

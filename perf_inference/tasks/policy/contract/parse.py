@@ -83,7 +83,7 @@ def parse_contract(text: str, where: str) -> Contract:
     except YamlError as error:
         raise ConfigError(f"{where}: a contract must be YAML: {error}") from error
     refuse_left_open(root, where)
-    if isinstance(root, dict) and any(isinstance(part, dict) and "ros__parameters" in part for part in root.values()):
+    if _has_parameters(root):
         raise ConfigError(
             f"{where} is a ROS parameters file, which `perf-inference run --config` takes; "
             "a contract has `observations` and `actions`"
@@ -107,6 +107,11 @@ def parse_contract(text: str, where: str) -> Contract:
     top.end()
     _check(contract, top)
     return contract
+
+
+def _has_parameters(part: object) -> bool:
+    """Return whether a node's parameters are in it, below whatever namespaces."""
+    return isinstance(part, dict) and ("ros__parameters" in part or any(map(_has_parameters, part.values())))
 
 
 def _term(section: Section) -> Term:
