@@ -32,3 +32,5 @@ def test_of_an_outcome_the_newest_is_named_and_nothing_is_no_problem() -> None:
     problems.note("rejected", "the first", 1 * S)
     problems.note("rejected", "the second", 2 * S)
     assert problems.worst(3 * S) == "rejected: the second"
+    problems.note("ignored", "the third", 3 * S)
+    assert problems.worst(4 * S) == "ignored: the third"
