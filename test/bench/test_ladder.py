@@ -19,7 +19,7 @@ from perf_inference.bench.ladder.judge import Row, difference, recommend
 from perf_inference.bench.ladder.loaded import Loaded, read_own_sound
 from perf_inference.bench.ladder.measure import Results, measure
 from perf_inference.bench.ladder.plan import Variant, fit, scenarios_of, variants_of
-from perf_inference.bench.ladder.report import rows_of
+from perf_inference.bench.ladder.report import reasons_of, rows_of
 from perf_inference.cli import main
 from perf_inference.engines import AS_IT_IS, ArraySpec
 from perf_inference.errors import ConfigError, EngineError
@@ -145,6 +145,12 @@ def test_every_runtime_is_a_variant_or_says_why_not() -> None:
     assert variants[0].name == "baseline"
     assert {"onnx int8", "openvino fp16", "torch fp32 compiled", "tensorrt fp16"} <= {one.name for one in variants}
     assert next(one for one in variants if one.name == "tensorrt fp16").why_not
+
+
+def test_variants_that_cannot_run_are_named_behind_one_reason() -> None:
+    found = [Loaded(replace(loaded("a").variant, name=name), why=why) for name, why in
+             [("trt fp16", "not installed"), ("torch int8", "no layer for it"), ("trt int8", "not installed")]]  # fmt: skip
+    assert reasons_of([loaded("a"), *found]) == ["trt fp16, trt int8: not installed", "torch int8: no layer for it"]
 
 
 def test_energy_is_what_a_run_takes_above_idle() -> None:

@@ -52,7 +52,7 @@ def report(
          *_score_texts(scores, one.variant.name))
         for one in loaded if one.engine
     ]  # fmt: skip
-    cannot = [f"{one.variant.name}: {one.why}" for one in loaded if not one.engine]
+    cannot = reasons_of(loaded)
     cannot += [f"{cell.name}: {taken.why}" for cell, taken in results.cells.items() if taken.why]
     best = recommend(rows, scenarios) if scenarios else {}
     taking = [
@@ -92,6 +92,15 @@ def _energy(energies: Sequence[Energy], idle_w: float | None) -> list[Part]:
         return []
     note = f"loops of {LOOP_S:g} s, without the {figure(idle_w)} W that the machine took before; n: runs in the loop"
     return [Table("Energy", ("scenario", "variant", "n", "W", "W above idle", "J per run"), rows, note)]
+
+
+def reasons_of(loaded: Sequence[Loaded]) -> list[str]:
+    """Return why variants cannot run: a line for each reason, with all that have it."""
+    names: dict[str, list[str]] = {}
+    for one in loaded:
+        if one.engine is None:
+            names.setdefault(one.why, []).append(one.variant.name)
+    return [f"{', '.join(those)}: {why}" for why, those in names.items()]
 
 
 def rows_of(results: Results, tolerance: float) -> list[Row]:
