@@ -149,14 +149,22 @@ def one_round(setup: Setup, image: Path, outcome: Outcome, options: argparse.Nam
         collector.spin_until(lambda: len(collector.parts_ms) >= len(stamps), _SETTLE_S)
     finally:
         for process in processes:
-            process.terminate()
-            process.wait(_STOP_S)
+            _end(process)
         collector.close()
     outcome.sent += len(stamps)
     outcome.answered += sum(stamp in collector.parts_ms for stamp in stamps)
     outcome.parts_ms += [collector.parts_ms[s] for s in stamps[WARM_UP:] if s in collector.parts_ms]
     outcome.names |= {tuple(name for name, *_ in seen) for seen in collector.objects.values()}
     outcome.boxes_px += [[tuple(box) for _, *box in seen] for seen in collector.objects.values()]
+
+
+def _end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def detector_command(setup: Setup, options: argparse.Namespace) -> list[str]:

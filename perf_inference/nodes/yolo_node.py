@@ -91,19 +91,19 @@ class YoloNode(ManagedNode):
         def offer(arrival: Arrival) -> None:
             pipeline.offer(arrival._replace(source=name))
 
-        self._inference.watch(
-            camera.name,
-            image_input(
-                self,
-                p.image_transport,
-                offer if name else pipeline.offer,
-                self._inference.unreadable,
-                pipeline.lanes[name].ledger,
-                p.expected_frequency,
-                f"{camera.prefix}image",
-                p.reliability,
-            ),
+        images = image_input(
+            self,
+            p.image_transport,
+            offer if name else pipeline.offer,
+            self._inference.unreadable,
+            pipeline.lanes[name].ledger,
+            p.expected_frequency,
+            f"{camera.prefix}image",
+            p.reliability,
+            own_thread=True,
         )
+        self._inference.watch(camera.name, images)
+        self.at_clean_up(images.stop_reading)
 
     def _on_set(self, parameters: list[Parameter]) -> SetParametersResult:
         given = {one.name: one.value for one in parameters if one.name in LIVE}

@@ -28,6 +28,7 @@ def image_input(
     expected_hz: float = 0.0,
     topic: str = "image",
     reliability: str = AUTO,
+    own_thread: bool = False,
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 
@@ -37,10 +38,10 @@ def image_input(
     if reliability == RELIABLE:
         qos.reliability = ReliabilityPolicy.RELIABLE
     if transport == "raw":
-        made = Input(node, Image, topic, arrive, ledger, qos, expected_hz, read_image, unreadable)
+        made = Input(node, Image, topic, arrive, ledger, qos, expected_hz, read_image, unreadable, own_thread)
     else:
         compressed = node.resolve_topic_name(topic) + "/compressed"
-        made = Input(node, CompressedImage, compressed, arrive, ledger, qos, expected_hz)
+        made = Input(node, CompressedImage, compressed, arrive, ledger, qos, expected_hz, own_thread=own_thread)
         made.asked_for = topic
     Reliability(node, made, reliability).watch()
     return made

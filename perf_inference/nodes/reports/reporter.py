@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Scalar, Timing
 from perf_inference.nodes.reports.faults import Faults, faults_of
 from perf_inference.nodes.reports.messages import OK, WARN, key_values, timing_status
@@ -25,7 +27,7 @@ KEPT_STATUS_QOS = QoSProfile(
     depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
 """Of the publishers: who asks for it gets the last seconds at once, and all others what is new."""
-_FLUSH_S = 0.1
+_FLUSH_NS = 100_000_000
 _HEARTBEAT_S = 0.5
 _LAST_ACK_S = 0.1  # what was published has left; Fast DDS asks its readers only every 3 s whether it came
 
@@ -65,7 +67,7 @@ class HeartbeatPublisher:
             KEPT_STATUS_QOS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._beats = node.create_timer(_HEARTBEAT_S, self.beat, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._beats = node.create_timer(_HEARTBEAT_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def beat(self) -> None:
         """Publish the heartbeat, also where the node's own report fails: it must not look dead."""
@@ -83,25 +85,35 @@ class HeartbeatPublisher:
             )
         )
 
+    def _tick(self) -> None:
+        """Take the timer's call."""
+        self.beat()
+
     def cancel(self) -> None:
         """Beat no more by itself."""
         self._beats.cancel()
 
 
 class Reporter(HeartbeatPublisher):
-    """The heartbeat, and timings in small batches."""
+    """The heartbeat, and timings in small batches.
+
+    Both are published right after a result, where results come: then the next message is farthest, and none waits for
+    the interpreter. (A turn of rclpy's executor alone holds it for one to two milliseconds.)
+    """
 
     def __init__(self, node: Node, report: Callable[[], Report]) -> None:
         """Start; `report` is called on the ROS thread for each heartbeat."""
+        self._pending: deque[Timing] = deque()
+        self._flushing = threading.Lock()
+        self._finished = self._beat_is_due = False
+        self._flushed_ns = self._added_ns = 0  # monotonic
         super().__init__(node, report)
         self._node = node
-        self._pending: deque[Timing] = deque()
-        self._finished = False
+        self._after_result = node.create_guard_condition(self.beat)
         options = QoSOverridingOptions.with_default_policies()
         self._timing = node.create_publisher(
             DiagnosticArray, "inference/timing", TIMING_QOS, qos_overriding_options=options
         )
-        self._timer = node.create_timer(_FLUSH_S, self.flush, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def begin_anew(self) -> None:
         """Be another start of this node from now on: its counts begin anew."""
@@ -109,16 +121,38 @@ class Reporter(HeartbeatPublisher):
         self.hardware_id = _this_start()
 
     def add(self, timing: Timing) -> None:
-        """Take the timing of one inference (any thread); it is published within 0.1 s."""
+        """Take the timing of an inference that has just ended, and publish it with others, 10 times a second at most
+        (any thread); what is left when no more come goes with the next heartbeat."""
         self._pending.append(timing)
+        self._added_ns = CLOCKS.monotonic_ns()
+        if self._added_ns - self._flushed_ns >= _FLUSH_NS:
+            self.flush()
+        if self._beat_is_due:
+            self._after_result.trigger()
 
     def flush(self) -> None:
-        """Publish the timings that have come since the last time."""
-        batch = [self._pending.popleft() for _ in range(len(self._pending))]
-        if batch:
-            message = DiagnosticArray(status=[timing_status(t.as_dict(), self.hardware_id) for t in batch])
-            message.header.stamp = self._node.get_clock().now().to_msg()
-            self._timing.publish(message)
+        """Publish the timings that have come since the last time (any thread)."""
+        with self._flushing:
+            self._flushed_ns = CLOCKS.monotonic_ns()
+            batch = [self._pending.popleft() for _ in range(len(self._pending))]
+            if batch:
+                message = DiagnosticArray(status=[timing_status(t.as_dict(), self.hardware_id) for t in batch])
+                message.header.stamp = self._node.get_clock().now().to_msg()
+                self._timing.publish(message)
+
+    def beat(self) -> None:
+        """Publish the heartbeat, and what timings there are."""
+        self._beat_is_due = False
+        super().beat()
+        self.flush()
+
+    def _tick(self) -> None:
+        """Leave the heartbeat to the next result if one is to be expected; one that is still due is late enough."""
+        comes = CLOCKS.monotonic_ns() - self._added_ns < _FLUSH_NS
+        if comes and not self._beat_is_due:
+            self._beat_is_due = True
+        else:
+            self.beat()
 
     def finish(self) -> None:
         """Publish what is left, and wait for the readers to acknowledge it, 0.1 s at most; once."""
@@ -126,7 +160,6 @@ class Reporter(HeartbeatPublisher):
             return
         self._finished = True
         self.cancel()
-        self._timer.cancel()
         self.flush()
         self.beat()
         deadline = time.monotonic() + _LAST_ACK_S

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.ledger import GapCounter
+from perf_inference.nodes.ros.reader_thread import LeftAlone
 
 
 class RawMessage(NamedTuple):
@@ -35,7 +35,7 @@ class RawInput:
         self.lost: int | None = None  # before it was taken: gaps in the publishers' sequences; None: not known here
         self._node, self._type, self._gaps = node, message_type, GapCounter()
         self._subscription = node.create_subscription(
-            message_type, topic, _never_called, qos, callback_group=_NotSpun(), raw=True
+            message_type, topic, _never_called, qos, callback_group=LeftAlone(), raw=True
         )
 
     @property
@@ -75,19 +75,6 @@ def adapted_qos(offered: Sequence[QoSProfile], depth: int) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
         durability=DurabilityPolicy.TRANSIENT_LOCAL if kept else DurabilityPolicy.VOLATILE,
     )
-
-
-class _NotSpun(CallbackGroup):
-    """Keeps its entities out of the executor."""
-
-    def can_execute(self, entity: Any) -> bool:
-        return False
-
-    def beginning_execution(self, entity: Any) -> bool:
-        return False
-
-    def ending_execution(self, entity: Any) -> None:
-        pass
 
 
 def _never_called(message: Any) -> None:

@@ -24,6 +24,7 @@ from perf_inference.measure.heartbeat import InputState
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.reports.messages import stamp_ns
+from perf_inference.nodes.ros.reader_thread import LeftAlone, ReaderThread
 from perf_inference.printable import printable
 
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
@@ -50,12 +51,15 @@ class Input:
         expected_hz: float = 0.0,
         read: Callable[[bytes], Any] | None = None,
         unreadable: Callable[[InputError], None] = lambda error: None,
+        own_thread: bool = False,
     ) -> None:
         """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival).
 
         Args:
+            arrive: called with each arrival (ROS thread, or the input's own).
             read: makes a message of its serialized bytes, in place of rclpy; raises InputError.
-            unreadable: called with that error, after the message was counted as rejected (ROS thread).
+            unreadable: called with that error, after the message was counted as rejected (as `arrive`).
+            own_thread: a thread takes what comes, and not the executor; it ends with `close` or `stop_reading`.
         """
         self.ledger = ledger
         self.asked_for = topic  # what is remapped to have another topic
@@ -75,28 +79,36 @@ class Input:
         self._expected_hz = expected_hz or None
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         self.qos = copy.copy(qos)  # which the node's parameters may override
-        self._subscription: Any = self._subscribe()
-        self.topic: str = self._subscription.topic_name
+        self._left_alone = LeftAlone() if own_thread else None
+        self._thread: ReaderThread | None = None
+        self.topic = topic
+        self._subscription: Any = None
+        self._subscribe()
 
     def open(self) -> None:
         """Listen, where it does not: what came before `close` counts no more."""
         if self._subscription is None:
-            self._subscription = self._subscribe()
+            self._subscribe()
 
-    def _subscribe(self) -> Any:
+    def _subscribe(self) -> None:
         self._gaps, self.last_ns, self._same = GapCounter(), None, (None, 0)
         self._newest.clear()
         if self._grid is not None:
             self._grid.restart()
-        return self._node.create_subscription(
+        callback: Callable[..., None] = self._with_info if HAS_MESSAGE_INFO else self._without_info
+        self._subscription = self._node.create_subscription(
             self._message_type,
             self._topic,
-            self._with_info if HAS_MESSAGE_INFO else self._without_info,
+            callback,
             self.qos,
+            callback_group=self._left_alone,
             event_callbacks=SubscriptionEventCallbacks(message_lost=self._message_lost),
             qos_overriding_options=self._options,
             raw=self._read is not None,
         )
+        self.topic = str(self._subscription.topic_name)
+        if self._left_alone is not None:
+            self._thread = ReaderThread(self._node, self._subscription, callback)
 
     @property
     def is_open(self) -> bool:
@@ -115,9 +127,16 @@ class Input:
 
     def close(self) -> None:
         """Listen no longer."""
+        self.stop_reading()
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+
+    def stop_reading(self) -> None:
+        """End the input's own thread, if it has one (any other thread)."""
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
 
     def age_s(self) -> float | None:
         """Return how long ago the newest message came [s]; None: none yet."""
@@ -139,7 +158,7 @@ class Input:
         """Return rates and delay of now, under the names that NVIDIA's greenwave dashboards read."""
         now_ns = CLOCKS.monotonic_ns()
         from_ns = now_ns - max(_RATE_NS, 0 if self._grid is None else _RATE_PERIODS * self._grid.period_ns)
-        recent = [(came_ns, stamp) for came_ns, stamp in self._newest if came_ns > from_ns]
+        recent = [(came_ns, stamp) for came_ns, stamp in list(self._newest) if came_ns > from_ns]
         stamps = [stamp for _, stamp in recent if stamp is not None]
         return {
             "frame_rate_node": rate_hz([came_ns for came_ns, _ in recent]),
@@ -244,7 +263,7 @@ class Input:
                 throttle_duration_sec=60.0,
             )
 
-    def _without_info(self, message: Any) -> None:
+    def _without_info(self, message: Any, info: Any = None) -> None:
         monotonic_ns, system_ns = CLOCKS.pair()
         self._hand_on(message, monotonic_ns, monotonic_ns, system_ns, None)
 

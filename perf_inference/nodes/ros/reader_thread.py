@@ -1,0 +1,86 @@
+"""A thread of its own for one subscription, in place of the executor.
+
+An executor gathers all entities of its nodes before and after each wait, and what has come waits while the callback of
+a timer or a service runs. For an image that is a tenth of a millisecond as a rule and several now and then. Here a
+thread waits for one subscription and its events alone, as `rclpy.wait_for_message` does. (A wait for the events of a
+reader is woken by its messages too, so they cannot be the executor's.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.guard_condition import GuardCondition
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+
+from perf_inference.nodes.reports.faults import faults_of
+
+_LOOK_NS = 500_000_000  # so often it looks whether the subscription was destroyed without `stop`
+
+
+class ReaderThread:
+    """Takes each message of a subscription that was made with a `LeftAlone` group."""
+
+    def __init__(self, node: Node, subscription: Subscription, taken: Callable[[Any, Any], None]) -> None:
+        """Start; `taken` is called with each message and its info (this thread), and an error in it is a fault."""
+        self._node, self._subscription, self._taken = node, subscription, taken
+        self._stopped = False
+        self._wake = GuardCondition(None, None, context=node.context)
+        self._thread = threading.Thread(target=self._run, name=f"{node.get_name()} reader", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more; a message in the callback is finished first (any other thread)."""
+        self._stopped = True
+        if self._thread.is_alive():
+            self._wake.trigger()
+            self._thread.join()
+        self._wake.destroy()
+
+    def _run(self) -> None:
+        reader, wake, events = self._subscription.handle, self._wake.handle, self._subscription.event_handlers
+        context, faults = self._node.context, faults_of(self._node)
+        where = f"the callback of subscription {self._subscription.topic_name}"
+        wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(events), context.handle)
+        with contextlib.suppress(_rclpy.InvalidHandle):  # destroyed without `stop`
+            while not self._stopped and context.ok():
+                with ExitStack() as stack:
+                    for each in (reader, wake, wait_set, *events):
+                        stack.enter_context(each)
+                    wait_set.clear_entities()
+                    wait_set.add_subscription(reader)
+                    wait_set.add_guard_condition(wake)
+                    for event in events:
+                        event.add_to_wait_set(wait_set)
+                    wait_set.wait(_LOOK_NS)
+                    with faults.watching(where):
+                        self._take(reader)
+                    for event in events:
+                        if event.is_ready(wait_set):
+                            with faults.watching(where):
+                                event.callback(event.take_data())
+
+    def _take(self, reader: Any) -> None:
+        how = self._subscription.msg_type, self._subscription.raw
+        while not self._stopped and (came := reader.take_message(*how)) is not None:
+            self._taken(*came)
+
+
+class LeftAlone(CallbackGroup):
+    """Keeps its entities out of the executor."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        pass
