@@ -148,8 +148,8 @@ def test_every_runtime_is_a_variant_or_says_why_not() -> None:
 
 
 def test_variants_that_cannot_run_are_named_behind_one_reason() -> None:
-    found = [Loaded(replace(loaded("a").variant, name=name), why=why) for name, why in
-             [("trt fp16", "not installed"), ("torch int8", "no layer for it"), ("trt int8", "not installed")]]  # fmt: skip
+    whys = [("trt fp16", "not installed"), ("torch int8", "no layer for it"), ("trt int8", "not installed")]
+    found = [Loaded(replace(loaded("a").variant, name=name), why=why) for name, why in whys]
     assert reasons_of([loaded("a"), *found]) == ["trt fp16, trt int8: not installed", "torch int8: no layer for it"]
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice, repeat
+from itertools import cycle, repeat
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 from support.image_bags import image_bag
-from support.known_services import install, services_of
+from support.known_services import install
 from support.paths import search_path
 from support.processes import Process, inherited, wait_until
 
@@ -237,6 +239,18 @@ def test_known_latency_is_found(graph: Graph, start_command: Start, tmp_path: Pa
     assert latency_ms == pytest.approx(sum(parts), abs=0.5)
 
 
+def the_queue_with(samples: list[dict[str, Any]], limits: Limits, seconds: float) -> Found:
+    """Search in a simulated queue: at each rate with the service times that were measured at the nearest one."""
+
+    def at(rate_hz: float) -> Trial:
+        nearest = min(samples, key=lambda one: abs(math.log(float(one["series"].split()[0]) / rate_hz)))
+        due = [1e3 * i / rate_hz for i in range(int(seconds * rate_hz))]
+        latencies, replaced = simulate(due, cycle(nearest["service_ms"]))
+        return Trial(rate_hz, seconds, len(due), latencies, replaced)
+
+    return search(at, limits, 10.0, 1.0, 1000.0)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("services", ["20", " ".join(["20"] * 9 + ["60"]), "random 0.1 20 60"])
 def test_replay_finds_the_limit_of_known_services(
@@ -248,17 +262,14 @@ def test_replay_finds_the_limit_of_known_services(
     result = tmp_path / "r.jsonl"
     # At random two slow ones in a row are one in a hundred, from 25 Hz on one of them is lost: beside a limit of 1 %
     # chance would decide whether a rate holds.
-    seconds, lost_pct = ("30", 0.5) if services.startswith("random") else ("10", 1.0)
-    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--search", "--seconds", seconds,
+    seconds, lost_pct = (30, 0.5) if services.startswith("random") else (10, 1.0)
+    replay = start_command("bench", "replay", str(bag), "--graph", str(file), "--search", "--seconds", str(seconds),
                            "--max-drop-pct", str(lost_pct), "--json", str(result), env=env)  # fmt: skip
     assert replay.wait(1800) == 0, replay.output()
     records = [json.loads(line) for line in result.read_text().splitlines()]
     answers = records[-1]["answers_hz"]
-    measured = [ms for record in records if record["record"] == "samples" for ms in record["service_ms"]]
-    usual = sorted(measured)[len(measured) // 2]
-    work_ms = usual - next(services_of("20"))  # what the node adds to its engine
-    limits = Limits(max_drop_pct=lost_pct)
-    reference = limit_of(lambda: (ms + work_ms for ms in islice(services_of(services), 10**6)), limits)
+    samples = [record for record in records if record["record"] == "samples" and record["service_ms"]]
+    reference = the_queue_with(samples, Limits(max_drop_pct=lost_pct), seconds)
     print(f"{services}: found {answers}, the queue with the measured times: {reference.highest_hz:.2f} Hz")
     assert sum(answers) / len(answers) == pytest.approx(reference.highest_hz, rel=0.02)
 

@@ -26,13 +26,13 @@ CONFIDENCES = (0.05, 0.25)
 KINDS = ("", "-seg", "-pose", "-obb")
 NEWEST, OLDER = "8.4.190", "8.3.40"
 MODELS = {
-    **{("detect", "segment", "pose", "obb")[number]: (NEWEST, [
+    **{name: (NEWEST, [
         *(f"yolo11n{kind}:imgsz=320{more}" for more in ("", ",nms", ",dynamic", ",nc=1,batch=2")),
         f"yolo11n{kind}:imgsz=256x384,half",
         *(f"yolo26n{kind}:imgsz=320{more}" for more in ("", ",nms=False")),
-    ]) for number, kind in enumerate(KINDS)},
+    ]) for name, kind in zip(("detect", "segment", "pose", "obb"), KINDS, strict=True)},
     "classify": (NEWEST, ["yolo11n-cls:imgsz=224", "yolo26n-cls:imgsz=224,half", "yolov8n-cls:imgsz=128x224"]),
-    "generations": (NEWEST, ["yolov5n:imgsz=320", "yolov10n:imgsz=320", "yolov8n-p6:imgsz=320", "yolov8n-p2:imgsz=320"]),
+    "generations": (NEWEST, [f"{one}:imgsz=320" for one in ("yolov5n", "yolov10n", "yolov8n-p6", "yolov8n-p2")]),
     # Its poses are rounded to whole px and hide weak keypoints, its oriented boxes are turned until the long side is
     # the width, its masks are cut before they are enlarged: what this release's own predictor does to right outputs.
     "older": (OLDER, ["yolo11n:imgsz=320", "yolo11n:imgsz=320,dynamic", "yolo11n-cls:imgsz=224"]),
