@@ -79,9 +79,6 @@ class CaptionNode(ManagedNode):
         self._asked = Waiting()  # answered by the next inference that begins
         self._serving = Waiting()
         self._busy = False  # a caption is being made
-        self._image = LatestImage(
-            self, p.image_transport, self._unreadable, bits=p.image_bits, reliability=p.reliability
-        )
         self._inference = Inference(
             self,
             p,
@@ -93,6 +90,10 @@ class CaptionNode(ManagedNode):
             skipped=self._refuse,
         )
         yield from self._inference.loading()
+        self._image = LatestImage(
+            self, p.image_transport, self._unreadable, bits=p.image_bits, reliability=p.reliability, own_thread=True
+        )
+        self.at_clean_up(self._image.input.stop_reading)
         self._inference.watch("image", self._image.input)
         self._rate = p.rate
         self._pacer: Pacer | None = None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 _FASTER = 0.97  # together over alone: below, something is wrong
 _CLOCK = 1.02
+_BLOCKS, _ERRORS = 10, 3.0  # a difference within so many standard errors is noise
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,15 @@ class Share:
     @property
     def hz(self) -> float:
         return len(self.latencies_ms) / self.seconds
+
+    @property
+    def error_ms(self) -> float:
+        """The mean's standard error, of stretches: neighbours are alike. 0 where there are too few for it."""
+        size = len(self.latencies_ms) // _BLOCKS
+        if size < 2:
+            return 0.0
+        means = [statistics.fmean(self.latencies_ms[at * size : (at + 1) * size]) for at in range(_BLOCKS)]
+        return statistics.stdev(means) / math.sqrt(_BLOCKS)
 
 
 Combination = tuple[str, ...]
@@ -71,12 +83,15 @@ def fastest_schedule(shares: Shares, names: Sequence[str]) -> tuple[float, tuple
 
 
 def implausible(shares: Shares, clocks_mhz: Mapping[Combination, float | None]) -> list[str]:
-    """Return what is faster together than alone, and whether a clock explains it."""
+    """Return what is faster together than alone by more than noise, and whether a clock explains it."""
     said = []
     for combination in shares:
         for name in combination:
             slow = slow_down(shares, combination, name)
             if slow is None or slow >= _FASTER or len(combination) == 1:
+                continue
+            alone, here = shares[(name,)][name], shares[combination][name]
+            if alone.mean_ms - here.mean_ms < _ERRORS * math.hypot(alone.error_ms, here.error_ms):
                 continue
             before, now = clocks_mhz.get((name,)), clocks_mhz.get(combination)
             if before and now and now > _CLOCK * before:

@@ -42,13 +42,17 @@ class LatestImage:
         arrived: Callable[[Arrival], None] = lambda arrival: None,
         bits: int = SIXTEEN,
         reliability: str = AUTO,
+        own_thread: bool = False,
     ) -> None:
-        """Subscribe; `arrived` is called for each message, not decoded yet, or else `unreadable` (ROS thread)."""
+        """Subscribe; `arrived` is called for each message, not decoded yet, or else `unreadable` (ROS thread, or with
+        `own_thread` the input's own)."""
         self.ledger, self._arrived = Ledger(), arrived
         self._mailbox: Mailbox[Arrival] = Mailbox(self.ledger)
         self._last: SeenImage | None = None
         self._converter = Converter(bits, node.get_logger().warning)  # it leaves the last image as it is
-        self.input = image_input(node, transport, self._put, unreadable, self.ledger, reliability=reliability)
+        self.input = image_input(
+            node, transport, self._put, unreadable, self.ledger, reliability=reliability, own_thread=own_thread
+        )
 
     def _put(self, arrival: Arrival) -> None:
         self._mailbox.put(arrival)
