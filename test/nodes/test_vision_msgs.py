@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
-vision_msgs = pytest.importorskip("vision_msgs.msg", reason="needs vision_msgs, of a ROS 2 installation")
+pytest.importorskip("vision_msgs", reason="needs vision_msgs, of a ROS 2 installation")
 
 from builtin_interfaces.msg import Time
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 from support.processes import Process, Ros
+from vision_msgs import msg as vision_msgs
 
 from perf_inference.demo.scenes import Item, Scene, render
 from perf_inference.nodes.images.converter import from_bgr
