@@ -56,10 +56,9 @@ class Input:
         """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival).
 
         Args:
-            arrive: called with each arrival (ROS thread, or the input's own).
             read: makes a message of its serialized bytes, in place of rclpy; raises InputError.
-            unreadable: called with that error, after the message was counted as rejected (as `arrive`).
-            own_thread: a thread takes what comes, and not the executor; it ends with `close` or `stop_reading`.
+            unreadable: called with that error, after the message was counted as rejected.
+            own_thread: a thread calls these two, and not the executor's; it ends with `close` or `stop_reading`.
         """
         self.ledger = ledger
         self.asked_for = topic  # what is remapped to have another topic
