@@ -18,7 +18,8 @@ int64_t nms(const float *boxes, const int64_t *order, int64_t count, float thres
             const float x0 = i[0] > j[0] ? i[0] : j[0], y0 = i[1] > j[1] ? i[1] : j[1];
             const float x1 = i[2] < j[2] ? i[2] : j[2], y1 = i[3] < j[3] ? i[3] : j[3];
             const float wide = x1 > x0 ? x1 - x0 : 0, high = y1 > y0 ? y1 - y0 : 0, common = wide * high;
-            if (common > threshold * (area + (j[2] - j[0]) * (j[3] - j[1]) - common)) gone[b] = 1;
+            /* Divided, as torchvision does: a box that is turned inside out has an area below zero. */
+            if (common / (area + (j[2] - j[0]) * (j[3] - j[1]) - common) > threshold) gone[b] = 1;
         }
     }
     return left;
