@@ -101,11 +101,16 @@ def clean(shm: Path = SHM) -> list[Leftover]:
 
 
 def describe(removed: list[Leftover]) -> str:
-    """Return one line on what was removed; empty if nothing was."""
-    if not removed:
+    """Return one line on what processes that were killed have left; empty if that is nothing.
+
+    Ports stay behind after a clean end too, some kilobytes each: not worth a line.
+    """
+    segments = [left for left in removed if not _PORT.fullmatch(left.name)]
+    if not segments:
         return ""
-    files, size_bytes = sum(len(left.files) for left in removed), sum(left.size_bytes for left in removed)
-    return f"removed {size_bytes / 1e6:.1f} MB of shared memory that dead processes had left behind ({files} files)"
+    size_bytes = sum(left.size_bytes for left in removed)
+    many = "1 process that was" if len(segments) == 1 else f"{len(segments)} processes that were"
+    return f"freed {size_bytes / 1e6:.1f} MB of shared memory of {many} killed earlier"
 
 
 def _dead(shm: Path, remove: bool) -> list[Leftover]:

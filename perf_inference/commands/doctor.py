@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
     """Tell what was found; return 0 (all is well), 1 (warnings) or 2 (errors)."""
     if options.clean:
         removed = shared_memory.clean(options.shm)
-        print(f"perf-inference doctor: {shared_memory.describe(removed) or 'nothing to clean'}", file=sys.stderr)
+        ports = f"removed {len(removed)} ports that nobody uses" if removed else "nothing to clean"
+        print(f"perf-inference doctor: {shared_memory.describe(removed) or ports}", file=sys.stderr)
     wanted = tuple(name for name in _names() if options.only is None or name in options.only)
     try:
         seen = observe(wanted, options.seconds)

@@ -35,7 +35,9 @@ def test_a_segment_and_a_port_that_nobody_has_locked_are_removed(tmp_path: Path)
     assert [left.name for left in leftovers(tmp_path)] == [SEGMENT, "fastdds_port7400", "fastdds_port7411"]
     removed = clean(tmp_path)
     assert removed[0].size_bytes == 1 << 20
-    assert describe(removed) == "removed 1.0 MB of shared memory that dead processes had left behind (7 files)"
+    assert describe(removed) == "freed 1.0 MB of shared memory of 1 process that was killed earlier"
+    assert describe(removed * 2) == "freed 2.1 MB of shared memory of 2 processes that were killed earlier"
+    assert describe(removed[1:]) == ""  # ports stay after a clean end too
     assert sorted(tmp_path.iterdir()) == sorted(others)
     assert clean(tmp_path) == []
     assert describe([]) == ""

@@ -183,6 +183,8 @@ def _run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | 
             status = stop.status()
         nodes.clear()
         executor.shutdown()
+        stop.lets_go()
+        del executor  # its last tasks hold nodes, and these the context
         _leave_the_graph(stop)
     return status
 

@@ -25,6 +25,7 @@ class Stop:
         self.asked = False
         self.interrupted = False  # it came while the nodes were being made
         self._number = 0  # of the first signal
+        self._making = True  # the nodes
         self._executor: Executor | None = None
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(self._reading, True)
@@ -35,8 +36,12 @@ class Stop:
 
     def wakes(self, executor: Executor) -> None:
         """From now on a signal wakes this executor, whatever the main thread is doing."""
-        self._executor = executor
+        self._executor, self._making = executor, False
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
+
+    def lets_go(self) -> None:
+        """Hold the executor no longer: it has ended."""
+        self._executor = None
 
     def status(self) -> int:
         """Return the exit status of a stop.
@@ -49,11 +54,15 @@ class Stop:
         while read := os.read(self._reading, 1):
             self._number = self._number or read[0]
             self.asked = True
-            if self._executor is not None:
-                self._executor.wake()
+            self._wake()
+
+    def _wake(self) -> None:
+        executor = self._executor  # `lets_go` may come in between
+        if executor is not None:
+            executor.wake()
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if self._executor is None and not self.asked:
+        if self._making and not self.asked:
             self.asked = self.interrupted = True
             self._number = number
             raise Stopped
