@@ -88,7 +88,7 @@ def _mask(
         (end_x - begin_x, end_y - begin_y),
         cv2.BORDER_CONSTANT,
     )
-    return Mask(begin_x, begin_y, levels > 127)
+    return Mask(begin_x, begin_y, levels > 128)
 
 
 def _warped(
