@@ -20,6 +20,7 @@ from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
+from perf_inference.nodes.ros.reader_thread import ReaderThread
 from perf_inference.nodes.ros.subscription import Input
 
 
@@ -97,6 +98,24 @@ def test_an_error_in_the_callback_is_a_fault_and_the_next_message_comes(ros: Ros
         publisher.publish(String(data=word))
     assert wait_until(lambda: heard == ["a", "b"], 10)
     assert faults_of(ros.node).callback_errors == 1
+    source.close()
+
+
+def test_a_failure_of_the_middleware_does_not_leave_it_deaf(ros: Ros, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, turn, failures = list[str](), ReaderThread._wait_and_take, [RuntimeError("the wait set is full")] * 2
+
+    def fails(self: ReaderThread, *arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        turn(self, *arguments)
+
+    monkeypatch.setattr(ReaderThread, "_wait_and_take", fails)
+    source = input_of(ros, lambda arrival: heard.append(arrival.message.data))
+    publisher = ros.node.create_publisher(String, "words", 10)
+    assert wait_until(lambda: publisher.get_subscription_count() == 1, 10)
+    publisher.publish(String(data="a"))
+    assert wait_until(lambda: heard == ["a"], 10)
+    assert faults_of(ros.node).callback_errors == 2
     source.close()
 
 

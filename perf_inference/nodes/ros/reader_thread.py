@@ -8,8 +8,8 @@ reader is woken by its messages too, so they cannot be the executor's.)
 
 from __future__ import annotations
 
-import contextlib
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -20,9 +20,10 @@ from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
-from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.reports.faults import Faults, faults_of
 
 _LOOK_NS = 500_000_000  # so often it looks whether the subscription was destroyed without `stop`
+_AGAIN_S = 0.1  # after a failure of the middleware
 
 
 class ReaderThread:
@@ -45,27 +46,41 @@ class ReaderThread:
         self._wake.destroy()
 
     def _run(self) -> None:
-        reader, wake, events = self._subscription.handle, self._wake.handle, self._subscription.event_handlers
         context, faults = self._node.context, faults_of(self._node)
         where = f"the callback of subscription {self._subscription.topic_name}"
-        wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(events), context.handle)
-        with contextlib.suppress(_rclpy.InvalidHandle):  # destroyed without `stop`
-            while not self._stopped and context.ok():
-                with ExitStack() as stack:
-                    for each in (reader, wake, wait_set, *events):
-                        stack.enter_context(each)
-                    wait_set.clear_entities()
-                    wait_set.add_subscription(reader)
-                    wait_set.add_guard_condition(wake)
-                    for event in events:
-                        event.add_to_wait_set(wait_set)
-                    wait_set.wait(_LOOK_NS)
+        wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(self._subscription.event_handlers), context.handle)
+        while not self._stopped and context.ok() and self._turn(wait_set, faults, where):
+            pass
+
+    def _turn(self, wait_set: Any, faults: Faults, where: str) -> bool:
+        """Return whether there is anything left to wait for."""
+        try:
+            self._wait_and_take(wait_set, faults, where)
+        except _rclpy.InvalidHandle:  # destroyed without `stop`
+            return False
+        except Exception as error:  # of the middleware: a node that is deaf from now on would be worse
+            faults.failed(error, where)
+            time.sleep(_AGAIN_S)
+        return True
+
+    def _wait_and_take(self, wait_set: Any, faults: Faults, where: str) -> None:
+        """Wait for messages and events, and take them."""
+        reader, wake, events = self._subscription.handle, self._wake.handle, self._subscription.event_handlers
+        with ExitStack() as stack:
+            for each in (reader, wake, wait_set, *events):
+                stack.enter_context(each)
+            wait_set.clear_entities()
+            wait_set.add_subscription(reader)
+            wait_set.add_guard_condition(wake)
+            for event in events:
+                event.add_to_wait_set(wait_set)
+            wait_set.wait(_LOOK_NS)
+            with faults.watching(where):
+                self._take(reader)
+            for event in events:
+                if event.is_ready(wait_set):
                     with faults.watching(where):
-                        self._take(reader)
-                    for event in events:
-                        if event.is_ready(wait_set):
-                            with faults.watching(where):
-                                event.callback(event.take_data())
+                        event.callback(event.take_data())
 
     def _take(self, reader: Any) -> None:
         how = self._subscription.msg_type, self._subscription.raw
