@@ -61,10 +61,10 @@ def test_what_noise_explains_is_not_called_faster() -> None:
         return share(*[ms for ms in means_ms for _ in range(50)])
 
     noisy, steady = [10, 12, 9, 11, 10, 12, 9, 11, 10, 12], [10.0, 10.1] * 5
-    for alone, together, told in ((noisy, [*noisy[2:], 8, 8], 0), (steady, [9.0, 9.1] * 5, 1)):
+    for alone, together, lines in ((noisy, [*noisy[2:], 8, 8], 0), (steady, [9.0, 9.1] * 5, 1)):
         shares = {("a",): {"a": of(alone)}, ("b",): {"b": of(steady)}, ("a", "b"): {"a": of(together), "b": of(steady)}}
         assert of(together).mean_ms < 0.97 * of(alone).mean_ms
-        assert len(implausible(shares, {})) == told
+        assert len(implausible(shares, {})) == lines
 
 
 def test_the_defaults_end_within_four_minutes() -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import psutil
 
+from perf_inference.bench.results.processes import cpu_s, end
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
 from perf_inference.bringup.executables import CONTAINER
@@ -64,25 +65,20 @@ def one_round(command: tuple[str, ...], seconds: float) -> Round:
             time.sleep(_SETTLE_S)
             return Round(first_s, _costs(process.pid, seconds))
         finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, _STOP_S)
 
 
 def _costs(pid: int, seconds: float) -> dict[str, Cost]:
     """Return what each process took within so many seconds from now."""
     starter = psutil.Process(pid)
     processes = [starter, *starter.children(recursive=True)]
-    start_s, before = time.monotonic(), [_cpu_s(process) for process in processes]
+    start_s, before = time.monotonic(), [cpu_s(process.pid) for process in processes]
     time.sleep(seconds)
     costs: dict[str, Cost] = {}
     for process, before_s in zip(processes, before, strict=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # a child of a moment
             elapsed_s, memory = time.monotonic() - start_s, process.memory_full_info()
-            cpu_pct = 100 * (_cpu_s(process) - before_s) / elapsed_s
+            cpu_pct = 100 * (cpu_s(process.pid) - before_s) / elapsed_s
             name = _name(process)
             name = name if name not in costs else f"{name} ({process.pid})"
             costs[name] = Cost(cpu_pct, memory.pss / _MB, memory.uss / _MB, process.num_threads())
@@ -100,11 +96,6 @@ def _name(process: psutil.Process) -> str:
         named = words[words.index(modules[0]) + 1 : words.index("--ros-args")]
         return " + ".join(word.rpartition("=")[2] for word in named)
     return modules[0].rpartition(".")[2] if modules else "starter"
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _read(path: str) -> str:

@@ -9,10 +9,10 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from perf_inference.bench.results.processes import cpu_s, end
 from perf_inference.bench.share.outcome import Cost, Outcome
 from perf_inference.bringup import tuning
 from perf_inference.bringup.child_process import tied
@@ -57,43 +57,25 @@ def one_round(setup: Setup, image: Path, outcome: Outcome, options: argparse.Nam
             processes.append(
                 subprocess.Popen(tied(camera_command(setup, image, options)), env=environ, stdout=file)
             )  # fmt: skip
-        before_s = _cpu_s(processes[0])
+        before_s = cpu_s(processes[0].pid) if processes[0].poll() is None else 0.0
         ended = collector.spin_until(lambda: processes[1].poll() is not None, _READY_S + options.frames / options.rate)
         if not (heard and ended) or processes[1].returncode or processes[0].poll() is not None:
             raise PerfInferenceError(f"camera or detector of '{setup.name}' did not end well; what they said is above")
         camera = json.loads(said.read_text())
         stamps = camera["stamps_ns"]
         collector.spin_until(lambda: len(collector.parts_ms) >= len(stamps), _SETTLE_S)
-        cpu_ms = 1e3 * (_cpu_s(processes[0]) - before_s) / len(stamps)
+        cpu_ms = 1e3 * (cpu_s(processes[0].pid) - before_s) / len(stamps)
         memory = psutil.Process(processes[0].pid).memory_full_info()
         outcome.costs.append(Cost(cpu_ms, 1e3 * camera["cpu_s"] / len(stamps), memory.pss / _MB, memory.uss / _MB))
     finally:
         for process in processes:
-            _end(process)
+            end(process, _STOP_S)
         collector.close()
     outcome.sent += len(stamps)
     outcome.answered += sum(stamp in collector.parts_ms for stamp in stamps)
     outcome.add_parts([collector.parts_ms[s] for s in stamps[WARM_UP:] if s in collector.parts_ms])
     outcome.names |= {tuple(name for name, *_ in seen) for seen in collector.objects.values()}
     outcome.boxes_px += [[tuple(box) for _, *box in seen] for seen in collector.objects.values()]
-
-
-def _cpu_s(process: subprocess.Popen[Any]) -> float:
-    """Return the processor time of a process so far; of one that has ended 0."""
-    try:
-        times = psutil.Process(process.pid).cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system)
-
-
-def _end(process: subprocess.Popen[Any]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def detector_command(setup: Setup, options: argparse.Namespace) -> list[str]:

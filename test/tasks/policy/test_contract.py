@@ -227,12 +227,12 @@ def test_a_parameters_file_is_told_from_a_contract(
     assert f"{file} is a ROS parameters file, which `perf-inference run --config` takes" in said
 
 
-@pytest.mark.parametrize(("rate", "told"), [("rate_hz: 30\n", "ticks at 30 Hz"), ("", "ticks at the node's `rate`")])
-def test_check_says_the_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: str, told: str) -> None:
+@pytest.mark.parametrize(("rate", "line"), [("rate_hz: 30\n", "ticks at 30 Hz"), ("", "ticks at the node's `rate`")])
+def test_check_says_the_rate(tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: str, line: str) -> None:
     file = tmp_path / "c.yaml"
     file.write_text(
         f"{rate}observations:\n- {{input: x, topic: joint_states, type: sensor_msgs/msg/JointState, names: [a]}}\n"
         "actions:\n- {output: y, kind: velocity, names: [a]}\n"
     )
     assert main(["check", str(file)]) == 0
-    assert told in capsys.readouterr().out.splitlines()
+    assert line in capsys.readouterr().out.splitlines()
