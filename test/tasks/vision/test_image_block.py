@@ -163,7 +163,7 @@ def test_bilinear_is_opencvs_and_area_is_the_mean() -> None:
 @pytest.mark.parametrize("size", [(256, 192), (416, 312), (300, 100), (255, 191), (90, 67)])
 def test_every_pixel_has_its_part_in_a_smaller_image(size: tuple[int, int]) -> None:
     for x, y in np.random.default_rng(0).integers(0, (640, 480), (40, 2)):
-        image = np.zeros((480, 640, 3), np.uint8)
+        image = np.zeros((480, 640, 3), np.float32)  # small parts are not rounded away
         image[y, x] = 255
         shrunk = area(image, *size)
         assert shrunk.shape == (size[1], size[0], 3)
