@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -59,6 +60,35 @@ def skipped() -> Outcome:
 
 def failed() -> Outcome:
     raise ValueError("two\nlines")
+
+
+_LACKING = ("orjson", "rclpy", "mcap", "rosbags", "openvino", "pyarrow", "aiohttp", "pydantic", "lz4", "zstandard")
+_IMPORTS = """
+import importlib, sys
+lacking, *modules = sys.argv[1:]
+sys.modules.update(dict.fromkeys(lacking.split(",")))
+for module in modules:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        if error.name not in ("torch", "onnxruntime", "tensorrt", "cupy", "pynvml"):
+            raise
+"""
+
+
+@pytest.mark.slow
+def test_it_needs_no_more_than_it_asks_for() -> None:
+    folder = ROOT / "perf_inference" / "bench" / "gpu_check"
+    modules = {f"perf_inference.bench.gpu_check.{path.stem}" for path in folder.glob("*.py") if path.stem != "__main__"}
+    for path in folder.glob("*.py"):
+        for line in ast.walk(ast.parse(path.read_text())):
+            if isinstance(line, ast.ImportFrom) and (line.module or "").startswith("perf_inference"):
+                modules |= {line.module or ""} if line.module != "perf_inference.bench" else {
+                    f"{line.module}.{name.name}" for name in line.names
+                }  # fmt: skip
+    command = [sys.executable, "-c", _IMPORTS, ",".join(_LACKING), *sorted(modules)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def providers_here() -> Outcome:
     said += f"{', '.join(installed)}; preload_dlls: {hasattr(onnxruntime, 'preload_dlls')}; "
     judged = onnx_runtime.onnx_runtime(gpus=int(device() != "cpu"))
     said += f"the doctor: {judged.level}, {judged.value}"
-    return Outcome(said, judged.level != "ok" if len(installed) > 1 else judged.level == "ok")
+    sound = len(installed) == 1 and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return Outcome(said, (judged.level == "ok") == sound)
 
 
 def libraries_here() -> Outcome:

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import orjson
-
 from perf_inference._version import VERSION
 from perf_inference.commands.help import KeptLines
 from perf_inference.errors import ConfigError, RecordingError
@@ -106,6 +104,8 @@ class Outputs:
     def _write(self, record: str, **fields: Any) -> None:
         if self._file is None:
             return
+        import orjson  # only here: tools/gpu_check.sh runs where it is not installed
+
         line = orjson.dumps({"record": record, **fields}, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
         try:
             self._file.write(line + b"\n")  # unbuffered: a kill loses nothing that was measured
