@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message
@@ -25,17 +26,29 @@ _LITTLE, _BIG = (b"\x00\x01", b"\x00\x07"), (b"\x00\x00", b"\x00\x06")  # XCDR2 
 _BODY = 4  # bytes of the encapsulation
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class RawImage:
     """The fields of sensor_msgs/Image; `data` is a view of the bytes that came."""
 
-    header: Header
+    sec: int  # of the header, as its two others
+    nanosec: int
+    frame_id: str
     height: int
     width: int
     encoding: str
     is_bigendian: int
     step: int
     data: memoryview
+
+    @property
+    def stamp_ns(self) -> int | None:
+        """The header's stamp [ns]; None: it was never set."""
+        return (self.sec * 1_000_000_000 + self.nanosec) or None
+
+    @cached_property
+    def header(self) -> Header:
+        """The header as a message, made when it is asked for: that takes longer than all the rest here."""
+        return Header(stamp=Time(sec=self.sec, nanosec=self.nanosec), frame_id=self.frame_id)
 
 
 def read_image(cdr: bytes) -> RawImage | Image:
@@ -59,8 +72,8 @@ def read_image(cdr: bytes) -> RawImage | Image:
     at = _aligned(at + 1) + 8
     if len(cdr) - at < size:
         raise InputError(f"a serialized image must have {size} bytes of data, as it says, got {len(cdr) - at}")
-    header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
-    return RawImage(header, height, width, encoding, is_bigendian, step, memoryview(cdr)[at : at + size])
+    data = memoryview(cdr)[at : at + size]
+    return RawImage(sec, nanosec, frame_id, height, width, encoding, is_bigendian, step, data)
 
 
 def _deserialized(cdr: bytes) -> Image:

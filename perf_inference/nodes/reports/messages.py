@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import orjson
 from builtin_interfaces.msg import Time
@@ -18,6 +19,18 @@ OK, WARN, ERROR, STALE = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticS
 def stamp_ns(stamp: Time) -> int | None:
     """Return a header's stamp [ns]; None for one that was never set."""
     return (stamp.sec * 1_000_000_000 + stamp.nanosec) or None
+
+
+def stamp_of(message: Any) -> int | None:
+    """Return the stamp of a message's header [ns]; None: it has no header, or its stamp was never set.
+
+    What was read from a message's bytes, and is none, may say it as `stamp_ns` without a header being made.
+    """
+    if not hasattr(message, "SLOT_TYPES") and hasattr(message, "stamp_ns"):
+        stamp: int | None = message.stamp_ns
+        return stamp
+    header = getattr(message, "header", None)
+    return None if header is None else stamp_ns(header.stamp)
 
 
 def level(status: DiagnosticStatus) -> bytes:

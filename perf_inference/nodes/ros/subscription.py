@@ -23,7 +23,7 @@ from perf_inference.measure.due import DueGrid
 from perf_inference.measure.heartbeat import InputState
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
-from perf_inference.nodes.reports.messages import stamp_ns
+from perf_inference.nodes.reports.messages import stamp_of
 from perf_inference.nodes.ros.reader_thread import LeftAlone, ReaderThread
 from perf_inference.printable import printable
 
@@ -281,8 +281,7 @@ class Input:
                 self.refuse(error)
                 self._unreadable(error)
                 return
-        header = getattr(message, "header", None)
-        stamp = stamp_ns(header.stamp) if header is not None else None
+        stamp = stamp_of(message)
         self._newest.append((now_ns, stamp))
         if stamp != self._same[0]:
             self._same = (stamp, now_ns)

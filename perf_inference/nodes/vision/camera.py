@@ -40,4 +40,4 @@ class Camera:
         if self.tracker is not None and found.kind != "classify":
             found = self.tracker.update(found, frame.stamp_ns or arrival.received_ns)
             more = {"tracks_lost": self.tracker.lost, "tracks_found": self.tracker.found}
-        self.results.publish(arrival.message.header, frame.data, found, more)
+        self.results.publish(arrival.message, frame.data, found, more)

@@ -8,6 +8,7 @@ import orjson
 
 from perf_inference.errors import InputError
 from perf_inference.measure.record import short
+from perf_inference.nodes.images.raw_image import RawImage
 from perf_inference.tasks.vision.as_json import found_dict
 from perf_inference.tasks.vision.found import Found, Instance
 
@@ -15,9 +16,15 @@ _MOST_SHOWN, _LONGEST_SHOWN = 100, 100  # detections, and letters of a name
 
 
 def detections_dict(header: Any, found: Found, by_index: bool = False) -> dict[str, Any]:
-    """Return vision_msgs/Detection2DArray as nested fields, with kind, size and instances as `predict` has them."""
-    head = {"stamp": {"sec": header.stamp.sec, "nanosec": header.stamp.nanosec}, "frame_id": header.frame_id}
-    boxes = [] if found.kind == "classify" else [(one, _box(one)) for one in found]
+    """Return vision_msgs/Detection2DArray as nested fields, with kind, size and instances as `predict` has them.
+
+    Args:
+        header: of the image, or a `RawImage`, which need not make a message of it then.
+    """
+    frame_id, stamp = header.frame_id, header if isinstance(header, RawImage) else header.stamp
+    head = {"stamp": {"sec": stamp.sec, "nanosec": stamp.nanosec}, "frame_id": frame_id}
+    every = list(found)
+    boxes = [] if found.kind == "classify" else [(one, _box(one)) for one in every]
     return {
         "header": head,
         "detections": [
@@ -33,7 +40,7 @@ def detections_dict(header: Any, found: Found, by_index: bool = False) -> dict[s
             }
             for one, (x, y, width, height, theta) in boxes
         ],
-        **found_dict(found),
+        **found_dict(found, every),
     }
 
 

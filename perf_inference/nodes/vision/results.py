@@ -15,6 +15,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header, String
 
 from perf_inference.nodes.images.converter import Canvas
+from perf_inference.nodes.images.raw_image import RawImage
 from perf_inference.nodes.vision.detections import (
     classification_message,
     detections_dict,
@@ -51,31 +52,32 @@ class Results:
             self._classification = self._publisher(Classification, "classification", _RESULT_QOS)
             self._labels = self._publisher(LabelInfo, "label_info", _KEPT_QOS)
 
-    def publish(self, header: Any, image: Any, found: Found, more: Mapping[str, Any] = _NOTHING) -> None:
-        """Publish what was found in an image, with its header as it came; `more` goes into `detections_json`."""
+    def publish(self, source: Any, image: Any, found: Found, more: Mapping[str, Any] = _NOTHING) -> None:
+        """Publish what was found in an image, with the header of its message; `more` goes into `detections_json`."""
         if _heard(self._json):
-            said = orjson.dumps({**detections_dict(header, found, self._by_index), "node": self._name, **more}).decode()
-            self._json.publish(String(data=said))
+            head = source if isinstance(source, RawImage) else source.header
+            said = {**detections_dict(head, found, self._by_index), "node": self._name, **more}
+            self._json.publish(String(data=orjson.dumps(said).decode()))
         if found.kind == "classify":
             if self._classification is not None and _heard(self._classification):
-                self._classification.publish(classification_message(header, found, self._by_index))
+                self._classification.publish(classification_message(source.header, found, self._by_index))
         elif self._array is not None and _heard(self._array):
-            self._array.publish(detections_message(header, found, self._by_index))
+            self._array.publish(detections_message(source.header, found, self._by_index))
         if found.kind == "segment" and (_heard(self._class_mask) or _heard(self._instance_mask)):
             for publisher, message in zip(
-                (self._class_mask, self._instance_mask), mask_messages(header, found), strict=True
+                (self._class_mask, self._instance_mask), mask_messages(source.header, found), strict=True
             ):
                 publisher.publish(message)
         if found.kind == "pose" and _heard(self._keypoints):
-            self._keypoints.publish(keypoints_message(header, found))
+            self._keypoints.publish(keypoints_message(source.header, found))
         if _heard(self.annotated):
-            annotate(self._canvas.put(image, header), found)
+            annotate(self._canvas.put(image, source.header), found)
             self.annotated.publish(self._canvas.message)
-        self._say_labels(header, tuple(found.names))
+        self._say_labels(source, tuple(found.names))
 
-    def _say_labels(self, header: Any, names: tuple[str, ...]) -> None:
+    def _say_labels(self, source: Any, names: tuple[str, ...]) -> None:
         if self._labels is not None and names != self._names:  # again after another model has taken over
-            self._labels.publish(label_info_message(Header(frame_id=header.frame_id), names))
+            self._labels.publish(label_info_message(Header(frame_id=source.header.frame_id), names))
         self._names = names
 
     def _publisher(self, type_: Any, topic: str, qos: QoSProfile) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from perf_inference.tasks.vision.found import Found, Instance
 from perf_inference.tasks.vision.outputs.masks import run_lengths
 
 
-def found_dict(found: Found) -> dict[str, Any]:
-    """Return kind, size and instances, each with what its kind has."""
-    instances = [_instance(one, found) for one in found]
+def found_dict(found: Found, every: Iterable[Instance] | None = None) -> dict[str, Any]:
+    """Return kind, size and instances, each with what its kind has; `every` is what `found` gives, if it is known."""
+    instances = [_instance(one, found) for one in (found if every is None else every)]
     return {"kind": found.kind, "width": found.width_px, "height": found.height_px, "instances": instances}
 
 

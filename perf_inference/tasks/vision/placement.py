@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +49,17 @@ class Placement:
 
     def to_camera(self, boxes_xyxy: Floats) -> Floats:
         """Return boxes [N, 4] in px of the camera's image, cut at its edges."""
-        offset = np.array([self.offset_x_px, self.offset_y_px] * 2, np.float32)
-        scale = np.array([self.scale_x, self.scale_y] * 2, np.float32)
-        limit = np.array([self.width_px, self.height_px] * 2, np.float32)
-        boxes: Floats = np.clip((boxes_xyxy - offset) / scale, 0, limit)
-        return boxes
+        offset, scale, limit = self._corners
+        boxes: Floats = boxes_xyxy - offset
+        boxes /= scale
+        return np.clip(boxes, 0, limit, out=boxes)
+
+    @cached_property
+    def _corners(self) -> tuple[Floats, Floats, Floats]:
+        """Offset, scale and limit of x, y, x, y."""
+        pairs = (self.offset_x_px, self.offset_y_px), (self.scale_x, self.scale_y), (self.width_px, self.height_px)
+        offset, scale, limit = (np.array(pair * 2, np.float32) for pair in pairs)
+        return offset, scale, limit
 
     def points_to_camera(self, points: Floats) -> Floats:
         """Return points [..., 2] in px of the camera's image, moved to its edge where they lie outside."""

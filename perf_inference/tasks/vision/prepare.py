@@ -86,6 +86,8 @@ class _Canvas:
         self.array: Pixels = np.empty((1, *block.shape), block.dtype) if target is None else target[None]
         self._work: Pixels = self.array if self.array.dtype == computed else np.empty(self.array.shape, computed)
         self._fit: ImageFit | None = None
+        self._placement: Placement | None = None
+        self._direct: NDArray[np.uint8] | None = None  # where an image goes without another step
         self._factors = [(np.float32(a), np.float32(b)) for a, b in zip(*block.factors(), strict=True)]
         self._channels: list[NDArray[np.uint8]] = []
 
@@ -97,8 +99,11 @@ class _Canvas:
         if fit is None or (fit.camera_width_px, fit.camera_height_px) != (width, height):
             fit = fit_of(block, width, height)
             self._fill(fit)
-            self._fit = fit
-        pixels = resize(image, fit.inner_width_px, fit.inner_height_px, block.interpolation)
+            self._fit, self._placement, self._direct = fit, Placement.of(fit), self._place_of(fit)
+        assert self._placement is not None
+        pixels = resize(image, fit.inner_width_px, fit.inner_height_px, block.interpolation, self._direct)
+        if pixels is self._direct:
+            return self._placement
         if fit.left_px < 0 or fit.top_px < 0:
             pixels = pixels[-fit.top_px :, -fit.left_px :][: fit.height_px, : fit.width_px]
         if block.layout == "nchw":
@@ -108,7 +113,18 @@ class _Canvas:
         if self._work is not self.array:
             with np.errstate(over="ignore"):
                 np.copyto(self.array, self._work, casting="same_kind")
-        return Placement.of(fit)
+        return self._placement
+
+    def _place_of(self, fit: ImageFit) -> NDArray[np.uint8] | None:
+        """Return where a resized image belongs, if that is all that is done to it."""
+        if self._work is not self.array or not self._block.is_plain or self._block.colour != "bgr":
+            return None
+        if self._block.layout != "nhwc" or self.array.dtype != np.uint8 or fit.left_px < 0 or fit.top_px < 0:
+            return None
+        place: NDArray[np.uint8] = self.array[
+            0, fit.top_px : fit.top_px + fit.inner_height_px, fit.left_px : fit.left_px + fit.inner_width_px
+        ]
+        return place if place.flags.c_contiguous else None
 
     def _fill(self, fit: ImageFit) -> None:
         if fit.inner_width_px >= fit.width_px and fit.inner_height_px >= fit.height_px:

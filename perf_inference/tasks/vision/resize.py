@@ -13,19 +13,25 @@ Pixels = NDArray[Any]
 _BITS = 22  # of Pillow's coefficients: 32 less 8 of a level and 2 to spare
 
 
-def resize(image: Pixels, width_px: int, height_px: int, interpolation: str) -> Pixels:
-    """Return [height_px, width_px(, C)] of an image [H, W(, C)], a copy, or the image itself where it fits."""
+def resize(
+    image: Pixels, width_px: int, height_px: int, interpolation: str, into: NDArray[np.uint8] | None = None
+) -> Pixels:
+    """Return [height_px, width_px(, C)] of an image [H, W(, C)], a copy, or the image itself where it fits.
+
+    Args:
+        into: contiguous memory of that shape and the image's dtype, which the result may be put into.
+    """
     if image.shape[:2] == (height_px, width_px):
         return image
     if interpolation == "area":
-        return area(image, width_px, height_px)
+        return area(image, width_px, height_px, into)
     if interpolation == "pil_bilinear":
         return antialiased(image, width_px, height_px)
     how = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_NEAREST
-    return np.asarray(cv2.resize(image, (width_px, height_px), interpolation=how))
+    return cv2.resize(image, (width_px, height_px), into, interpolation=how)
 
 
-def area(image: Pixels, width_px: int, height_px: int) -> Pixels:
+def area(image: Pixels, width_px: int, height_px: int, into: NDArray[np.uint8] | None = None) -> Pixels:
     """Return the image at this size, every pixel of it having its part in the result.
 
     OpenCV averages areas quickly where one pixel comes of whole ones, of 2 x 2 above all, and slowly otherwise: 6.2 ms
@@ -38,11 +44,11 @@ def area(image: Pixels, width_px: int, height_px: int) -> Pixels:
         if whole and (width // 2 % width_px or height // 2 % height_px):
             break
         width, height = width // 2, height // 2
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     if (width, height) == (width_px, height_px):
         return image
     how = cv2.INTER_LINEAR if width < 2 * width_px and height < 2 * height_px else cv2.INTER_AREA
-    return np.asarray(cv2.resize(image, (width_px, height_px), interpolation=how))
+    return cv2.resize(image, (width_px, height_px), into, interpolation=how)
 
 
 def antialiased(image: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:

@@ -95,6 +95,7 @@ class YoloTask:
         self.batch = spec.shape[0]  # None: any
         self.is_in_graph = self._input.in_graph is not None
         self._sizes = [other for other in engine.inputs if other is not spec]
+        self._last_view: tuple[Placement, tuple[int, int, int, int], View] | None = None
         self.limits = limits or Limits(confidence, iou, max_detections, class_agnostic)
 
     @property
@@ -171,9 +172,15 @@ class YoloTask:
 
     def view_of(self, part: Part, placement: Placement) -> View:
         """Return where what the model sees of an image lies in it."""
+        known, where = self._last_view, part[1:5]
+        if known is not None and known[0] is placement and known[1] == where:
+            return known[2]
+        seen = placement
         if self._has_one_scale and part.block.fit.startswith("letterbox"):
-            placement = placement.with_one_scale(part.block.size)
-        return View(placement, part.x_px, part.y_px, part.width_px, part.height_px, part.block.size)
+            seen = placement.with_one_scale(part.block.size)
+        view = View(seen, *where, part.block.size)
+        self._last_view = placement, where, view
+        return view
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: View) -> Found:
         """Return what is in the image, best first.
@@ -210,7 +217,8 @@ class YoloTask:
         return kept[: limits.max_detections]
 
     def _placed_objects(self, some: Candidates, arrays: Sequence[NDArray[Any]], view: View, limits: Limits) -> Found:
-        placement, shift = view.placement, np.array([view.x_px, view.y_px], np.float32)
+        placement = view.placement
+        shift = np.array([view.x_px, view.y_px], np.float32) if view.x_px or view.y_px else None
         masks: tuple[Mask, ...] = ()
         keypoints = None
         if self.kind == "obb":
@@ -224,7 +232,8 @@ class YoloTask:
             some, boxes = some.only(large), boxes[large]
         if self.kind == "pose":
             keypoints = self._keypoints(some.extra, placement)
-            keypoints[..., :2] += shift
+            if shift is not None:
+                keypoints[..., :2] += shift
         elif self.kind == "segment":
             drawn = masks_of(some.extra, arrays[1], some.boxes, placement, view.size)
             masks = tuple(mask for mask in drawn if mask is not None and mask is not NOT_FINITE)
@@ -232,11 +241,12 @@ class YoloTask:
                 full = np.array([mask is not None and mask is not NOT_FINITE for mask in drawn], np.bool_)
                 lost = sum(mask is NOT_FINITE for mask in drawn)
                 some, boxes = some.only(full)._replace(not_finite=some.not_finite + lost), boxes[full]
-            if shift.any():
+            if shift is not None:
                 masks = tuple(mask._replace(x_px=mask.x_px + view.x_px, y_px=mask.y_px + view.y_px) for mask in masks)
-        boxes[:, :2] += shift
-        if self.kind != "obb":
-            boxes[:, 2:] += shift
+        if shift is not None:
+            boxes[:, :2] += shift
+            if self.kind != "obb":
+                boxes[:, 2:] += shift
         return Found(
             self.kind, view.width_px, view.height_px, self.names, some.classes, some.scores, boxes, keypoints, masks,
             not_finite=some.not_finite,

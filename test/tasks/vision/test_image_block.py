@@ -14,7 +14,7 @@ from perf_inference.errors import ConfigError, InputError
 from perf_inference.tasks.vision.image_block import ImageBlock
 from perf_inference.tasks.vision.placement import Placement, fit_of, least_rectangle
 from perf_inference.tasks.vision.prepare import Preparation, prepare, prepare_into
-from perf_inference.tasks.vision.resize import antialiased, area
+from perf_inference.tasks.vision.resize import antialiased, area, resize
 
 RANDOM = np.random.default_rng(0)
 
@@ -104,6 +104,21 @@ def test_each_level_is_scaled_and_put_in_its_place(layout: str, colour: str, dty
     have = array[0].transpose(1, 2, 0) if layout == "nchw" else array[0]
     np.testing.assert_allclose(have.astype(float), wanted, rtol=1e-3 if dtype == "float16" else 1e-6, atol=1e-3)
     assert placement == Placement(1, 1, 0, 0, 6, 4)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "area"])
+def test_an_image_that_is_only_resized_goes_where_it_belongs(interpolation: str) -> None:
+    block = ImageBlock((64, 64), "letterbox", "bgr", "nhwc", "uint8", interpolation=interpolation)
+    kept = Preparation(block)
+    for size in ((100, 50), (256, 128), (50, 100), (64, 64), (128, 128), (80, 80), (100, 50)):
+        image = noise(*size)
+        fit = fit_of(block, *size)
+        wanted = np.full((64, 64, 3), 114, np.uint8)
+        inner = resize(image, fit.inner_width_px, fit.inner_height_px, interpolation)
+        wanted[fit.top_px :, fit.left_px :][: fit.inner_height_px, : fit.inner_width_px] = inner
+        array, placement = kept(image)
+        assert np.array_equal(array[0], wanted)
+        assert placement == Placement.of(fit)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "nhwc"])

@@ -60,7 +60,7 @@ def candidates(head: Head, outputs: Sequence[Raw], confidence: float, size: tupl
     """
     with np.errstate(invalid="ignore", over="ignore"):
         found = _READERS[head.layout](head, outputs, confidence, size)
-        if np.isfinite(found.boxes).all() and np.isfinite(found.extra).all():
+        if np.isfinite(found.boxes).all() and (not found.extra.size or np.isfinite(found.extra).all()):
             return found
         finite = np.asarray(np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.extra).all(axis=1))
     left_out = int(len(finite) - finite.sum())
@@ -99,12 +99,13 @@ def _ultralytics(head: Head, outputs: Sequence[Raw], confidence: float, size: tu
     raw = np.asarray(raw, np.float32)
     best = raw[4] if classes == 1 else raw[4 : 4 + classes].max(axis=0)
     index, not_finite = above(best, confidence)
-    boxes = raw[:4].take(index, axis=1).T
+    rows = np.ascontiguousarray(raw.take(index, axis=1).T)
+    boxes = rows[:, :4]
     return Candidates(
         boxes if head.kind == "obb" else corners(boxes),
         best[index],
-        np.ascontiguousarray(raw[4 : 4 + classes].T[index]).argmax(axis=1),
-        raw[4 + classes :].take(index, axis=1).T,
+        rows[:, 4 : 4 + classes].argmax(axis=1),
+        rows[:, 4 + classes :],
         not_finite,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -26,22 +27,21 @@ def above(best: Raw, confidence: float, allowed_none: bool = False) -> tuple[NDA
         return np.zeros(0, np.intp), 0
     if not best.size:
         raise EngineError("the model gave no rows")
-    high, low = best.max(), best.min()
+    high, low = float(best.max()), float(best.min())
     not_finite = 0
-    if not (np.isfinite(high) and np.isfinite(low)):
+    if not (math.isfinite(high) and math.isfinite(low)):
         finite = np.isfinite(best)
         not_finite = int(len(best) - finite.sum())
         if not_finite == len(best):
             raise EngineError(NONE_FINITE)
         best = np.where(finite, best, 0)
-        high, low = best.max(), best.min()
+        high, low = float(best.max()), float(best.min())
     if high > 1 + SCORE_ERROR or low < -SCORE_ERROR:
         raise EngineError(
             f"the model gave a score of {worst(best):.3g}, and scores are from 0 to 1: its output is of another layout "
             "or kind; set layout, kind and class_names, or export it with its sigmoid"
         )
-    index: NDArray[np.intp] = np.flatnonzero(np.asarray(best) > confidence)
-    return index, not_finite
+    return (best > confidence).nonzero()[0], not_finite
 
 
 def worst(scores: Floats) -> float:
