@@ -17,6 +17,7 @@ from perf_inference import missing
 from perf_inference._version import VERSION
 from perf_inference.bringup.domain import check_domain
 from perf_inference.bringup.search_path import leave_working_directory
+from perf_inference.bringup.stop_signal import interrupt_safely
 from perf_inference.errors import EX_CONFIG, ConfigError, PerfInferenceError
 from perf_inference.printable import guard_this_process, printable
 
@@ -110,6 +111,7 @@ def entry() -> None:
     """Run one command and exit with its status, without the 0.3 s that the interpreter takes to tear down rclpy."""
     guard_this_process()
     leave_working_directory()
+    interrupt_safely()
     try:
         status = main()
         sys.stdout.flush()

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from perf_inference import missing
 from perf_inference.bringup import child_process
+from perf_inference.bringup.stop_signal import interrupt_safely
 from perf_inference.bringup.tuning import is_node, tune_this_process
 from perf_inference.errors import EX_CONFIG
 from perf_inference.nodes.light_messages import load_without_generator
@@ -30,6 +31,7 @@ HOLDS_COLLECTION = is_node(sys.orig_argv) and gc.isenabled()
 if HOLDS_COLLECTION:
     gc.disable()  # it would walk again and again through what the imports make; `runner` has it on again
 if is_node(sys.orig_argv):
+    interrupt_safely()  # until `runner` has its own
     sys.excepthook = _end  # until `runner` has its own: an import of the node's that fails
     # Before the seconds that the imports of a node can take; what stands against it says `runner`.
     with contextlib.suppress(child_process.StarterError):

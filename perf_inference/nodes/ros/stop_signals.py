@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from types import FrameType
 
 from rclpy.executors import Executor
 
 from perf_inference.bringup import tuning
+from perf_inference.bringup.stop_signal import put_off
 
 # A closed terminal sends SIGHUP, Ctrl-\ SIGQUIT, to all that was started from it: neither may leave an arm moving.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -26,6 +28,7 @@ class Stop:
         self.interrupted = False  # it came while the nodes were being made
         self._number = 0  # of the first signal
         self._making = True  # the nodes
+        self._is_put_off = False
         self._executor: Executor | None = None
         self._reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(self._reading, True)
@@ -61,8 +64,10 @@ class Stop:
         if executor is not None:
             executor.wake()
 
-    def _on_signal(self, number: int, frame: object) -> None:
-        if self._making and not self.asked:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._making and (not self.asked or self._is_put_off):
             self.asked = self.interrupted = True
-            self._number = number
-            raise Stopped
+            self._number = self._number or number
+            self._is_put_off = put_off(self._on_signal, number, frame)
+            if not self._is_put_off:
+                raise Stopped

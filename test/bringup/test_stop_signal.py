@@ -1,0 +1,75 @@
+"""A signal that comes while an extension is imported: most of these crash when what they import raises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from support.paths import ROOT
+
+# Imports orjson in a child for each `at`, with the signal at that call of what the making of its module runs.
+_IMPORTS = """
+import importlib.util, os, signal, sys, time
+from importlib.machinery import ExtensionFileLoader
+
+kind, *places = sys.argv[1:]
+INITS = {ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__}
+if kind == "node":
+    from perf_inference.nodes.ros.stop_signals import Stop, Stopped as Ended
+elif kind == "command":
+    from perf_inference.bringup.stop_signal import interrupt_safely
+    Ended = KeyboardInterrupt
+else:
+    from perf_inference.bringup.stop_signal import StopFlag, Stopped as Ended
+assert "orjson" not in sys.modules
+
+def in_the_making(frame):
+    while frame is not None and frame.f_code not in INITS:
+        frame = frame.f_back
+    return frame is not None
+
+def child(at):
+    if kind == "node":
+        stop = Stop()
+    elif kind == "command":
+        interrupt_safely()
+    else:
+        stop = StopFlag()
+        stop.at_once = True
+    left = at
+    def profile(frame, event, argument):
+        nonlocal left
+        if event == "call" and in_the_making(frame.f_back):
+            left -= 1
+            if not left:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+    sys.setprofile(profile)
+    try:
+        import orjson
+        sys.setprofile(None)
+        time.sleep(0 if left > 0 else 5)
+    except Ended:
+        os._exit(0 if "orjson" in sys.modules else 3)
+    os._exit(2 if left > 0 else 4)
+
+for at in map(int, places):
+    if not (pid := os.fork()):
+        child(at)
+    _, status = os.waitpid(pid, 0)
+    print(at, os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["start", "command", "node"])
+def test_a_signal_in_the_making_of_an_extension_ends_what_is_done_after_it(kind: str) -> None:
+    if kind == "node":
+        pytest.importorskip("rclpy")
+    places = [str(at) for at in (1, 2, 10, 50, 100, 200)]
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS, kind, *places], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [word for at in places for word in (at, "0")], done.stderr
