@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import random
 import sys
 import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
 
+from perf_inference.bringup import middleware
 from perf_inference.bringup.domain import free_domain
 from support.joint_model import JointModel
 from support.onnx_models import constant_policy
@@ -52,6 +54,19 @@ class Trial(NamedTuple):
     moved_rad: float
 
 
+@contextmanager
+def set_here(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have this environment for a while: of the middleware's settings when a participant is made."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 class Rig:
     """The arm, its sensors, and whatever is wrong with them."""
 
@@ -72,26 +87,38 @@ class Rig:
         self._force = node.create_publisher(WrenchStamped, "force", qos_profile_sensor_data)
         self._clocks = node.create_publisher(Clock, "/clock", 10) if clock else None
         self._image = Image(height=48, width=64, encoding="bgr8", step=192, data=array("B", bytes(48 * 192)))
-        node.create_subscription(action or Float64MultiArray, "action", self._on_action, 10)
         self._enable = node.create_client(SetBool, "policy_node/enable")
         node.create_timer(SAMPLE_S, self._sample)
         node.create_timer(1 / IMAGE_HZ, self._see)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(node)
+        # The arm hears commands with nothing between it and who sends them: a process that is killed at the lock of a
+        # port in shared memory holds up for seconds whoever sends to it, as the sensors do (docs/safety.md).
+        self._arm_context = rclpy.Context()
+        with set_here(middleware.without_shared_memory(os.environ)):
+            rclpy.init(context=self._arm_context, domain_id=domain)
+            self._arm_node = rclpy.create_node("rig_arm", context=self._arm_context)
+        self._arm_node.create_subscription(action or Float64MultiArray, "action", self._on_action, 10)
+        self._executors = {}
+        for each, context in ((node, self._context), (self._arm_node, self._arm_context)):
+            self._executors[each] = SingleThreadedExecutor(context=context)
+            self._executors[each].add_node(each)
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._spin, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._spin, args=(e,), daemon=True) for e in self._executors.values()]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
         self._ended.set()
-        self._thread.join()
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
+        for thread in self._threads:
+            thread.join()
+        for node, executor in self._executors.items():
+            executor.shutdown()
+            node.destroy_node()
+        for context in (self._context, self._arm_context):
+            context.try_shutdown()
 
-    def _spin(self) -> None:
+    def _spin(self, executor: SingleThreadedExecutor) -> None:
         while not self._ended.is_set():
-            self._executor.spin_once(timeout_sec=0.02)
+            executor.spin_once(timeout_sec=0.02)
 
     # the arm ---------------------------------------------------------------------------------------------------------
 
