@@ -32,6 +32,11 @@ class Mailbox(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is taken any more."""
+        return self._closed
+
     def put(self, item: T) -> None:
         """Add the newest item; the oldest goes when the box is full."""
         with self._changed:

@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 from perf_inference.batch_pipeline import BatchPipeline
 from perf_inference.engines import Engine
 from perf_inference.errors import ConfigError
+from perf_inference.inline_pipeline import InlinePipeline
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.engine.inference import Inference
 from perf_inference.nodes.images.image_input import image_input
@@ -100,7 +101,7 @@ class YoloNode(ManagedNode):
             p.expected_frequency,
             f"{camera.prefix}image",
             p.reliability,
-            own_thread=True,
+            own_thread=getattr(pipeline, "work", True),
         )
         self._inference.watch(camera.name, images)
         self.at_clean_up(images.stop_reading)
@@ -133,7 +134,7 @@ class YoloNode(ManagedNode):
 
 def _pipeline_of(p: YoloParameters) -> Callable[..., Pipeline]:
     if not p.cameras:
-        return Pipeline
+        return InlinePipeline
     return partial(BatchPipeline, sources={name: {"camera": name} for name in p.cameras}, wait_ms=p.batch_wait_ms)
 
 

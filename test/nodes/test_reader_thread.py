@@ -83,6 +83,33 @@ def test_a_message_does_not_wake_the_executor(ros: Ros) -> None:
     node.destroy_node()
 
 
+def test_what_is_done_afterwards_holds_up_no_other_message_and_not_the_end(ros: Ros) -> None:
+    heard, go_on, done = list[str](), threading.Event(), list[str]()
+
+    def work() -> None:
+        if heard and not done:
+            done.append(threading.current_thread().name)
+            assert go_on.wait(20)
+
+    source = Input(
+        ros.node, String, "words", lambda a: heard.append(a.message.data), Ledger(), QoSProfile(depth=10),
+        own_thread=work,
+    )  # fmt: skip
+    assert len(readers()) == 2
+    publisher = ros.node.create_publisher(String, "words", 10)
+    assert wait_until(lambda: publisher.get_subscription_count() == 1, 10)
+    publisher.publish(String(data="a"))
+    assert wait_until(lambda: len(done) == 1, 10)
+    for word in "bcd":
+        publisher.publish(String(data=word))
+    assert wait_until(lambda: heard == ["a", "b", "c", "d"], 10)
+    source.close()  # does not wait for the work
+    assert wait_until(lambda: len(readers()) == 1, 5)
+    go_on.set()
+    assert wait_until(lambda: not readers(), 5)
+    assert faults_of(ros.node).callback_errors == 0
+
+
 def test_an_error_in_the_callback_is_a_fault_and_the_next_message_comes(ros: Ros) -> None:
     heard: list[str] = []
 

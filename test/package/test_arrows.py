@@ -41,6 +41,7 @@ ALLOWED = {
     "demo": {"engines", "errors", "measure", "tasks"},
     "pipeline": {"engines", "errors", "measure"},
     "batch_pipeline": {"engines", "errors", "measure", "pipeline"},
+    "inline_pipeline": {"pipeline"},
     "testing": {"engines", "errors", "measure"},
     "model_build": {"bringup", "devices", "engines", "errors", "files", "measure", "printable", "missing"},
     "serving": {"errors", "measure", "engines", "model_build"},
@@ -51,8 +52,8 @@ ALLOWED = {
     },
     "nodes": {
         "batch_pipeline", "bringup", "camera", "console", "demo", "devices", "doctor", "engines", "errors", "files",
-        "measure", "missing", "model_build", "pipeline", "printable", "recording", "safety", "speech",
-        "tasks", "telemetry",
+        "inline_pipeline", "measure", "missing", "model_build", "pipeline", "printable", "recording", "safety",
+        "speech", "tasks", "telemetry",
     },
 }  # fmt: skip
 # rooms within a room: what each may import of the others; "": the modules beside them

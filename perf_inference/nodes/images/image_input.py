@@ -28,7 +28,7 @@ def image_input(
     expected_hz: float = 0.0,
     topic: str = "image",
     reliability: str = AUTO,
-    own_thread: bool = False,
+    own_thread: bool | Callable[[], None] = False,
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 

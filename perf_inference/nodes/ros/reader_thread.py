@@ -1,9 +1,12 @@
-"""A thread of its own for one subscription, in place of the executor.
+"""A thread of its own for one subscription, or two, in place of the executor.
 
 An executor gathers all entities of its nodes before and after each wait, and what has come waits while the callback of
 a timer or a service runs. For an image that is a tenth of a millisecond as a rule and several now and then. Here a
 thread waits for one subscription and its events alone, as `rclpy.wait_for_message` does. (A wait for the events of a
 reader is woken by its messages too, so they cannot be the executor's.)
+
+Where work follows on a message, the thread that has taken it does that too, and another one reads meanwhile: to hand it
+to a worker takes a sixth of a millisecond (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -29,33 +32,54 @@ _AGAIN_S = 0.1  # after a failure of the middleware
 class ReaderThread:
     """Takes each message of a subscription that was made with a `LeftAlone` group."""
 
-    def __init__(self, node: Node, subscription: Subscription, taken: Callable[[Any, Any], None]) -> None:
-        """Start; `taken` is called with each message and its info (this thread), and an error in it is a fault."""
-        self._node, self._subscription, self._taken = node, subscription, taken
+    def __init__(
+        self,
+        node: Node,
+        subscription: Subscription,
+        taken: Callable[[Any, Any], None],
+        afterwards: Callable[[], None] | None = None,
+    ) -> None:
+        """Start.
+
+        Args:
+            taken: is called with each message and its info (a thread of this), and an error in it is a fault.
+            afterwards: is called then by the same thread, and holds up no other message; two threads take turns.
+        """
+        self._node, self._subscription, self._taken, self._afterwards = node, subscription, taken, afterwards
         self._stopped = False
+        self._reading = threading.Lock()  # held by the one that waits for messages and takes them
         self._wake = GuardCondition(None, None, context=node.context)
-        self._thread = threading.Thread(target=self._run, name=f"{node.get_name()} reader", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{node.get_name()} reader", daemon=True)
+            for _ in range(1 if afterwards is None else 2)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Take no more; a message in the callback is finished first (any other thread)."""
+        """Take no more; a message in `taken` is finished first, what is done afterwards is not (any other thread)."""
         self._stopped = True
-        if self._thread.is_alive():
+        if any(thread.is_alive() for thread in self._threads):
             self._wake.trigger()
-            self._thread.join()
-        self._wake.destroy()
+        with self._reading:
+            self._wake.destroy()
+        if self._afterwards is None:
+            self._threads[0].join()
 
     def _run(self) -> None:
         context, faults = self._node.context, faults_of(self._node)
         where = f"the callback of subscription {self._subscription.topic_name}"
         wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(self._subscription.event_handlers), context.handle)
-        while not self._stopped and context.ok() and self._turn(wait_set, faults, where):
-            pass
+        turn = _Turn(self._reading)
+        while True:
+            with turn:
+                if self._stopped or not context.ok() or not self._turn(turn, wait_set, faults, where):
+                    return
 
-    def _turn(self, wait_set: Any, faults: Faults, where: str) -> bool:
+    def _turn(self, turn: _Turn, wait_set: Any, faults: Faults, where: str) -> bool:
         """Return whether there is anything left to wait for."""
         try:
-            self._wait_and_take(wait_set, faults, where)
+            self._wait_and_take(turn, wait_set, faults, where)
         except _rclpy.InvalidHandle:  # destroyed without `stop`
             return False
         except Exception as error:  # of the middleware: a node that is deaf from now on would be worse
@@ -63,7 +87,7 @@ class ReaderThread:
             time.sleep(_AGAIN_S)
         return True
 
-    def _wait_and_take(self, wait_set: Any, faults: Faults, where: str) -> None:
+    def _wait_and_take(self, turn: _Turn, wait_set: Any, faults: Faults, where: str) -> None:
         """Wait for messages and events, and take them."""
         reader, wake, events = self._subscription.handle, self._wake.handle, self._subscription.event_handlers
         with ExitStack() as stack:
@@ -76,16 +100,39 @@ class ReaderThread:
                 event.add_to_wait_set(wait_set)
             wait_set.wait(_LOOK_NS)
             with faults.watching(where):
-                self._take(reader)
+                self._take(turn, reader)
             for event in events:
                 if event.is_ready(wait_set):
                     with faults.watching(where):
                         event.callback(event.take_data())
 
-    def _take(self, reader: Any) -> None:
+    def _take(self, turn: _Turn, reader: Any) -> None:
         how = self._subscription.msg_type, self._subscription.raw
         while not self._stopped and (came := reader.take_message(*how)) is not None:
             self._taken(*came)
+            if self._afterwards is not None:
+                turn.end()  # the next message is the other thread's
+                self._afterwards()
+                return
+
+
+class _Turn:
+    """A lock that a thread may give up before the end of its `with`."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock, self._has_it = lock, False
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        self._has_it = True
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        if self._has_it:
+            self._has_it = False
+            self._lock.release()
 
 
 class LeftAlone(CallbackGroup):

@@ -51,14 +51,14 @@ class Input:
         expected_hz: float = 0.0,
         read: Callable[[bytes], Any] | None = None,
         unreadable: Callable[[InputError], None] = lambda error: None,
-        own_thread: bool = False,
+        own_thread: bool | Callable[[], None] = False,
     ) -> None:
         """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival).
 
         Args:
             read: makes a message of its serialized bytes, in place of rclpy; raises InputError.
             unreadable: called with that error, after the message was counted as rejected.
-            own_thread: a thread calls these two, and not the executor's; it ends with `close` or `stop_reading`.
+            own_thread: a thread calls these two, and then this, and not the executor's; it ends with `close`.
         """
         self.ledger = ledger
         self.asked_for = topic  # what is remapped to have another topic
@@ -78,7 +78,7 @@ class Input:
         self._expected_hz = expected_hz or None
         self._grid = DueGrid(expected_hz) if expected_hz > 0 else None
         self.qos = copy.copy(qos)  # which the node's parameters may override
-        self._left_alone = LeftAlone() if own_thread else None
+        self._own_thread, self._left_alone = own_thread, LeftAlone() if own_thread else None
         self._thread: ReaderThread | None = None
         self.topic = topic
         self._subscription: Any = None
@@ -107,7 +107,8 @@ class Input:
         )
         self.topic = str(self._subscription.topic_name)
         if self._left_alone is not None:
-            self._thread = ReaderThread(self._node, self._subscription, callback)
+            afterwards = self._own_thread if callable(self._own_thread) else None
+            self._thread = ReaderThread(self._node, self._subscription, callback, afterwards)
 
     @property
     def is_open(self) -> bool:

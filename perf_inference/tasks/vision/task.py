@@ -173,7 +173,7 @@ class YoloTask:
     def view_of(self, part: Part, placement: Placement) -> View:
         """Return where what the model sees of an image lies in it."""
         known, where = self._last_view, part[1:5]
-        if known is not None and known[0] is placement and known[1] == where:
+        if known is not None and known[1] == where and known[0] == placement:
             return known[2]
         seen = placement
         if self._has_one_scale and part.block.fit.startswith("letterbox"):
