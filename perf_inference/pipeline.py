@@ -1,8 +1,8 @@
 """The journey of one message: decode -> preprocess -> infer -> postprocess -> publish -> timing.
 
 Messages are offered on the ROS thread and wait in a mailbox in which the newest wins; one worker thread at a time takes
-them and walks them through the stages. Nothing here knows ROS, a model's meaning or a runtime: those are handed in, and no
-stage knows the next one. Every message offered ends in exactly one place of the ledger.
+them and walks them through the stages. Nothing here knows ROS, a model's meaning or a runtime: those are handed in, and
+no stage knows the next one. Every message offered ends in exactly one place of the ledger.
 """
 
 from __future__ import annotations
