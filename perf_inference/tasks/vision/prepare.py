@@ -13,7 +13,7 @@ from perf_inference.engines.image_preprocessing import ImageFit
 from perf_inference.errors import InputError
 from perf_inference.tasks.vision.image_block import ImageBlock
 from perf_inference.tasks.vision.placement import Placement, fit_of
-from perf_inference.tasks.vision.resize import resize
+from perf_inference.tasks.vision.resize import Step, resize, resized, steps
 
 Pixels = NDArray[Any]
 _COMPUTED = {"uint8": np.uint8, "float16": np.float32, "float32": np.float32, "float64": np.float64}
@@ -87,11 +87,17 @@ class _Canvas:
         self._work: Pixels = self.array if self.array.dtype == computed else np.empty(self.array.shape, computed)
         self._fit: ImageFit | None = None
         self._placement: Placement | None = None
-        self._direct: NDArray[np.uint8] | None = None  # where an image goes without another step
+        self._direct: NDArray[np.uint8] | None = None  # where an image goes without another step ...
+        self._steps: tuple[Step, ...] = ()  # ... than these, if it is of
+        self._shape: tuple[int, ...] = ()
         self._factors = [(np.float32(a), np.float32(b)) for a, b in zip(*block.factors(), strict=True)]
         self._channels: list[NDArray[np.uint8]] = []
 
     def put(self, image: Pixels) -> Placement:
+        known = self._direct is not None and image.shape == self._shape and image.dtype == np.uint8
+        if known and resized(image, self._steps, self._direct) is self._direct:
+            assert self._placement is not None
+            return self._placement
         block = self._block
         image = _checked(image, block)
         height, width = image.shape[:2]
@@ -100,10 +106,10 @@ class _Canvas:
             fit = fit_of(block, width, height)
             self._fill(fit)
             self._fit, self._placement, self._direct = fit, Placement.of(fit), self._place_of(fit)
+            self._shape, inner = image.shape, (fit.inner_width_px, fit.inner_height_px)
+            self._steps = steps(width, height, *inner, block.interpolation)
         assert self._placement is not None
-        pixels = resize(image, fit.inner_width_px, fit.inner_height_px, block.interpolation, self._direct)
-        if pixels is self._direct:
-            return self._placement
+        pixels = resize(image, fit.inner_width_px, fit.inner_height_px, block.interpolation)
         if fit.left_px < 0 or fit.top_px < 0:
             pixels = pixels[-fit.top_px :, -fit.left_px :][: fit.height_px, : fit.width_px]
         if block.layout == "nchw":
@@ -120,6 +126,8 @@ class _Canvas:
         if self._work is not self.array or not self._block.is_plain or self._block.colour != "bgr":
             return None
         if self._block.layout != "nhwc" or self.array.dtype != np.uint8 or fit.left_px < 0 or fit.top_px < 0:
+            return None
+        if self._block.interpolation == "pil_bilinear":
             return None
         place: NDArray[np.uint8] = self.array[
             0, fit.top_px : fit.top_px + fit.inner_height_px, fit.left_px : fit.left_px + fit.inner_width_px

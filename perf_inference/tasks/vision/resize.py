@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,45 +11,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
+Step = tuple[tuple[int, int], int]  # width and height [px], and OpenCV's interpolation
 _BITS = 22  # of Pillow's coefficients: 32 less 8 of a level and 2 to spare
 
 
-def resize(
-    image: Pixels, width_px: int, height_px: int, interpolation: str, into: NDArray[np.uint8] | None = None
-) -> Pixels:
-    """Return [height_px, width_px(, C)] of an image [H, W(, C)], a copy, or the image itself where it fits.
-
-    Args:
-        into: contiguous memory of that shape and the image's dtype, which the result may be put into.
-    """
-    if image.shape[:2] == (height_px, width_px):
-        return image
-    if interpolation == "area":
-        return area(image, width_px, height_px, into)
-    if interpolation == "pil_bilinear":
+def resize(image: Pixels, width_px: int, height_px: int, interpolation: str) -> Pixels:
+    """Return [height_px, width_px(, C)] of an image [H, W(, C)], a copy, or the image itself where it fits."""
+    if interpolation == "pil_bilinear" and image.shape[:2] != (height_px, width_px):
         return antialiased(image, width_px, height_px)
-    how = cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_NEAREST
-    return cv2.resize(image, (width_px, height_px), into, interpolation=how)
+    height, width = image.shape[:2]
+    return resized(image, steps(width, height, width_px, height_px, interpolation))
 
 
-def area(image: Pixels, width_px: int, height_px: int, into: NDArray[np.uint8] | None = None) -> Pixels:
-    """Return the image at this size, every pixel of it having its part in the result.
+def area(image: Pixels, width_px: int, height_px: int) -> Pixels:
+    """Return the image at this size, every pixel of it having its part in the result."""
+    return resize(image, width_px, height_px, "area")
+
+
+def resized(image: Pixels, plan: Sequence[Step], into: NDArray[np.uint8] | None = None) -> Pixels:
+    """Return the image after these steps; the last may put it `into` memory of its size and dtype, or not."""
+    last = len(plan) - 1
+    for number, (size, how) in enumerate(plan):
+        image = cv2.resize(image, size, into if number == last else None, interpolation=how)
+    return image
+
+
+def steps(width: int, height: int, width_px: int, height_px: int, interpolation: str) -> tuple[Step, ...]:
+    """Return the calls of OpenCV's `resize` that make an image of one size one of another; none where it fits.
 
     OpenCV averages areas quickly where one pixel comes of whole ones, of 2 x 2 above all, and slowly otherwise: 6.2 ms
-    from 1920x1080 to 256x192, this 0.7. So the image is halved as long as it can be; what is then left to do, where it
-    is less than 2, leaves no pixel out when interpolated. The embedded models' scores are the same (models/README.md).
+    from 1920x1080 to 256x192, this 0.7. So for `area` the image is halved as long as it can be; what is then left to
+    do, where it is less than 2, leaves no pixel out when interpolated. The embedded models' scores are the same
+    (models/README.md).
     """
-    height, width = image.shape[:2]
+    if (width, height) == (width_px, height_px):
+        return ()
+    if interpolation != "area":
+        return (((width_px, height_px), cv2.INTER_LINEAR if interpolation == "bilinear" else cv2.INTER_NEAREST),)
+    plan: list[Step] = []
     whole = width % width_px == height % height_px == 0  # halved only as long as it stays so: exact
     while width >= 2 * width_px and height >= 2 * height_px and width % 2 == height % 2 == 0:
         if whole and (width // 2 % width_px or height // 2 % height_px):
             break
         width, height = width // 2, height // 2
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    if (width, height) == (width_px, height_px):
-        return image
-    how = cv2.INTER_LINEAR if width < 2 * width_px and height < 2 * height_px else cv2.INTER_AREA
-    return cv2.resize(image, (width_px, height_px), into, interpolation=how)
+        plan.append(((width, height), cv2.INTER_AREA))
+    if (width, height) != (width_px, height_px):
+        is_small = width < 2 * width_px and height < 2 * height_px
+        plan.append(((width_px, height_px), cv2.INTER_LINEAR if is_small else cv2.INTER_AREA))
+    return tuple(plan)
 
 
 def antialiased(image: NDArray[np.uint8], width_px: int, height_px: int) -> NDArray[np.uint8]:

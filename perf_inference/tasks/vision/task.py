@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,14 @@ class Limits:
     """Of the shorter side of a box."""
     top: int = 5
     """Classes of a classifier, whatever their score."""
+
+
+class _Known(NamedTuple):
+    """What is so for every image of one shape that is looked at as a whole."""
+
+    shape: tuple[int, ...]
+    placement: Placement
+    view: View
 
 
 class YoloTask:
@@ -95,7 +103,7 @@ class YoloTask:
         self.batch = spec.shape[0]  # None: any
         self.is_in_graph = self._input.in_graph is not None
         self._sizes = [other for other in engine.inputs if other is not spec]
-        self._last_view: tuple[Placement, tuple[int, int, int, int], View] | None = None
+        self._last: _Known | None = None
         self.limits = limits or Limits(confidence, iou, max_detections, class_agnostic)
 
     @property
@@ -138,12 +146,19 @@ class YoloTask:
         Raises:
             InputError: an image of another form, or one that the region of interest is outside of.
         """
+        known = self._last
+        if known is not None and known.shape == frame.shape and self.limits.roi is None:
+            array, placement = self.prepared(frame)
+            if placement is known.placement or placement == known.placement:
+                return {self._input.name: array}, known.view
         part = self.part_of(frame)
         if self._is_rectangle or (self.batch or 1) > 1:
-            array: NDArray[Any] = np.zeros((self.batch or 1, *part.block.shape), part.block.dtype)
+            array = np.zeros((self.batch or 1, *part.block.shape), part.block.dtype)
             placement = prepare_into(array[0], part.pixels, part.block)
         else:
             array, placement = self.prepared(part.pixels)
+            if part.pixels is frame and not self._sizes:
+                self._last = _Known(frame.shape, placement, self.view_of(part, placement))
         return self.inputs_of(array, part.block), self.view_of(part, placement)
 
     def part_of(self, frame: Image) -> Part:
@@ -172,15 +187,9 @@ class YoloTask:
 
     def view_of(self, part: Part, placement: Placement) -> View:
         """Return where what the model sees of an image lies in it."""
-        known, where = self._last_view, part[1:5]
-        if known is not None and known[1] == where and known[0] == placement:
-            return known[2]
-        seen = placement
         if self._has_one_scale and part.block.fit.startswith("letterbox"):
-            seen = placement.with_one_scale(part.block.size)
-        view = View(seen, *where, part.block.size)
-        self._last_view = placement, where, view
-        return view
+            placement = placement.with_one_scale(part.block.size)
+        return View(placement, part.x_px, part.y_px, part.width_px, part.height_px, part.block.size)
 
     def postprocess(self, outputs: Mapping[str, NDArray[Any]], context: View) -> Found:
         """Return what is in the image, best first.
