@@ -32,7 +32,7 @@ MISTAKES = (
     Mistake("measure/statistics.py", "math.ceil(self.n * percent / 100)", "math.floor(self.n * percent / 100)",
             "measure/test_statistics.py"),
     Mistake("measure/mailbox.py", "self._replaced_since_take += 1", "self._replaced_since_take += 2", "measure"),
-    Mistake("pipeline.py", "self._seq += 1", "self._seq += 2", "measure/test_pipeline.py"),
+    Mistake("pipeline.py", "itertools.count(1)", "itertools.count(0)", "measure/test_pipeline.py"),
     Mistake("safety/limits.py", "[min(pair) for pair in zip(self.upper", "[max(pair) for pair in zip(self.upper",
             "safety/test_safety_gate.py"),
     Mistake("recording/run_directory.py", "max(numbers, default=0) + 1", "max(numbers, default=0)",
@@ -88,3 +88,9 @@ def test_a_deliberate_error_is_found_in(mistake: Mistake, copy: Path) -> None:
     assert ended.returncode == 1, ended.stdout[-2000:]
     assert found is not None, ended.stdout[-2000:]
     print(f"\n{mistake.module}: {mistake.line.strip()!r} -> {mistake.instead.strip()!r}: {found[1]}")
+
+
+def test_every_line_is_where_it_is_looked_for() -> None:
+    package = Path(perf_inference.__file__).parent
+    gone = [mistake.module for mistake in MISTAKES if (package / mistake.module).read_text().count(mistake.line) != 1]
+    assert not gone
