@@ -51,12 +51,18 @@ class Line(ListRecorder):
         self.pipeline.work()
 
 
-def test_who_offers_works_and_who_comes_meanwhile_does_not_wait() -> None:
+def busy_line() -> tuple[Line, threading.Thread]:
+    """Return one with "a" in work until `go_on` is set, and the thread that works on it."""
     line = Line()
     line.go_on.clear()
-    first = threading.Thread(target=line.offer, args=("a",))
-    first.start()
+    working = threading.Thread(target=line.offer, args=("a",))
+    working.start()
     assert line.entered.wait(10)
+    return line, working
+
+
+def test_who_offers_works_and_who_comes_meanwhile_does_not_wait() -> None:
+    line, first = busy_line()
     line.offer("b")  # returns, though the first is in work
     line.offer("c")
     counts = line.pipeline.ledger.snapshot()
@@ -88,11 +94,7 @@ def test_none_is_left_however_threads_meet() -> None:
 
 
 def test_it_is_closed_when_what_is_in_work_is_done_and_takes_no_other() -> None:
-    line = Line()
-    line.go_on.clear()
-    working = threading.Thread(target=line.offer, args=("a",))
-    working.start()
-    assert line.entered.wait(10)
+    line, working = busy_line()
     line.offer("b")
     began_s = time.monotonic()
     assert not line.pipeline.close(0.05)

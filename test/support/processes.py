@@ -7,8 +7,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from perf_inference.bringup import tuning
@@ -158,3 +158,16 @@ def end_all(processes: Sequence[Process], how: signal.Signals) -> None:
     with ExitStack() as stack:  # each is waited for, whatever becomes of another
         for process in left:
             stack.callback(process.ended)
+
+
+@contextmanager
+def set_here(environment: Mapping[str, str]) -> Iterator[None]:
+    """Have this environment for a while: of the middleware's settings when a participant is made."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

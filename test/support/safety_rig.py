@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from perf_inference.bringup import middleware
 from perf_inference.bringup.domain import free_domain
 from support.joint_model import JointModel
 from support.onnx_models import constant_policy
-from support.processes import Process, inherited, wait_until
+from support.processes import Process, inherited, set_here, wait_until
 
 NAMES = ("shoulder", "elbow")
 LOWER_RAD, UPPER_RAD, FASTEST_RAD_S = (-1.5, -1.5), (1.5, 1.5), 2.5
@@ -52,19 +52,6 @@ class Trial(NamedTuple):
 
     beyond_rad: float  # the farthest beyond a limit; below zero: within
     moved_rad: float
-
-
-@contextmanager
-def set_here(environment: Mapping[str, str]) -> Iterator[None]:
-    """Have this environment for a while: of the middleware's settings when a participant is made."""
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 class Rig:
