@@ -254,6 +254,7 @@ class Pipeline:
             frame = self._decode(arrival, task)
             stamps.mark("decode")
             inputs, context = task.preprocess(frame.data)
+            self._prepared()
             stamps.mark("preprocess")
             outputs = engine.infer(inputs)  # returns after the device has finished
             stamps.mark("infer")
@@ -269,6 +270,9 @@ class Pipeline:
         else:
             self._last = frame.data
             lane.finish(arrival, frame.stamp_ns, stamps, engine, extra, self._warm_up.mark)
+
+    def _prepared(self) -> None:
+        """Be told that only the engine works now."""
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """Finish the messages in work and end the worker; False if it is still busy after the time."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from perf_inference.engines.engine import ArraySpec
+from perf_inference.errors import InputError
 from perf_inference.inline_pipeline import InlinePipeline
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.measure.stamps import Arrival
@@ -73,6 +74,29 @@ def test_who_offers_works_and_who_comes_meanwhile_does_not_wait() -> None:
     assert (counts.processed, counts.waiting, counts.residual) == (2, 0, 0)  # "c" too, by the thread of "a"
     assert line.most_inside == 1
     assert not line.problems
+
+
+def test_the_next_message_may_be_read_as_soon_as_only_the_engine_works_or_where_nothing_comes_to_it() -> None:
+    steps: list[str] = []
+    line = Line()
+
+    def decode(arrival: Arrival, task: Any) -> Frame:
+        steps.append("decode")
+        if arrival.message == "broken":
+            raise InputError("no image")
+        return Frame(arrival.message, None)
+
+    def infer(inputs: Arrays) -> Arrays:
+        steps.append("infer")
+        return inputs
+
+    model = Model(FakeEngine(X_SPEC, X_SPEC, infer), FakeTask({"x": X}))
+    pipeline = InlinePipeline("node", decode, model, line.publish, line.timing, line.problem)
+    for message, expected in (("a", ["decode", "may read", "infer"]), ("broken", ["decode", "may read"])):
+        pipeline.offer(Arrival(message, *CLOCKS.pair()))
+        pipeline.work(lambda: steps.append("may read"))
+        assert steps[: len(expected)] == expected
+        steps.clear()
 
 
 def test_none_is_left_however_threads_meet() -> None:

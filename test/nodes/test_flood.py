@@ -90,7 +90,10 @@ class Flood:
     def _heartbeat(self, status: DiagnosticStatus) -> None:
         prefix = "ledger.image."
         values = from_key_values(status.values)
-        self.ledgers.append({k[len(prefix) :]: v for k, v in values.items() if k.startswith(prefix)})
+        ledger = {k[len(prefix) :]: v for k, v in values.items() if k.startswith(prefix)}
+        if not ledger:  # it is being configured, and has no input yet
+            return
+        self.ledgers.append(ledger)
         assert self.ledger["residual"] == 0, self.ledger
         assert self.ledger["in_work"] in (0, 1), self.ledger
 

@@ -86,9 +86,10 @@ def test_a_message_does_not_wake_the_executor(ros: Ros) -> None:
 def test_what_is_done_afterwards_holds_up_no_other_message_and_not_the_end(ros: Ros) -> None:
     heard, go_on, done = list[str](), threading.Event(), list[str]()
 
-    def work() -> None:
+    def work(may_read: Callable[[], None]) -> None:
         if heard and not done:
             done.append(threading.current_thread().name)
+            may_read()
             assert go_on.wait(20)
 
     source = Input(

@@ -14,6 +14,7 @@ from perf_inference.measure.ledger import Ledger
 from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.images.raw_image import read_image
 from perf_inference.nodes.images.reliability import AUTO, RELIABLE, Reliability
+from perf_inference.nodes.ros.reader_thread import Work
 from perf_inference.nodes.ros.subscription import Input
 
 TRANSPORTS = ("raw", "compressed")
@@ -28,7 +29,7 @@ def image_input(
     expected_hz: float = 0.0,
     topic: str = "image",
     reliability: str = AUTO,
-    own_thread: bool | Callable[[], None] = False,
+    own_thread: bool | Work = False,
 ) -> Input:
     """Subscribe to `image`, or to what image_transport's publishers call its compressed topic: `image/compressed`.
 

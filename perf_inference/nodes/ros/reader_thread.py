@@ -5,8 +5,9 @@ a timer or a service runs. For an image that is a tenth of a millisecond as a ru
 thread waits for one subscription and its events alone, as `rclpy.wait_for_message` does. (A wait for the events of a
 reader is woken by its messages too, so they cannot be the executor's.)
 
-Where work follows on a message, the thread that has taken it does that too, and another one reads meanwhile: to hand it
-to a worker takes a sixth of a millisecond (docs/performance.md).
+Where work follows on a message, the thread that has taken it does that too: to hand it to a worker takes a sixth of a
+millisecond (docs/performance.md). Another one reads as soon as the first lets it, which is best done when that one is
+about to let go of the interpreter for a while.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from perf_inference.nodes.reports.faults import Faults, faults_of
 _LOOK_NS = 500_000_000  # so often it looks whether the subscription was destroyed without `stop`
 _AGAIN_S = 0.1  # after a failure of the middleware
 
+Work = Callable[[Callable[[], None]], None]
+"""Takes what lets another thread read the next message meanwhile; at its end at the latest that may."""
+
 
 class ReaderThread:
     """Takes each message of a subscription that was made with a `LeftAlone` group."""
@@ -37,13 +41,13 @@ class ReaderThread:
         node: Node,
         subscription: Subscription,
         taken: Callable[[Any, Any], None],
-        afterwards: Callable[[], None] | None = None,
+        afterwards: Work | None = None,
     ) -> None:
         """Start.
 
         Args:
             taken: is called with each message and its info (a thread of this), and an error in it is a fault.
-            afterwards: is called then by the same thread, and holds up no other message; two threads take turns.
+            afterwards: is called then by the same thread with what it calls to let the other one read; two take turns.
         """
         self._node, self._subscription, self._taken, self._afterwards = node, subscription, taken, afterwards
         self._stopped = False
@@ -57,7 +61,7 @@ class ReaderThread:
             thread.start()
 
     def stop(self) -> None:
-        """Take no more; a message in `taken` is finished first, what is done afterwards is not (any other thread)."""
+        """Take no more; a message is finished first, until the other thread might read (any thread but these)."""
         self._stopped = True
         if any(thread.is_alive() for thread in self._threads):
             self._wake.trigger()
@@ -111,8 +115,7 @@ class ReaderThread:
         while not self._stopped and (came := reader.take_message(*how)) is not None:
             self._taken(*came)
             if self._afterwards is not None:
-                turn.end()  # the next message is the other thread's
-                self._afterwards()
+                self._afterwards(turn.end)
                 return
 
 

@@ -24,7 +24,7 @@ from perf_inference.measure.heartbeat import InputState
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.reports.messages import stamp_of
-from perf_inference.nodes.ros.reader_thread import LeftAlone, ReaderThread
+from perf_inference.nodes.ros.reader_thread import LeftAlone, ReaderThread, Work
 from perf_inference.printable import printable
 
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")  # not in Humble
@@ -51,7 +51,7 @@ class Input:
         expected_hz: float = 0.0,
         read: Callable[[bytes], Any] | None = None,
         unreadable: Callable[[InputError], None] = lambda error: None,
-        own_thread: bool | Callable[[], None] = False,
+        own_thread: bool | Work = False,
     ) -> None:
         """Subscribe; `ledger` takes what was lost before the callback (the rest is for whoever takes the arrival).
 

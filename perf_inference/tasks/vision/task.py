@@ -232,11 +232,10 @@ class YoloTask:
         keypoints = None
         if self.kind == "obb":
             boxes = placement.rotated_to_camera(np.concatenate([some.boxes, some.extra[:, -1:]], axis=1))
-            sides = boxes[:, 2:4]
         else:
             boxes = placement.to_camera(some.boxes)
-            sides = boxes[:, 2:] - boxes[:, :2]
         if limits.min_size_px > 0:
+            sides = boxes[:, 2:4] if self.kind == "obb" else boxes[:, 2:] - boxes[:, :2]
             large = sides.min(axis=1, initial=np.inf) >= limits.min_size_px
             some, boxes = some.only(large), boxes[large]
         if self.kind == "pose":

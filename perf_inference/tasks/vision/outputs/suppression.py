@@ -24,13 +24,18 @@ def suppress(
 
     A box is gone when a better one that stays overlaps it by more than `iou`. Boxes of negative size overlap nothing.
     """
+    if not agnostic and len(scores) > 1:
+        apart = max(_APART_PX, float(boxes_xyxy.max()) + 1, 1 - float(boxes_xyxy.min()))
+        boxes_xyxy = boxes_xyxy + (classes * apart).astype(np.float32)[:, None]
+    if 1 < len(scores) <= _FEW:
+        rectangles = boxes_xyxy.astype(np.float64)
+        rectangles[:, 2:] -= rectangles[:, :2]
+        if rectangles[:, 2:].min() > 0:
+            return _best(rectangles, scores, iou)
     order = np.argsort(-scores, kind="stable")[:_MOST]
     if len(order) < 2:
         return order
     sides = boxes_xyxy.T.take(order, axis=1)  # x0, y0, x1, y1
-    if not agnostic:
-        apart = max(_APART_PX, float(sides.max()) + 1, 1 - float(sides.min()))
-        sides = sides + (classes[order] * apart).astype(np.float32)
     is_solid = (sides[2] > sides[0]) & (sides[3] > sides[1])
     if is_solid.all():
         return order[_stays(sides.astype(np.float64), scores[order], iou)]
@@ -60,9 +65,14 @@ def _stays(sides: Doubles, scores: Floats, iou: float) -> NDArray[np.bool_]:
                     left = left.only(~best.overlap(left, iou))
             return stays
     if len(stays):
-        rectangles = np.concatenate([sides[:2], sides[2:] - sides[:2]]).T
-        stays[np.asarray(cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, iou), np.intp).reshape(-1)] = True
+        stays[_best(np.concatenate([sides[:2], sides[2:] - sides[:2]]).T, scores, iou)] = True
     return stays
+
+
+def _best(rectangles: Doubles, scores: Floats, iou: float) -> NDArray[np.intp]:
+    """Return the indices of the boxes x, y, width, height [N, 4] that stay, best first, compared each with each."""
+    stay = cv2.dnn.NMSBoxes(rectangles.tolist(), scores.tolist(), 0.0, iou)  # which sorts them as `argsort` does
+    return np.asarray(stay, np.intp).reshape(-1)
 
 
 class _Sides(NamedTuple):
