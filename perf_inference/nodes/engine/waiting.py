@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from rclpy.node import Node
 
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.nodes.ros.endpoint import is_named
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.printable import OUTSIDE, printable
 
@@ -15,7 +16,6 @@ _SILENT_S, _AGAIN_S = 5.0, 30.0
 _MOST_TOPICS = 3  # that are named
 _COMPRESSED, _SUFFIX = "sensor_msgs/msg/CompressedImage", "/compressed"
 _RAW = "sensor_msgs/msg/Image"
-_NOT_KNOWN_YET = "_NODE_NAME_UNKNOWN_"  # rmw's word for the node of an endpoint that was discovered before it
 
 
 class WaitingInputs:
@@ -45,8 +45,8 @@ class WaitingInputs:
     def _why(self, source: Input) -> str:
         node = self._node
         publishers = node.get_publishers_info_by_topic(source.topic)
-        if ours := [info.node_name for info in publishers if info.topic_type == source.type_name]:
-            named = [name for name in ours if not name.startswith(_NOT_KNOWN_YET)]
+        if ours := [info for info in publishers if info.topic_type == source.type_name]:
+            named = [info.node_name for info in ours if is_named(info)]
             return (
                 f"{_listed(named) or 'somebody'} publishes it, but sends nothing, or its QoS does not fit: "
                 "`perf-inference doctor` says which"

@@ -24,6 +24,7 @@ from perf_inference.nodes.graph.qos_check import compare
 from perf_inference.nodes.graph.topic_probe import TopicProbe
 from perf_inference.nodes.reports.heard import checked_beat
 from perf_inference.nodes.reports.reporter import STATUS_QOS
+from perf_inference.nodes.ros.endpoint import node_of
 from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.nodes.ros.raw_input import RawInput, adapted_qos
 
@@ -170,7 +171,7 @@ class GraphCheck:
         gid = tuple(info.endpoint_gid)
         host = _host(info)
         here = None if host is None or self._host is None else host == self._host
-        return Endpoint(_full_name(info), gid[4] | gid[5] << 8 if here else None, here)
+        return Endpoint(node_of(info), gid[4] | gid[5] << 8 if here else None, here)
 
 
 def _heard(beats: dict[str, Beats], data: bytes) -> None:
@@ -192,7 +193,3 @@ def _host(info: Any) -> tuple[int, ...] | None:
 
 def _ours(info: Any) -> bool:
     return bool(info.node_name.startswith(_NAME))
-
-
-def _full_name(info: Any) -> str:
-    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"

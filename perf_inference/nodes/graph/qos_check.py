@@ -12,6 +12,7 @@ from rclpy.qos import LivelinessPolicy, QoSCompatibility, QoSProfile, qos_check_
 
 from perf_inference.doctor.finding import word
 from perf_inference.doctor.graph import Mismatch
+from perf_inference.nodes.ros.endpoint import node_of
 from perf_inference.printable import OUTSIDE, printable
 
 _INFINITE_NS = 9_000_000_000_000_000_000  # and beyond: some have 2^63 - 1, some a little less
@@ -37,7 +38,7 @@ def described(qos: QoSProfile) -> str:
 
 def _mismatch(topic: str, publisher: Any, subscriber: Any) -> Mismatch | None:
     offered, asked = publisher.qos_profile, subscriber.qos_profile
-    names = topic, _name(publisher), _name(subscriber)
+    names = topic, node_of(publisher), node_of(subscriber)
     if publisher.topic_type != subscriber.topic_type:
         remap = f"{word(topic)}:=OTHER_TOPIC"
         fix = f"remap one of the two to another topic:\n$ ros2 run PACKAGE EXECUTABLE --ros-args -r {remap}"
@@ -90,10 +91,6 @@ def _fix(topic: str, publisher: str, subscriber: str, reason: str, offered: QoSP
 
 def _overrides(topic: str, side: str, settings: list[str]) -> str:
     return " ".join(f"-p {word(f'qos_overrides.{topic}.{side}.{setting}')}" for setting in settings)
-
-
-def _name(info: Any) -> str:
-    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def _finite(duration: Duration) -> bool:

@@ -16,6 +16,7 @@ from rclpy.qos import ReliabilityPolicy
 from perf_inference.doctor.processes import own_domain, participants
 from perf_inference.errors import ConfigError
 from perf_inference.measure.clocks import CLOCKS
+from perf_inference.nodes.ros.endpoint import node_of
 from perf_inference.nodes.ros.parameters import RELIABILITIES, is_given
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.printable import shown
@@ -170,4 +171,4 @@ def remedy() -> str:
 
 
 def _names(infos: list[Any]) -> str:
-    return ", ".join(shown(f"{info.node_namespace.rstrip('/')}/{info.node_name}") for info in infos[:3])
+    return ", ".join(shown(node_of(info)) for info in infos[:3])

@@ -22,6 +22,7 @@ from std_msgs.msg import Empty
 from perf_inference.measure.clocks import CLOCKS
 from perf_inference.nodes.policy.gate_setup import GateSetup
 from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.ros.endpoint import node_of
 from perf_inference.nodes.ros.raw_input import RawInput
 
 ACTION, JOINT_STATES = "action", "joint_states"
@@ -164,7 +165,7 @@ class OtherSenders:
     def _senders(self, topic: str) -> dict[bytes, str]:
         """Return the publishers of a topic and their nodes."""
         infos = self._node.get_publishers_info_by_topic(self._topics[topic])
-        return {_gid(info): f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
+        return {_gid(info): node_of(info) for info in infos}
 
 
 class _Heard:

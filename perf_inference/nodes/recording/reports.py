@@ -13,12 +13,12 @@ from rclpy.serialization import deserialize_message
 from perf_inference.errors import InputError, in_one_line
 from perf_inference.nodes.reports.faults import Faults
 from perf_inference.nodes.reports.heard import MOST_NODES, checked_beat, checked_timing
+from perf_inference.nodes.ros.endpoint import is_named, node_of
 from perf_inference.recording.recorder.line_file import LineFile
 from perf_inference.recording.recorder.summary import Summary
 from perf_inference.recording.recorder.writer import Writer
 
 _UNHEARD_S = 5.0
-_NO_NAME = "_NODE_NAME_UNKNOWN_"  # rmw_dds_common's
 
 
 class RecordedReports:
@@ -79,9 +79,9 @@ class RecordedReports:
 
 def _name(info: Any) -> str:
     """Return a publisher's node, or where its name has not come, which goes the way of messages, its own number."""
-    if info.node_name == _NO_NAME:
+    if not is_named(info):
         return f"a node of unknown name ({bytes(info.endpoint_gid)[:16].hex()})"
-    return f"{info.node_namespace.strip('/')}/{info.node_name}".lstrip("/")
+    return node_of(info).lstrip("/")
 
 
 def _message(data: bytes, kind: Any) -> Any:

@@ -24,6 +24,7 @@ from perf_inference.measure.heartbeat import InputState
 from perf_inference.measure.ledger import GapCounter, Ledger
 from perf_inference.measure.stamps import Arrival, Scalar, rate_hz, source_latency_ns
 from perf_inference.nodes.reports.messages import stamp_of
+from perf_inference.nodes.ros.endpoint import node_of
 from perf_inference.nodes.ros.reader_thread import LeftAlone, ReaderThread, Work
 from perf_inference.printable import printable
 
@@ -187,7 +188,9 @@ class Input:
         count = self._node.count_publishers(self.topic)
         if count < 2:
             return {"publishers": count}
-        names = sorted(_full_name(info) for info in self._node.get_publishers_info_by_topic(self.topic))
+        names = sorted(
+            printable(node_of(info).lstrip("/"), 60) for info in self._node.get_publishers_info_by_topic(self.topic)
+        )
         more = f" and {len(names) - _SENDERS} more" if len(names) > _SENDERS else ""
         return {"publishers": count, "senders": ", ".join(names[:_SENDERS]) + more}
 
@@ -288,11 +291,6 @@ class Input:
             self._same = (stamp, now_ns)
         due_ns = None if self._grid is None else self._grid.due(received_ns, lost)
         self._arrive(Arrival(message, arrived_ns, received_ns, stamp, due_ns, *origin))
-
-
-def _full_name(info: Any) -> str:
-    """Return the name of an endpoint's node, printable: anybody on the network chooses it."""
-    return printable(f"{info.node_namespace.rstrip('/')}/{info.node_name}".lstrip("/"), 60)
 
 
 def _type_name(message_type: Any) -> str:
