@@ -15,7 +15,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
@@ -53,9 +52,14 @@ class ReaderThread:
         self._stopped = False
         self._reading = threading.Lock()  # held by the one that waits for messages and takes them
         self._wake = GuardCondition(None, None, context=node.context)
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{node.get_name()} reader", daemon=True)
+        events = len(subscription.event_handlers)
+        self._turns = [
+            _Turn(self._reading, _rclpy.WaitSet(1, 1, 0, 0, 0, events, node.context.handle))
             for _ in range(1 if afterwards is None else 2)
+        ]
+        self._threads = [
+            threading.Thread(target=self._run, args=(turn,), name=f"{node.get_name()} reader", daemon=True)
+            for turn in self._turns
         ]
         for thread in self._threads:
             thread.start()
@@ -66,46 +70,49 @@ class ReaderThread:
         if any(thread.is_alive() for thread in self._threads):
             self._wake.trigger()
         with self._reading:
+            for turn in self._turns:
+                turn.let_go(for_good=True)
             self._wake.destroy()
         if self._afterwards is None:
             self._threads[0].join()
 
-    def _run(self) -> None:
+    def _run(self, turn: _Turn) -> None:
         context, faults = self._node.context, faults_of(self._node)
         where = f"the callback of subscription {self._subscription.topic_name}"
-        wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(self._subscription.event_handlers), context.handle)
-        turn = _Turn(self._reading)
         while True:
             with turn:
-                if self._stopped or not context.ok() or not self._turn(turn, wait_set, faults, where):
+                if self._stopped or not context.ok() or not self._turn(turn, faults, where):
                     return
 
-    def _turn(self, turn: _Turn, wait_set: Any, faults: Faults, where: str) -> bool:
+    def _turn(self, turn: _Turn, faults: Faults, where: str) -> bool:
         """Return whether there is anything left to wait for."""
         try:
-            self._wait_and_take(turn, wait_set, faults, where)
+            self._wait_and_take(turn, faults, where)
         except _rclpy.InvalidHandle:  # destroyed without `stop`
             return False
         except Exception as error:  # of the middleware: a node that is deaf from now on would be worse
             faults.failed(error, where)
             time.sleep(_AGAIN_S)
+        finally:
+            turn.let_go()
         return True
 
-    def _wait_and_take(self, turn: _Turn, wait_set: Any, faults: Faults, where: str) -> None:
+    def _wait_and_take(self, turn: _Turn, faults: Faults, where: str) -> None:
         """Wait for messages and events, and take them."""
         reader, wake, events = self._subscription.handle, self._wake.handle, self._subscription.event_handlers
-        with ExitStack() as stack:
-            for each in (reader, wake, wait_set, *events):
-                stack.enter_context(each)
-            wait_set.clear_entities()
-            wait_set.add_subscription(reader)
-            wait_set.add_guard_condition(wake)
-            for event in events:
-                event.add_to_wait_set(wait_set)
-            wait_set.wait(_LOOK_NS)
-            with faults.watching(where):
-                self._take(turn, reader)
-            for event in events:
+        wait_set = turn.wait_set
+        turn.hold(reader, wake, wait_set, *events)
+        wait_set.clear_entities()
+        wait_set.add_subscription(reader)
+        wait_set.add_guard_condition(wake)
+        for event in events:
+            event.add_to_wait_set(wait_set)
+        wait_set.wait(_LOOK_NS)
+        with faults.watching(where):
+            self._take(turn, reader)
+        with turn.handles:
+            # What was done after the taking may have outlived the subscription.
+            for event in events if not turn.is_over else ():
                 if event.is_ready(wait_set):
                     with faults.watching(where):
                         event.callback(event.take_data())
@@ -120,10 +127,18 @@ class ReaderThread:
 
 
 class _Turn:
-    """A lock that a thread may give up before the end of its `with`."""
+    """A lock that a thread may give up before the end of its `with`, and the handles that it holds meanwhile.
 
-    def __init__(self, lock: threading.Lock) -> None:
+    A thread whose work never ends holds them for ever; so whoever stops it lets go of them: else the context stays, and
+    others see the node in the graph for 20 s after its process has ended.
+    """
+
+    def __init__(self, lock: threading.Lock, wait_set: Any) -> None:
+        self.wait_set = wait_set
+        self.handles = threading.Lock()  # held while they are used
+        self.is_over = False
         self._lock, self._has_it = lock, False
+        self._held: list[Any] = []
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -136,6 +151,21 @@ class _Turn:
         if self._has_it:
             self._has_it = False
             self._lock.release()
+
+    def hold(self, *handles: Any) -> None:
+        """Let none of them be destroyed before `let_go`."""
+        for handle in handles:
+            handle.__enter__()
+            self._held.append(handle)
+
+    def let_go(self, for_good: bool = False) -> None:
+        """Hold them no longer; `for_good`: nothing is waited for any more (any thread)."""
+        with self.handles:
+            while self._held:
+                self._held.pop().__exit__(None, None, None)
+            if for_good:
+                self.is_over = True
+                self.wait_set.destroy_when_not_in_use()
 
 
 class LeftAlone(CallbackGroup):

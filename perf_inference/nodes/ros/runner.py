@@ -119,6 +119,12 @@ class RunnableNode(Node):
     def release(self) -> None:
         """Close what is held besides ROS; called once, before the node is destroyed, and only if it was made whole."""
 
+    def destroy_node(self) -> None:
+        """Leave the graph, also where a thread that hangs holds this: rclpy's state machine would hold the context."""
+        super().destroy_node()
+        if (machine := getattr(self, "_state_machine", None)) is not None:
+            machine.destroy_when_not_in_use()
+
 
 def run(factories: Sequence[Callable[[], RunnableNode]], args: Sequence[str] | None = None) -> int:
     """Spin the nodes in one executor thread; return the exit status (EX_CONFIG: the configuration is wrong)."""
