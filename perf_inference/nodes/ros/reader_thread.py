@@ -82,6 +82,7 @@ class ReaderThread:
         while True:
             with turn:
                 if self._stopped or not context.ok() or not self._turn(turn, faults, where):
+                    turn.let_go(for_good=True)
                     return
 
     def _turn(self, turn: _Turn, faults: Faults, where: str) -> bool:
