@@ -272,7 +272,7 @@ class Pipeline:
             lane.finish(arrival, frame.stamp_ns, stamps, engine, extra, self._warm_up.mark)
 
     def _prepared(self) -> None:
-        """Be told that only the engine works now."""
+        """Hook for a subclass: the inputs are ready, and only the engine works from here on."""
 
     def close(self, timeout_s: float = 1.0) -> bool:
         """Finish the messages in work and end the worker; False if it is still busy after the time."""

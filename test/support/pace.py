@@ -32,3 +32,11 @@ def start_s() -> float:
     began_s = time.monotonic()
     subprocess.run([sys.executable, "-c", "import rclpy, numpy"], check=True)
     return time.monotonic() - began_s
+
+
+def share_of_ticks(due_ns: list[int], rate_hz: float) -> float:
+    """Return how many of the ticks of this rate came, from the first due time to the last; those lie on its grid."""
+    steps = [(due - due_ns[0]) * rate_hz / 1e9 for due in due_ns]
+    assert max(abs(step - round(step)) for step in steps) < 0.1, steps
+    assert len({round(step) for step in steps}) == len(steps), "each once"
+    return (len(steps) - 1) / round(steps[-1])

@@ -10,7 +10,7 @@ _NO_NAME = "_NODE_NAME_UNKNOWN_"  # rmw_dds_common's: an endpoint may be discove
 
 def is_named(info: Any) -> bool:
     """Return whether the name of an endpoint's node has come."""
-    return not info.node_name.startswith(_NO_NAME)
+    return bool(info.node_name != _NO_NAME)
 
 
 def node_of(info: Any) -> str:
