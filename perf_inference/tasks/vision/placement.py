@@ -52,7 +52,8 @@ class Placement:
         offset, scale, limit = self._corners
         boxes: Floats = boxes_xyxy - offset
         boxes /= scale
-        return np.clip(boxes, 0, limit, out=boxes)
+        np.maximum(boxes, 0, out=boxes)  # `np.clip` takes three times as long to begin
+        return np.minimum(boxes, limit, out=boxes)
 
     @cached_property
     def _corners(self) -> tuple[Floats, Floats, Floats]:

@@ -72,6 +72,13 @@ def test_suppression_is_per_class_and_best_first() -> None:
     assert suppress(boxes[:0], scores[:0], np.zeros(0, int), 0.5).tolist() == []
 
 
+@pytest.mark.parametrize("side_px", [1e4, 1e8, 1e20, 3e38])
+def test_a_box_that_is_nonsense_does_not_move_the_others(side_px: float) -> None:
+    boxes = np.array([[10, 10, 50, 50], [11, 10, 51, 50], [-side_px, 0, side_px, 20]], np.float32)
+    scores, classes = np.array([0.9, 0.8, 0.7], np.float32), np.array([70, 70, 0])
+    assert suppress(boxes, scores, classes, 0.5).tolist() == [0, 2]
+
+
 def test_one_object_of_two_classes_is_one_detection_when_classes_do_not_matter() -> None:
     raw = np.zeros((1, 6, CELLS), np.float32)
     raw[0, :, 5] = (32, 32, 16, 8, 0.7, 0.0)

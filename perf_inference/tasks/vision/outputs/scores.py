@@ -27,7 +27,7 @@ def above(best: Raw, confidence: float, allowed_none: bool = False) -> tuple[NDA
         return np.zeros(0, np.intp), 0
     if not best.size:
         raise EngineError("the model gave no rows")
-    high, low = float(best.max()), float(best.min())
+    high, low = float(np.maximum.reduce(best, axis=None)), float(np.minimum.reduce(best, axis=None))
     not_finite = 0
     if not (math.isfinite(high) and math.isfinite(low)):
         finite = np.isfinite(best)
@@ -69,7 +69,7 @@ def class_numbers(values: Raw) -> NDArray[np.int64]:
 
 
 def corners(boxes: Floats) -> Floats:
-    """Return corners [N, 4] of centre and size."""
+    """Return corners [N, 4] of rows that begin with centre and size."""
     centre, half = boxes.T[:2], boxes.T[2:4] / 2
     return np.concatenate([centre - half, centre + half]).T
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 _APART_PX = 7680.0  # between boxes of two classes: beyond the largest image in use, and small enough for float32
+_FARTHEST_PX = 1e6  # from an image: a box beyond it is nonsense, and must not move the others
 _MOST = 30_000  # candidates that are compared, best first
 _MOST_PAIRS = 1_000_000  # of boxes that are compared at once
 _FEW = 300  # boxes that OpenCV compares sooner
@@ -26,11 +27,14 @@ def suppress(
     """
     if not agnostic and len(scores) > 1:
         apart = max(_APART_PX, float(boxes_xyxy.max()) + 1, 1 - float(boxes_xyxy.min()))
-        boxes_xyxy = boxes_xyxy + (classes * apart).astype(np.float32)[:, None]
+        if apart > _APART_PX:
+            boxes_xyxy = boxes_xyxy.astype(np.float64).clip(-_FARTHEST_PX, _FARTHEST_PX)
+            apart = 2 * _FARTHEST_PX + 1
+        boxes_xyxy = boxes_xyxy + (classes * apart).astype(boxes_xyxy.dtype)[:, None]
     if 1 < len(scores) <= _FEW:
         rectangles = boxes_xyxy.astype(np.float64)
         rectangles[:, 2:] -= rectangles[:, :2]
-        if rectangles[:, 2:].min() > 0:
+        if np.minimum.reduce(rectangles[:, 2:], axis=None) > 0:
             return _best(rectangles, scores, iou)
     order = np.argsort(-scores, kind="stable")[:_MOST]
     if len(order) < 2:
