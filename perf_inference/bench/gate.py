@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from perf_inference.bench.results.printed import keep, standalone, tell
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
+from perf_inference.bringup.tuning import handed_on
 from perf_inference.measure.statistics import Distribution
 from perf_inference.quantities import above_zero, positive
 
@@ -70,7 +70,7 @@ def _measured(where: str, actions: int, rate_hz: float) -> dict[str, Any]:
     code = f"from perf_inference.bench.gate import measure; measure({where!r}, {actions}, {rate_hz})"
     ended = subprocess.run(
         tied([sys.executable, "-c", code]), stdout=subprocess.PIPE, text=True, check=True,
-        env={**os.environ, "ROS_DOMAIN_ID": str(free_domain())},
+        env={**handed_on(), "ROS_DOMAIN_ID": str(free_domain())},
     )  # fmt: skip
     found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
     return found

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from perf_inference.bench.results.printed import keep, tell
 from perf_inference.bringup.domain import free_domain
+from perf_inference.bringup.tuning import handed_on
 from perf_inference.errors import PerfInferenceError
 from perf_inference.measure.statistics import Distribution
 from perf_inference.model_build import metadata_of
@@ -54,7 +55,7 @@ def deviations_ns(received_ns: Sequence[int], period_ns: int) -> NDArray[np.int6
 def run(options: argparse.Namespace) -> int:
     """Run it and print the figures."""
     contract = metadata_of("chunk_policy")[METADATA].replace("rate_hz: 20", f"rate_hz: {RATE_HZ}")
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(free_domain())}
+    environment = {**handed_on(), "ROS_DOMAIN_ID": str(free_domain())}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "contract.yaml"
         path.write_text(contract)

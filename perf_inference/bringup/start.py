@@ -38,7 +38,7 @@ def prepare(graph: Graph, container: bool, wanted: bool, verbose: bool = False) 
         tuning.switch_off(os.environ)
     tidy()
     started = processes(graph, container)
-    chosen = choose(os.environ, started)
+    chosen = choose(tuning.handed_on(), started)
     say(chosen.line if verbose or chosen.short == chosen.line else f"{chosen.short} (-v says what)")
     for directory in graph.run_directories:
         note(directory, chosen.line)
@@ -98,7 +98,7 @@ class MemoryWatch:
 def child_environment() -> dict[str, str]:
     """Return the environment of the nodes' processes."""
     own = {**child_process.named(), tuning.SIGNAL_STATUS: "1", "PYTHONUNBUFFERED": "1"}
-    return {**os.environ, **search_path.of_children(os.environ), **own}
+    return {**tuning.handed_on(), **search_path.of_children(os.environ), **own}
 
 
 def say(line: str) -> None:

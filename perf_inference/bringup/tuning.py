@@ -33,6 +33,7 @@ _NODE = re.compile(r"(?:.*/|perf_inference\.nodes\.)(\w+_node|container)(?:\.py)
 _OFF = ("off", "0", "false", "no")
 _BY_STARTER = "by_starter"
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1  # malloc.h
+_own: dict[str, str] = {}  # what this process has set for itself
 
 
 class Tuning(NamedTuple):
@@ -135,12 +136,21 @@ def tune_this_process() -> str:
     images = may_publish_images(sys.orig_argv)
     chosen = choose(os.environ, started=False)
     added = chosen.of(images)
-    os.environ.update({name: value for name, value in added.items() if name not in {*ALLOCATOR, TUNING}})
+    _own.update({name: value for name, value in added.items() if name not in {*ALLOCATOR, TUNING}})
+    os.environ.update(_own)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and "MALLOC_MMAP_THRESHOLD_" in added:
         mallopt(_M_MMAP_THRESHOLD, int(ALLOCATOR["MALLOC_MMAP_THRESHOLD_"]))
         mallopt(_M_TRIM_THRESHOLD, int(ALLOCATOR["MALLOC_TRIM_THRESHOLD_"]))
     return chosen.line
+
+
+def handed_on() -> dict[str, str]:
+    """Return the environment for processes that are started from here, without what this one has set for itself.
+
+    They would take it for the user's choice: a camera would get the small segment of a process that only listens.
+    """
+    return {name: value for name, value in os.environ.items() if _own.get(name) != value}
 
 
 def is_node(command: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ def test_a_command_that_starts_no_graph_is_said(start_command: Callable[..., Pro
 def test_a_wrong_setup_is_refused(start_command: Callable[..., Process]) -> None:
     bench = start_command("bench", "graph", "--setup", "three processes")
     assert bench.wait(60) == 78
-    assert "--setup must be part of one of recorded, a process each, a process each, in one process" in bench.output()
+    assert "--setup must be part of one of recorded, a process each; recorded, in groups; recor" in bench.output()
 
 
 @pytest.mark.long
@@ -29,7 +29,18 @@ def test_each_process_has_its_row(start_command: Callable[..., Process], tmp_pat
     result = tmp_path / "g.jsonl"
     bench = start_command("bench", "graph", "--rounds", "1", "--seconds", "2", "--json", str(result))
     assert bench.wait(180) == 0, bench.output()
-    for name in ("starter", "sim_arm", "policy_node", "yolo_node", "recorder_node", "container", "all"):
+    for name in (
+        "starter",
+        "sim_arm",
+        "policy_node",
+        "yolo_node",
+        "recorder_node",
+        "container",
+        "all",
+        "yolo_node + caption_node",
+        "yolo_node, from the stamp",
+        "actions, off a steady grid",
+    ):
         assert f"\n{name} " in bench.output()
     series = [record.get("series") for record in map(json.loads, result.read_text().splitlines())]
-    assert "in one process: first action" in series
+    assert {"in one process: first action", "recorded, in groups: actions off the grid"} <= set(series)

@@ -180,6 +180,15 @@ def _clean(own: dict[str, str]) -> dict[str, str]:
     return {**{name: value for name, value in os.environ.items() if name not in ours}, **own}
 
 
+@pytest.mark.parametrize("first", ["", "import perf_inference.nodes; "])
+def test_what_a_listener_has_set_for_itself_is_no_choice_of_the_user_for_a_camera_that_it_starts(first: str) -> None:
+    pytest.importorskip("rclpy")
+    code = f"{first}from perf_inference.bringup.tuning import handed_on, tuned; print(tuned(handed_on())['{FAST_DDS}'])"
+    command = [sys.executable, "-c", code, "perf-inference"]
+    result = subprocess.run(command, env=_clean({}), capture_output=True, text=True)
+    assert result.stdout.startswith("DEFAULT?sockets_size="), result.stderr
+
+
 def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(domain, "_HIGHEST", 2)
     script = "from perf_inference.bringup import domain; domain._HIGHEST = 2; "

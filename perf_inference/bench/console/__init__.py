@@ -26,6 +26,7 @@ import psutil
 from perf_inference.bench.results.printed import keep
 from perf_inference.bringup.child_process import tied
 from perf_inference.bringup.domain import free_domain
+from perf_inference.bringup.tuning import handed_on
 from perf_inference.errors import CallError
 from perf_inference.quantities import above_zero, positive
 
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 @contextmanager
 def _talkers(nodes: int, rate_hz: float) -> Iterator[dict[str, str]]:
     """Start them in a domain of their own; yield the environment."""
-    env = {**os.environ, "ROS_DOMAIN_ID": str(free_domain()), "PYTHONUNBUFFERED": "1"}
+    env = {**handed_on(), "ROS_DOMAIN_ID": str(free_domain()), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, "-m", "perf_inference.nodes.bench.console_peer", str(nodes), str(rate_hz)]
     peer = subprocess.Popen(tied(command), env=env, stdout=subprocess.PIPE, text=True)
     try:

@@ -4,7 +4,8 @@ The demo is started, or what is given after `--`, anew for each round of a setup
 counts from the start of the command. After it, and a second to settle, a stretch of time is measured: the processor
 time that each process takes meanwhile, and at its end its memory and threads. Memory is the proportional set size
 (PSS: pages that several processes map are shared out, so that the sum is what the graph takes) and the unique one
-(USS: what ending the process would give back), both from /proc.
+(USS: what ending the process would give back), both from /proc. Meanwhile this process listens: how long each node
+takes from the stamp of what it looked at to its result, by its own timings, and how steadily the actions come.
 """
 
 from __future__ import annotations
@@ -12,19 +13,29 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import yaml
 from rich.console import Console
 from rich.table import Table
 
 from perf_inference.bench.graph.rounds import Cost, Round, one_round
 from perf_inference.bench.results.outputs import add_example
 from perf_inference.bench.results.printed import keep
+from perf_inference.bringup.robot import default_config
 from perf_inference.errors import ConfigError
+from perf_inference.measure.statistics import Distribution
 from perf_inference.quantities import above_zero, positive
 
 DEMO = ("run", "--sim")
+GROUPED = "recorded, in groups"
+_GROUPS = {"sim_arm": "robot", "sim_camera": "robot", "yolo_node": "perception", "caption_node": "perception",
+           "monitor_node": "watching", "recorder_node": "watching"}  # fmt: skip
 SETUPS: Mapping[str, tuple[str, ...]] = {
     "recorded, a process each": (),
+    GROUPED: (),  # of the demo: others say in their file who shares a process
+    "recorded, in one process": ("--container",),
     "a process each": ("--no-record",),
     "in one process": ("--no-record", "--container"),
 }
@@ -44,22 +55,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run all rounds and print a table for each setup."""
-    setups = {name: extra for name, extra in SETUPS.items() if options.setup in name}
+    known = {name: extra for name, extra in SETUPS.items() if name != GROUPED or not options.command}
+    setups = {name: extra for name, extra in known.items() if options.setup in name}
     if not setups:
-        raise ConfigError(f"--setup must be part of one of {', '.join(SETUPS)}; got '{options.setup}'")
+        raise ConfigError(f"--setup must be part of one of {'; '.join(known)}; got '{options.setup}'")
     if options.rounds < 1 or not 1 <= options.seconds <= 600:
         raise ConfigError(
             f"--rounds must be at least 1 and --seconds 1 to 600, got {options.rounds}, {options.seconds}"
         )
     command = tuple(options.command) or DEMO
     rounds: dict[str, list[Round]] = {name: [] for name in setups}
-    for number in range(options.rounds):
-        for name, extra in setups.items():
-            print(f"round {number + 1} of {options.rounds}: {name}", flush=True)
-            rounds[name].append(one_round((*command, *extra), options.seconds))
+    with TemporaryDirectory() as folder:
+        if GROUPED in setups:
+            setups[GROUPED] = ("--config", _write_grouped(Path(folder)))
+        for number in range(options.rounds):
+            for name, extra in setups.items():
+                print(f"round {number + 1} of {options.rounds}: {name}", flush=True)
+                rounds[name].append(one_round((*command, *extra), options.seconds))
     for name, made in rounds.items():
         _show(name, made, options.seconds)
     return 0
+
+
+def _write_grouped(folder: Path) -> str:
+    """Write the demo's parameters file with groups of nodes that share a process; return its path."""
+    sections = yaml.safe_load(default_config().read_text())
+    for node, group in _GROUPS.items():
+        sections[f"/**/{node}"]["ros__parameters"].setdefault("start", {})["process"] = group
+    path = folder / "grouped.yaml"
+    path.write_text(yaml.safe_dump(sections, sort_keys=False))
+    return str(path)
 
 
 def _show(setup: str, made: Sequence[Round], seconds: float) -> None:
@@ -68,6 +93,9 @@ def _show(setup: str, made: Sequence[Round], seconds: float) -> None:
         keep(f"{setup}: first action", [one.first_action_s], "s")
         keep(f"{setup}: memory", [sum(cost.pss_mb for cost in one.costs.values())], "MB")
         keep(f"{setup}: processor", [sum(cost.cpu_pct for cost in one.costs.values())], "% of a core")
+        keep(f"{setup}: actions off the grid", one.off_grid_ms)
+        for node, latencies_ms in one.latencies_ms.items():
+            keep(f"{setup}: latency of {node}", latencies_ms)
     table = Table(title=setup, title_justify="left", box=None, pad_edge=False)
     for column in ("process", "CPU %", "PSS MB", "USS MB", "threads"):
         table.add_column(column, justify="left" if column == "process" else "right", no_wrap=True)
@@ -78,7 +106,16 @@ def _show(setup: str, made: Sequence[Round], seconds: float) -> None:
     Console(highlight=False, soft_wrap=True).print(table)
     first_s = sorted(one.first_action_s for one in made)
     print(f"first action after {', '.join(f'{value:.2f}' for value in first_s)} s; medians of {len(made)} rounds of "
-          f"{seconds:g} s; CPU in % of one core\n")  # fmt: skip
+          f"{seconds:g} s; CPU in % of one core")  # fmt: skip
+    for node in sorted({name for one in made for name in one.latencies_ms}):
+        latencies_ms = [value for one in made for value in one.latencies_ms.get(node, ())]
+        print(f"{node}, from the stamp to its result [ms]: {_percentiles(latencies_ms)}")
+    print(f"actions, off a steady grid [ms]: {_percentiles([value for one in made for value in one.off_grid_ms])}\n")
+
+
+def _percentiles(values_ms: Sequence[float]) -> str:
+    figures = Distribution.of(round(value * 1e6) for value in values_ms).summary_ms()
+    return f"p50 {figures['p50']}, p99 {figures['p99']}, max {figures['max']}, n {len(values_ms)}"
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -43,7 +42,7 @@ class Rig:
 
         self._wanted_node = node
         self._domain = free_domain()
-        environ = {**os.environ, "ROS_DOMAIN_ID": str(self._domain)}
+        environ = {**tuning.handed_on(), "ROS_DOMAIN_ID": str(self._domain)}
         self._processes: list[subprocess.Popen[str]] = []
         self._said: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
         self._ears: ReplayCollector | None = None
