@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader
-from types import FrameType
+from types import CodeType, FrameType
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 Handler = Callable[[int, "FrameType | None"], None]
 _INITS = {ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__}
+_WITH_CALLBACKS: tuple[Any, ...] = (  # of weak references
+    getattr(sys.modules.get("_frozen_importlib"), "_get_module_lock", None),
+    *(kind.__init__ for kind in (WeakKeyDictionary, WeakSet, WeakValueDictionary)),
+)
+_CALLBACKS = {
+    inner
+    for function in filter(None, _WITH_CALLBACKS)
+    for inner in function.__code__.co_consts
+    if isinstance(inner, CodeType)
+}
 _AGAIN_S = 0.01
 
 
@@ -43,9 +56,10 @@ class StopFlag:
 def put_off(handler: Handler, number: int, frame: FrameType | None) -> bool:
     """Return whether a signal must not raise where it found the main thread; then it comes to the handler again.
 
-    While the module of an extension is made, most do not expect that what they import raises: orjson crashes.
+    While the module of an extension is made, most do not expect that what they import raises: orjson crashes. And what
+    the callback of a weak reference or a `__del__` raises is printed by Python, and stops nothing.
     """
-    while frame is not None and frame.f_code not in _INITS:
+    while frame is not None and not _is_deaf(frame.f_code):
         frame = frame.f_back
     if frame is None:
         return False
@@ -57,6 +71,10 @@ def put_off(handler: Handler, number: int, frame: FrameType | None) -> bool:
     signal.signal(signal.SIGALRM, again)
     signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
     return True
+
+
+def _is_deaf(code: CodeType) -> bool:
+    return code in _INITS or code in _CALLBACKS or code.co_name == "__del__"
 
 
 def interrupt_safely() -> None:

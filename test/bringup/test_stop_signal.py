@@ -1,4 +1,4 @@
-"""A signal that comes while an extension is imported: most of these crash when what they import raises."""
+"""A signal that comes where what is raised crashes (an extension is imported) or goes nowhere (a weak reference)."""
 
 from __future__ import annotations
 
@@ -74,3 +74,59 @@ def test_a_signal_in_the_making_of_an_extension_ends_what_is_done_after_it(kind:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [word for at in places for word in (at, "0")], done.stderr
+
+
+# The signal comes in the callback of a weak reference, and in `__del__`.
+_NOWHERE = """
+import signal, sys, time, weakref
+
+kind, where = sys.argv[1:]
+if kind == "command":
+    from perf_inference.bringup.stop_signal import interrupt_safely
+    Ended = KeyboardInterrupt
+    interrupt_safely()
+else:
+    from perf_inference.bringup.stop_signal import StopFlag, Stopped as Ended
+    stop = StopFlag()
+    stop.at_once = True
+
+def profile(frame, event, argument):
+    if event == "call" and frame.f_code.co_name in ("cb", "remove", "_remove", "__del__"):
+        sys.setprofile(None)
+        signal.raise_signal(signal.SIGINT)
+
+class Thing:
+    pass
+
+class Leaving:
+    def __del__(self):
+        len("x")
+
+sys.setprofile(profile)
+try:
+    if where == "import":
+        try:
+            import this_is_not_there
+        except ImportError:
+            pass
+    elif where == "__del__":
+        Leaving()
+    else:
+        kept = weakref.WeakSet() if where == "set" else weakref.WeakValueDictionary()
+        thing = Thing()
+        kept.add(thing) if where == "set" else kept.__setitem__(1, thing)
+        del thing
+    time.sleep(5)
+except Ended:
+    print("ended")
+"""
+
+
+@pytest.mark.parametrize("kind", ["start", "command"])
+@pytest.mark.parametrize("where", ["import", "set", "values", "__del__"])
+def test_a_signal_where_what_is_raised_goes_nowhere_is_not_lost(kind: str, where: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NOWHERE, kind, where], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.returncode) == ("ended\n", 0), done.stderr
+    assert "Exception ignored" not in done.stderr

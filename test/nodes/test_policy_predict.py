@@ -39,6 +39,7 @@ actions:
 INPUTS: dict[str, Any] = {
     "joints": (1, 20, 4), "force": (1, 10, 6), "extra": (1, 5), "image": ((1, 2, 24, 32, 3), "uint8"),
 }  # fmt: skip
+TOPICS = ("/joint_states", "/force", "/extra", "/image")
 
 
 class Unreliable:
@@ -85,9 +86,14 @@ def test_a_run_is_predicted_bit_for_bit(
     Unreliable(ros)
     model = network(tmp_path / "m.onnx", INPUTS, {"velocity": (1, 2)}, gain=0.01)
     (tmp_path / "c.yaml").write_text(CONTRACT)
-    topics = "['/joint_states', '/force', '/extra', '/image']"
-    recorder = start_node("recorder_node", "-p", f"output_dir:={tmp_path}/runs", "-p", f"topics:={topics}")
-    assert ros.spin_until(lambda: bool(list(tmp_path.glob("runs/*/topics_1.jsonl"))))
+    topics = f"topics:={list(TOPICS)}"
+    recorder = start_node("recorder_node", "-p", f"output_dir:={tmp_path}/runs", "-p", topics)
+
+    def recorded() -> set[str]:
+        lines = [line[:90] for path in tmp_path.glob("runs/*/topics_1.jsonl") for line in path.read_text().splitlines()]
+        return {name for name in TOPICS if any(line.startswith('{"seq"') and name in line for line in lines)}
+
+    assert ros.spin_until(lambda: recorded() == set(TOPICS), 60)
     arguments = ("enabled:=true", "tracking_tolerance:=0.0", "threads:=1", "max_observation_age_s:=0.5")
     node = start_node("policy_node", "-p", f"model:={model}", "-p", f"contract:={tmp_path}/c.yaml",
                       *(part for argument in arguments for part in ("-p", argument)))  # fmt: skip

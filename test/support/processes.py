@@ -29,6 +29,7 @@ _TRANSPORT = (
     "CYCLONEDDS_URI",
     "ZENOH_CONFIG_OVERRIDE",
 )
+_PATIENCE_S = 5.0  # with an answer, before a question that changes nothing is asked again
 _SET_BY_THE_USER = frozenset(os.environ)
 
 
@@ -124,9 +125,14 @@ class Ros:
         client = self._clients.get(name) or self.node.create_client(service_type, name)
         self._clients[name] = client  # each new one would cost the server memory for good
         assert self.spin_until(client.service_is_ready, timeout_s), f"no service {name}"
-        future = client.call_async(request)
-        assert self.spin_until(future.done, timeout_s), f"no answer from {name}"
-        return future.result()
+        deadline = time.monotonic() + timeout_s
+        changes_nothing = service_type.__name__.startswith(("Get", "List", "Describe"))
+        patience_s = _PATIENCE_S if changes_nothing else timeout_s
+        while time.monotonic() < deadline:  # an answer to a client that the server does not know yet is lost
+            future = client.call_async(request)
+            if self.spin_until(future.done, patience_s):
+                return future.result()
+        raise AssertionError(f"no answer from {name}")
 
     def wait_until_active(self, name: str, timeout_s: float = 60.0) -> None:
         """Wait until a managed node that starts by itself has made all that it has."""
