@@ -104,8 +104,12 @@ def test_the_newest_waits_say_cuts_and_mute_is_silent(
         f"sound_dir:={tmp_path}/sounds",
     )  # fmt: skip
     listener.ready()
-    again = lambda: ros.call(Trigger, "speech_node/say_again", Trigger.Request())  # noqa: E731
-    assert (again().success, again().message) == (False, "nothing has been said yet")
+
+    def again() -> tuple[bool, str]:
+        said = ros.call(Trigger, "speech_node/say_again", Trigger.Request())
+        return said.success, said.message
+
+    assert again() == (False, "nothing has been said yet")
     spoken = lambda: texts.read_text().split("\n")[:-1] if texts.exists() else []  # noqa: E731
     listener.send("caption", "first")
     listener.until("inferences", 1)
@@ -114,12 +118,12 @@ def test_the_newest_waits_say_cuts_and_mute_is_silent(
     listener.until("ledger.caption.waiting", 1)
     listener.send("say", "stop")
     listener.until("inferences", 2)
-    assert (again().success, again().message) == (True, "stop")
+    assert again() == (True, "stop")
     listener.until("inferences", 3)
     ros.call(SetBool, "speech_node/mute", SetBool.Request(data=True))
     listener.until("ledger.caption.ignored", 1)
     assert spoken() == ["first", "stop", "stop"]
-    assert again().message.startswith("speech_node is muted")
+    assert again()[1].startswith("speech_node is muted")
     ros.call(SetBool, "speech_node/mute", SetBool.Request(data=False))
     listener.send("caption", "fourth")
     listener.until("inferences", 4)
