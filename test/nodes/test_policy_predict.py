@@ -101,9 +101,8 @@ def test_a_run_is_predicted_bit_for_bit(
 
     def ticks() -> list[dict[str, Any]]:
         files = list(run.glob("performance_timings_*.jsonl"))
-        return (
-            [json.loads(line) for line in files[0].read_text().split("\n")[:-1]] if files else []
-        )  # the last may grow
+        whole = files[0].read_text().split("\n")[:-1] if files else []  # the last line may grow
+        return [json.loads(line) for line in whole]
 
     assert ros.spin_until(lambda: len(ticks()) > 60, 60)
     node.send(signal.SIGINT)
