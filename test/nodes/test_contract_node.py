@@ -167,7 +167,8 @@ def test_chunks_are_played_while_the_next_is_computed(ros: Ros, start: Callable[
     played = ros.spin_until(lambda: max(record["delay_steps"] for record in robot.records()[1:]) >= 3, 15)
     assert played, (node.output(), robot.records())  # the old plan was played meanwhile
     later = robot.records()[1:]
-    assert {record["chunk_dropped"] for record in later} <= {None, "None", "", "late"}
+    # "epoch": the machine held the node up, and it began again.
+    assert {record["chunk_dropped"] for record in later} <= {None, "None", "", "late", "epoch"}
     assert all(record["infer_ms"] >= 150 for record in later)
     assert robot.records()[0]["delay_steps"] == 0  # from standstill nothing is skipped
     seen, chunks = len(robot.actions), len(robot.records())
