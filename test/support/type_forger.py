@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import signal
 import sys
 
 import rclpy
@@ -42,6 +43,8 @@ def main() -> None:
     print("ready", flush=True)
     with contextlib.suppress(ExternalShutdownException, KeyboardInterrupt):
         rclpy.spin(node)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends it where the middleware hangs
+    signal.alarm(10)
     node.destroy_node()
     rclpy.try_shutdown()
 
