@@ -182,7 +182,7 @@ def _clean(own: dict[str, str]) -> dict[str, str]:
 
 @pytest.mark.parametrize("first", ["", "import perf_inference.nodes; "])
 def test_what_a_listener_has_set_for_itself_is_no_choice_of_the_user_for_a_camera_that_it_starts(first: str) -> None:
-    pytest.importorskip("rclpy")
+    pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
     code = f"{first}from perf_inference.bringup.tuning import handed_on, tuned; print(tuned(handed_on())['{FAST_DDS}'])"
     command = [sys.executable, "-c", code, "perf-inference"]
     result = subprocess.run(command, env=_clean({}), capture_output=True, text=True)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=above_zero, default=10.0, help="that are measured (default: %(default)s)")
     parser.add_argument("--setup", default="", help="only setups whose name contains this")
     parser.add_argument(
-        "command", nargs="*", default=[], metavar="ARGUMENT",
+        "graph", nargs="*", default=[], metavar="ARGUMENT",
         help="after --: a command of perf-inference that starts a graph (default: run --sim)",
     )  # fmt: skip
     add_example(parser, "perf-inference bench graph -- run --config robot.yaml --sim")
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run all rounds and print a table for each setup."""
-    known = {name: extra for name, extra in SETUPS.items() if name != GROUPED or not options.command}
+    known = {name: extra for name, extra in SETUPS.items() if name != GROUPED or not options.graph}
     setups = {name: extra for name, extra in known.items() if options.setup in name}
     if not setups:
         raise ConfigError(f"--setup must be part of one of {'; '.join(known)}; got '{options.setup}'")
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"--rounds must be at least 1 and --seconds 1 to 600, got {options.rounds}, {options.seconds}"
         )
-    command = tuple(options.command) or DEMO
+    command = tuple(options.graph) or DEMO
     rounds: dict[str, list[Round]] = {name: [] for name in setups}
     with TemporaryDirectory() as folder:
         if GROUPED in setups:
@@ -114,8 +114,11 @@ def _show(setup: str, made: Sequence[Round], seconds: float) -> None:
 
 
 def _percentiles(values_ms: Sequence[float]) -> str:
+    if not values_ms:
+        return "none came"
     figures = Distribution.of(round(value * 1e6) for value in values_ms).summary_ms()
-    return f"p50 {figures['p50']}, p99 {figures['p99']}, max {figures['max']}, n {len(values_ms)}"
+    p50, p99, most = ("-" if figures[name] is None else f"{figures[name]:.2f}" for name in ("p50", "p99", "max"))
+    return f"p50 {p50}, p99 {p99}, max {most}, n {len(values_ms)}"
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

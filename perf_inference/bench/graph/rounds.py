@@ -80,7 +80,8 @@ def one_round(command: tuple[str, ...], seconds: float) -> Round:
             first_s = time.monotonic() - start_s
             collector.listen(_SETTLE_S)
             costs = _costs(process.pid, lambda: collector.listen(seconds))
-            return Round(first_s, costs, dict(collector.latencies_ms), _off_grid_ms(collector.actions_ns))
+            off_grid_ms = [off for received_ns in collector.actions_ns.values() for off in _off_grid_ms(received_ns)]
+            return Round(first_s, costs, dict(collector.latencies_ms), off_grid_ms)
         finally:
             end(process, _STOP_S)
 

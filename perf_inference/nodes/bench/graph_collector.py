@@ -4,61 +4,51 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from functools import partial
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
-from rclpy.signals import SignalHandlerOptions
 
+from perf_inference.nodes.bench.collector import Collector
 from perf_inference.nodes.reports.heard import checked_timing
 from perf_inference.nodes.reports.reporter import TIMING_QOS
 from perf_inference.nodes.ros.message_types import message_class
+from perf_inference.nodes.ros.subscription import HAS_MESSAGE_INFO
 
-_LOOK_S = 0.1  # for who publishes actions
+_TIMING, _ACTION = "/inference/timing", "/action"
 
 
-class GraphCollector:
-    """Hears the nodes without a namespace of a ROS domain."""
+class GraphCollector(Collector):
+    """Hears all nodes of a ROS domain, whatever their namespaces."""
 
     def __init__(self, domain: int) -> None:
-        self.latencies_ms: dict[str, list[float]] = defaultdict(
-            list
-        )  # by node: from the stamp to the end of publishing
-        self.actions_ns: list[int] = []  # when each came, in the system's clock
+        super().__init__("graph_collector", domain)
+        self.latencies_ms: dict[str, list[float]] = defaultdict(list)  # by node: stamp to the end of publishing
+        self.actions_ns: dict[str, list[int]] = defaultdict(list)  # by topic: when each came, in the system's clock
         self._since_ns = 0
-        self._actions: Any = None
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO, domain_id=domain)
-        self._node = rclpy.create_node("graph_collector", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._node.create_subscription(DiagnosticArray, "inference/timing", self._on_timing, TIMING_QOS)
+        self._known: set[str] = set()  # topics
 
     def listen(self, seconds: float) -> None:
         """Take what comes within so many seconds, and forget what came before."""
         self.latencies_ms.clear()
         self.actions_ns.clear()
         self._since_ns = time.time_ns()
-        deadline = time.monotonic() + seconds
-        while (left_s := deadline - time.monotonic()) > 0:
-            self._find_actions()
-            self._executor.spin_once(timeout_sec=min(left_s, _LOOK_S))
+        self.spin_until(self._find, seconds)
 
-    def close(self) -> None:
-        """Leave the graph."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
-
-    def _find_actions(self) -> None:
-        """Subscribe to them as soon as somebody publishes them: their type is not known before."""
-        types = () if self._actions else dict(self._node.get_topic_names_and_types()).get("/action", ())
-        if types:
-            kind, qos = message_class(types[0]), QoSProfile(depth=100)
-            self._actions = self._node.create_subscription(kind, "/action", self._on_action, qos, raw=True)
+    def _find(self) -> bool:
+        """Subscribe to what is new; return False."""
+        for topic, types in self._node.get_topic_names_and_types():
+            if topic in self._known:
+                continue
+            if topic.endswith(_TIMING):
+                self._node.create_subscription(DiagnosticArray, topic, self._on_timing, TIMING_QOS)
+            elif topic.endswith(_ACTION):  # of several types
+                heard = self._with_info if HAS_MESSAGE_INFO else self._without_info
+                kind, qos = message_class(types[0]), QoSProfile(depth=100)
+                self._node.create_subscription(kind, topic, partial(heard, topic), qos, raw=True)
+            self._known.add(topic)
+        return False
 
     def _on_timing(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -68,5 +58,8 @@ class GraphCollector:
             if latency_ms is not None and is_new:
                 self.latencies_ms[status.name.lstrip("/")].append(float(latency_ms))
 
-    def _on_action(self, cdr: bytes, info: Any) -> None:
-        self.actions_ns.append(info["received_timestamp"])
+    def _with_info(self, topic: str, cdr: bytes, info: Any) -> None:
+        self.actions_ns[topic].append(info["received_timestamp"])
+
+    def _without_info(self, topic: str, cdr: bytes) -> None:
+        self.actions_ns[topic].append(time.time_ns())

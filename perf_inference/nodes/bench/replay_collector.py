@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 
+from perf_inference.nodes.bench.collector import Collector
 from perf_inference.nodes.reports.messages import timing_record
 from perf_inference.nodes.reports.reporter import TIMING_QOS
 
@@ -24,24 +20,13 @@ class Answer(NamedTuple):
     total_ms: float
 
 
-class ReplayCollector:
+class ReplayCollector(Collector):
     """Hears all nodes of a ROS domain."""
 
     def __init__(self, domain: int) -> None:
+        super().__init__("replay_collector", domain)
         self.answers: dict[str, dict[int, Answer]] = {}  # by node, by stamp [ns]
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO, domain_id=domain)
-        self._node = rclpy.create_node("replay_collector", context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
         self._node.create_subscription(DiagnosticArray, "inference/timing", self._on_timing, TIMING_QOS)
-
-    def spin_until(self, predicate: Callable[[], Any], timeout_s: float) -> bool:
-        """Take what comes until the predicate is true; return whether it became so in time."""
-        deadline = time.monotonic() + timeout_s
-        while not (true := bool(predicate())) and time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.05)
-        return true
 
     def publishers(self) -> int:
         """Return how many nodes tell their timings."""
@@ -50,13 +35,6 @@ class ReplayCollector:
     def heard(self) -> int:
         """Return how many answers there are."""
         return sum(map(len, self.answers.values()))
-
-    def close(self) -> None:
-        """Leave the graph."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
 
     def _on_timing(self, message: DiagnosticArray) -> None:
         for status in message.status:
