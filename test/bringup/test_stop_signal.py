@@ -85,6 +85,9 @@ if kind == "command":
     from perf_inference.bringup.stop_signal import interrupt_safely
     Ended = KeyboardInterrupt
     interrupt_safely()
+elif kind == "node":
+    from perf_inference.nodes.ros.stop_signals import Stop, Stopped as Ended
+    stop = Stop()
 else:
     from perf_inference.bringup.stop_signal import StopFlag, Stopped as Ended
     stop = StopFlag()
@@ -122,9 +125,11 @@ except Ended:
 """
 
 
-@pytest.mark.parametrize("kind", ["start", "command"])
+@pytest.mark.parametrize("kind", ["start", "command", "node"])
 @pytest.mark.parametrize("where", ["import", "set", "values", "__del__"])
 def test_a_signal_where_what_is_raised_goes_nowhere_is_not_lost(kind: str, where: str) -> None:
+    if kind == "node":
+        pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
     done = subprocess.run(
         [sys.executable, "-c", _NOWHERE, kind, where], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
