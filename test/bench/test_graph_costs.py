@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,5 +43,8 @@ def test_each_process_has_its_row(start_command: Callable[..., Process], tmp_pat
         "actions, off a steady grid",
     ):
         assert f"\n{name} " in bench.output()
+    seen = [int(n) for n in re.findall(r"yolo_node, from the stamp .* n (\d+)", bench.output())]
+    assert len(seen) == 5
+    assert min(seen) > 0.6 * 2 * 30, "images are lost: the camera has no segment that they fit into"
     series = [record.get("series") for record in map(json.loads, result.read_text().splitlines())]
     assert {"in one process: first action", "recorded, in groups: actions off the grid"} <= set(series)
