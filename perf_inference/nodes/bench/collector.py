@@ -10,6 +10,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from perf_inference.nodes.ros.leaving import leave_with
+
 
 class Collector:
     """A node that subclasses subscribe with."""
@@ -31,6 +33,4 @@ class Collector:
     def close(self) -> None:
         """Leave the graph."""
         self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
+        leave_with(self._node, self._context)

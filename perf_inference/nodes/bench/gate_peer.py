@@ -19,6 +19,7 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.policy.gate_link import GateLink
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.guard import Guard, instant, judged_at
+from perf_inference.nodes.ros.leaving import limited
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.safety import Gate, GateSettings, JointLimits
 from perf_inference.safety.process.front import Front
@@ -51,8 +52,9 @@ def costs(where: str, actions: int, rate_hz: float, memory_mb: Callable[[int], d
         return Costs(bench.run(actions), bench.memory_mb(memory_mb))
     finally:
         bench.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with limited():
+            node.destroy_node()
+            rclpy.try_shutdown()
 
 
 class _Bench:

@@ -31,6 +31,7 @@ from rclpy.signals import SignalHandlerOptions
 from perf_inference.bringup import child_process
 from perf_inference.errors import ConfigError, PerfInferenceError
 from perf_inference.nodes.ros.definitions import installed_definition
+from perf_inference.nodes.ros.leaving import leave_with
 from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.recording.cdr.codec import Codec
 from perf_inference.recording.open import Bag, open_source
@@ -195,8 +196,7 @@ def main() -> int:
     gc.disable()
     for line in sys.stdin:
         print(json.dumps(send(recording, publishers, json.loads(line))), flush=True)
-    node.destroy_node()
-    rclpy.try_shutdown()
+    leave_with(node)
     return 0
 
 

@@ -29,7 +29,7 @@ from sensor_msgs.msg import Image
 
 from perf_inference.bringup import child_process
 from perf_inference.bringup.shared_memory import own_segments
-from perf_inference.nodes.ros import runner
+from perf_inference.nodes.ros.leaving import leave_with
 
 TOPIC = "bench_transport"
 QOS = {
@@ -165,9 +165,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rclpy.init()
     node = rclpy.create_node(f"transport_{options.role}er")
     result = (publish if options.role == "publish" else subscribe)(node, options)
-    node.destroy_node()
-    runner.leave_the_graph()
     print(json.dumps(result), flush=True)
+    leave_with(node)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from perf_inference.nodes.console.timing_reader import timings_of
 from perf_inference.nodes.reports.heard import checked_beat, checked_record
 from perf_inference.nodes.reports.messages import OK, from_key_values, level
 from perf_inference.nodes.reports.reporter import TIMING_QOS
+from perf_inference.nodes.ros.leaving import leave_with
 from perf_inference.nodes.ros.raw_input import RawInput
 
 _STATUS, _TIMING, _CAPTION = "inference/status", "inference/timing", "caption"
@@ -109,9 +110,7 @@ class Listener:
         self._thread.join(2.0)
         for reader, _ in self._readers.values():
             reader.close()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
+        leave_with(self._node, self._context)
 
     # listener's thread -----------------------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from perf_inference.console import calls, values
 from perf_inference.console.calls import SET_BOOL, TRIGGER, Call
 from perf_inference.errors import CallError, InputError, in_one_line
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
+from perf_inference.nodes.ros.leaving import leave_with
 from perf_inference.printable import OUTSIDE, printable
 
 FIND_S, ANSWER_S = 5.0, 30.0  # at most: until somebody is found, and until he has answered
@@ -58,9 +59,7 @@ class Peer:
     def close(self) -> None:
         """Leave the graph."""
         self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
+        leave_with(self._node, self._context)
 
     # who is there ----------------------------------------------------------------------------------------------------
 

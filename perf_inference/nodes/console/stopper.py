@@ -13,6 +13,7 @@ from std_srvs.srv import SetBool
 
 from perf_inference.console import calls
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
+from perf_inference.nodes.ros.leaving import leave_with
 from perf_inference.printable import printable
 
 _LOOK_S, _ANSWER_S, _SPIN_S = 1.0, 2.0, 0.05
@@ -52,9 +53,7 @@ class Stopper:
         self._asked.set()
         self._thread.join(_ANSWER_S + 1)
         self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
+        leave_with(self._node, self._context)
 
     def _work(self) -> None:
         while not self._ended.is_set():

@@ -25,6 +25,7 @@ from perf_inference.nodes.graph.topic_probe import TopicProbe
 from perf_inference.nodes.reports.heard import checked_beat
 from perf_inference.nodes.reports.reporter import STATUS_QOS
 from perf_inference.nodes.ros.endpoint import node_of
+from perf_inference.nodes.ros.leaving import leave_with
 from perf_inference.nodes.ros.message_types import message_class
 from perf_inference.nodes.ros.raw_input import RawInput, adapted_qos
 
@@ -109,9 +110,7 @@ class GraphCheck:
             probe.close()
         for reader in self._status.values():
             reader.close()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
+        leave_with(self._node, self._context)
 
     def _everybody(self) -> Iterator[Any]:
         """Yield all publishers and subscriptions, the machinery's too: every node has some of those."""

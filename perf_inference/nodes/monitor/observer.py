@@ -20,6 +20,7 @@ from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.heard import MOST_NODES, checked_beat, checked_timing
 from perf_inference.nodes.reports.reporter import STATUS_QOS, TIMING_QOS
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
+from perf_inference.nodes.ros.leaving import leave_with
 from perf_inference.nodes.vision.detections import detected_names
 
 _LONGEST_CAPTION = 1000  # letters
@@ -69,9 +70,7 @@ class Observer:
     def close(self) -> None:
         """Leave the graph."""
         self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-        self._context.destroy()
+        leave_with(self._node, self._context)
 
     def _usable(self, what: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
         """Return a callback that counts what `take` refuses."""

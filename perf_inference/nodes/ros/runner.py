@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import rclpy
-import rclpy.utilities
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import InvalidTopicNameException
 from rclpy.executors import Executor
@@ -31,6 +30,7 @@ from perf_inference.bringup.search_path import leave_working_directory
 from perf_inference.errors import EX_CONFIG, ConfigError, EngineError
 from perf_inference.nodes import HOLDS_COLLECTION, TUNING_LINE
 from perf_inference.nodes.reports.faults import faults_of
+from perf_inference.nodes.ros import leaving
 from perf_inference.nodes.ros.guarded_executor import GuardedExecutor
 from perf_inference.nodes.ros.log import PrintableLogger
 from perf_inference.nodes.ros.stop_signals import Stop, Stopped
@@ -121,7 +121,8 @@ class RunnableNode(Node):
 
     def destroy_node(self) -> None:
         """Leave the graph, also where a thread that hangs holds this: rclpy's state machine would hold the context."""
-        super().destroy_node()
+        with leaving.limited():
+            super().destroy_node()
         if (machine := getattr(self, "_state_machine", None)) is not None:
             machine.destroy_when_not_in_use()
 
@@ -209,7 +210,7 @@ def _has_started(nodes: list[RunnableNode], lines: list[str]) -> bool:
 
 def _leave_the_graph(stop: Stop) -> None:
     try:
-        leave_the_graph()
+        leaving.leave_the_graph()
     except Exception:  # a node that a signal left half made
         if not stop.interrupted:
             raise
@@ -240,14 +241,6 @@ def leave(status: int) -> NoReturn:
             stream.flush()
     # Nothing is left to save, and tearing down the interpreter with a runtime loaded costs up to 0.2 s of the stop.
     os._exit(status)
-
-
-def leave_the_graph() -> None:
-    """Destroy the context: only then do others hear that this participant is gone, and is its shared memory freed."""
-    context = rclpy.utilities.get_default_context()
-    rclpy.try_shutdown()
-    gc.collect()
-    context.destroy()
 
 
 def _thread_failed(nodes: list[RunnableNode], failure: threading.ExceptHookArgs) -> None:

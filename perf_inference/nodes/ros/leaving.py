@@ -1,0 +1,49 @@
+"""Leave the graph; a middleware that hangs meanwhile does not keep the process.
+
+Fast DDS 3.2 waits for ever in `DomainParticipant::set_listener` if another participant leaves at that moment. rclpy
+holds the interpreter meanwhile, so neither a thread nor the handler of a signal would run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+from collections.abc import Iterator
+
+import rclpy
+import rclpy.utilities
+from rclpy.context import Context
+from rclpy.node import Node
+
+LEAVE_LIMIT_S = 10.0  # a hundred times what it takes
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """End the process if the middleware hangs in what is done here, and say where it was; nothing else can."""
+    faulthandler.dump_traceback_later(LEAVE_LIMIT_S, exit=True)  # from a thread of C
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def leave_with(node: Node, context: Context | None = None) -> None:
+    """Destroy a node and its context: only then do others hear that this participant is gone.
+
+    Args:
+        context: what the node was made in; None: the process's own.
+    """
+    with limited():
+        node.destroy_node()
+    leave_the_graph(context)
+
+
+def leave_the_graph(context: Context | None = None) -> None:
+    """Destroy a context: only then do others hear that this participant is gone, and is its shared memory freed."""
+    left = context or rclpy.utilities.get_default_context()
+    with limited():
+        rclpy.try_shutdown(context=context)
+        gc.collect()  # what holds it in a circle
+        left.destroy()
