@@ -17,12 +17,13 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 LEAVE_LIMIT_S = 10.0  # a hundred times what it takes
+STDERR = 2  # of the process: `sys.stderr` may be a notebook's, which is no file
 
 
 @contextlib.contextmanager
 def limited() -> Iterator[None]:
     """End the process if the middleware hangs in what is done here, and say where it was; nothing else can."""
-    faulthandler.dump_traceback_later(LEAVE_LIMIT_S, exit=True)  # from a thread of C
+    faulthandler.dump_traceback_later(LEAVE_LIMIT_S, exit=True, file=STDERR)  # from a thread of C
     try:
         yield
     finally:

@@ -54,7 +54,7 @@ class RunnableNode(Node):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Join the graph; a middleware that hangs meanwhile ends the process, and says where it was."""
-        faulthandler.dump_traceback_later(JOIN_LIMIT_S, exit=True)  # from a thread of C
+        faulthandler.dump_traceback_later(JOIN_LIMIT_S, exit=True, file=leaving.STDERR)  # from a thread of C
         try:
             super().__init__(*args, **options)
         finally:
