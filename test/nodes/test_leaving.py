@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,3 +63,8 @@ def test_it_leaves_the_graph_in_the_middle_of_an_inference(
     assert node.wait(20) == 0, node.output()
     assert "it is left behind" in node.output(), "the inference was too short for this test"
     assert ros.spin_until(lambda: "yolo_node" not in ros.node.get_node_names(), LEASE_S / 4)
+
+
+def test_it_ends_in_order_where_nothing_takes_what_it_prints(domain: int) -> None:
+    script = "exec 2>&- >&-; exec $0 -c 'from perf_inference.nodes.ros import runner; runner.leave(0)'"
+    assert subprocess.run(["sh", "-c", script, sys.executable], check=False, timeout=60).returncode == 0

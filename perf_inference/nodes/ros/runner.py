@@ -236,7 +236,7 @@ def main(factory: Callable[[], RunnableNode]) -> None:
 
 def leave(status: int) -> NoReturn:
     """End the process; the terminal or pipe that it prints to may have gone before it."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed when the process began
         with contextlib.suppress(OSError):
             stream.flush()
     # Nothing is left to save, and tearing down the interpreter with a runtime loaded costs up to 0.2 s of the stop.
