@@ -215,6 +215,7 @@ class Gate:
                 raise InputError(f"{stale}: action not sent")
             if not self.driving:
                 self._commands.begin()
+                self._permission.begin()
             until_ns = self._stopped_ns()
             command, allowed = self._commands.allowed(
                 values, now.steady_ns, until_ns, self._permission.share_at(now.steady_ns)

@@ -13,6 +13,7 @@ class Permission:
         self.enabled = False
         self.share = 1.0
         self._ramp_ns, self._ramp_from_ns = round(ramp_s * 1e9), 0  # when the first action after `enable` left
+        self._ramped = False  # an action has left with the whole share
         self._disabled = _NOBODY_SAYS  # and why
         self._bars: dict[str, str] = {}  # why nobody may drive, by who says so
         self._quiet: set[str] = set()  # of those: who wants the safe action sent no more
@@ -36,7 +37,7 @@ class Permission:
         """Enable or disable; return whether that is a change: said again and again it renews nothing."""
         changed, self.enabled, self._disabled = on != self.enabled, on, _NOBODY_SAYS
         if changed:
-            self._ramp_from_ns = 0
+            self._ramp_from_ns, self._ramped = 0, False
         return changed
 
     def disable(self, why: str) -> None:
@@ -53,8 +54,14 @@ class Permission:
             if quiet:
                 self._quiet.add(who)
 
+    def begin(self) -> None:
+        """Let an action follow on the safe one: a ramp that has not come to its end begins anew."""
+        if not self._ramped:
+            self._ramp_from_ns = 0
+
     def share_at(self, now_ns: int) -> float:
         """Return the share of the velocity limits that an action may use that leaves now [ns, steady]."""
         self._ramp_from_ns = self._ramp_from_ns or now_ns
         gone_ns = now_ns - self._ramp_from_ns
-        return self.share * (min(gone_ns / self._ramp_ns, 1.0) if self._ramp_ns > 0 else 1.0)
+        self._ramped = gone_ns >= self._ramp_ns
+        return self.share * (1.0 if self._ramped else gone_ns / self._ramp_ns)

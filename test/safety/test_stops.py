@@ -238,6 +238,21 @@ def test_after_enabling_it_grows_from_nothing() -> None:
     assert play.release(2.0) == 0.0
 
 
+@pytest.mark.parametrize("stalled_ms", [400, 900])  # of a ramp of 500 ms
+def test_a_ramp_that_a_stall_has_cut_short_begins_anew(stalled_ms: int) -> None:
+    play = Play(ramp_s=0.5)
+    for share in (0.0, 0.2):
+        assert play.release(2.0) / 2 == pytest.approx(share)
+        play.later(100)
+    play.later(stalled_ms)
+    assert play.sent[-1][1] == 0.0
+    for share in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        assert play.release(2.0) / 2 == pytest.approx(share)
+        play.later(100)
+    play.later(stalled_ms)
+    assert play.release(2.0) == 2.0, "this one had come to its end"
+
+
 # slowing down --------------------------------------------------------------------------------------------------------
 
 
