@@ -215,10 +215,9 @@ class Gate:
                 raise InputError(f"{stale}: action not sent")
             if not self.driving:
                 self._commands.begin()
-                self._permission.begin()
             until_ns = self._stopped_ns()
             command, allowed = self._commands.allowed(
-                values, now.steady_ns, until_ns, self._permission.share_at(now.steady_ns)
+                values, now.steady_ns, until_ns, self._permission.share_at(now.steady_ns, self.driving)
             )
             self._out(now, command)
             self.driving, self._until_ns, self._waiting_since_ns = True, until_ns, now.steady_ns

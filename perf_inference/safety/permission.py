@@ -54,13 +54,14 @@ class Permission:
             if quiet:
                 self._quiet.add(who)
 
-    def begin(self) -> None:
-        """Let an action follow on the safe one: a ramp that has not come to its end begins anew."""
-        if not self._ramped:
-            self._ramp_from_ns = 0
+    def share_at(self, now_ns: int, goes_on: bool) -> float:
+        """Return the share of the velocity limits that an action may use that leaves now [ns, steady].
 
-    def share_at(self, now_ns: int) -> float:
-        """Return the share of the velocity limits that an action may use that leaves now [ns, steady]."""
+        Args:
+            goes_on: it follows on another one, else on the safe action: an unfinished ramp begins anew.
+        """
+        if not (goes_on or self._ramped):
+            self._ramp_from_ns = 0
         self._ramp_from_ns = self._ramp_from_ns or now_ns
         gone_ns = now_ns - self._ramp_from_ns
         self._ramped = gone_ns >= self._ramp_ns

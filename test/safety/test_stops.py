@@ -272,6 +272,19 @@ def test_decelerating_follows_the_acceleration_of_the_joint() -> None:
     assert play.gate.at_rest(play.now())
 
 
+@pytest.mark.parametrize("room", [0.03, 0.1, 0.2])  # rad to the limit of a model that comes while it slows down
+def test_what_has_stopped_while_it_slows_down_does_not_start_again(room: float) -> None:
+    play = Play("decelerate", limits=JointLimits.of(("a",), (-9,), (9,), (2,), (0.5,)))
+    play.release(1.0)
+    play.later(100)
+    play.gate.enable(False, play.now())
+    play.gate.narrow(JointLimits.of(("a",), (-9,), (play.place + room,), (2,)))
+    count = len(play.sent)
+    play.later(400)
+    assert play.sent[count][1] == 0.0
+    assert not any(v for _, v in play.sent[count:])
+
+
 def test_decelerating_is_no_reason_to_get_beyond_a_limit() -> None:
     play = Play("decelerate", limits=JointLimits.of(("a",), (-1,), (1,), (2,), (4,)))
     for _ in range(12):

@@ -61,6 +61,7 @@ class Velocities:
             return 0.0
         gone_s = (now_ns + _STEP_NS - since_ns) / 1e9
         left = max(abs(velocity) - braking_rad_s2(joint) * gone_s, 0.0)
+        left = min(left, abs(joint.newest_velocity))  # what has stopped short of a limit does not start again
         wanted = math.copysign(left, velocity) if left > _STILL_RAD_S else 0.0
         return joint.allowed_velocity(wanted, now_ns, now_ns + _STEP_NS + LOOK_LATE_NS)
 
