@@ -27,6 +27,7 @@ _NOBODY = "none"
 _PR_SET_PDEATHSIG = 1
 _LOOK_S = 0.2  # where the kernel has no file descriptors of processes (before Linux 5.3)
 _LAST_RESORT_S = 2.0  # from the starter's end on
+_KERNEL_S = 2.2  # and for the kernel, where no thread of Python runs any more
 
 
 class StarterError(ValueError):
@@ -90,7 +91,7 @@ class Tie:
     def _wait(self, names: Mapping[Process, str]) -> None:
         self._ended = names[_first_to_end(list(names))]
         # This thread does not run while the middleware hangs: it holds the interpreter. The kernel's timer does.
-        signal.setitimer(signal.ITIMER_REAL, _LAST_RESORT_S + _LAST_RESORT_S / 10)
+        signal.setitimer(signal.ITIMER_REAL, _KERNEL_S)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(_LAST_RESORT_S)  # a process that was to end is gone by now
         os.kill(os.getpid(), signal.SIGKILL)
@@ -110,6 +111,10 @@ def follow() -> Tie:
     """
     global _tie
     if _tie is None:
+        # The last resort is a SIGALRM; whoever started this process may have ignored or blocked it.
+        if signal.getsignal(signal.SIGALRM) == signal.SIG_IGN:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
         _tie = Tie(_starter())
     return _tie
 

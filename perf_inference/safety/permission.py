@@ -58,7 +58,7 @@ class Permission:
         """Return the share of the velocity limits that an action may use that leaves now [ns, steady].
 
         Args:
-            goes_on: it follows on another one, else on the safe action: an unfinished ramp begins anew.
+            goes_on: it follows on another one, else on the safe action: an unfinished ramp restarts.
         """
         if not (goes_on or self._ramped):
             self._ramp_from_ns = 0

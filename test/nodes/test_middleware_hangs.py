@@ -79,9 +79,18 @@ def test_it_ends_and_says_where_it_was(
     assert where in said
 
 
-def test_it_does_not_outlive_its_starter(hanging: Callable[..., subprocess.Popen[str]]) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "import signal; signal.signal(signal.SIGALRM, signal.SIG_IGN)",
+        "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})",
+    ],
+    ids=["as usual", "SIGALRM ignored", "SIGALRM blocked"],
+)
+def test_it_does_not_outlive_its_starter(hanging: Callable[..., subprocess.Popen[str]], given: str) -> None:
     starter = subprocess.Popen(["sleep", "60"])
-    script = LEAVES.format(limit=60.0, ends=starter.pid)
+    script = given + LEAVES.format(limit=60.0, ends=starter.pid)
     process = hanging("rcl_node_fini", script, **{SUPERVISED: f"{starter.pid}:{Process.of(starter.pid).started}"})
     starter.wait(timeout=60)
     _, said = process.communicate(timeout=20)

@@ -39,7 +39,7 @@ MISTAKES = (
             "recording/test_run_directory.py"),
     Mistake("telemetry/window.py", "self.energy_j / inferences", "self.energy_j * inferences", "telemetry"),
     Mistake("files/whole.py", "temporary.unlink(missing_ok=True)", "pass", "files/test_whole.py"),
-    Mistake("engines/engine.py", "array.dtype == self.dtype\n", "True\n", "engines/test_engine_contract.py"),
+    Mistake("engines/engine.py", "array.dtype == self.dtype\n", "True\n", "engines/test_engine.py"),
     Mistake("report/scales.py", "np.log(clipped / self.low)", "np.log(clipped)", "recording/test_analysis.py"),
     Mistake("doctor/finding.py", 'return 2 if "error" in levels', 'return 1 if "error" in levels', "doctor"),
     Mistake("bringup/supervisor.py", "delay_s = BACK_OFF_S[child.restarts]", "delay_s = BACK_OFF_S[0]",

@@ -1,59 +1,18 @@
-"""What people and stops say: estop, speed_scale, the ramp, bars, and the ways to slow down."""
+"""What people and stops say: estop, speed_scale, the ramp, and bars."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
+from support.one_joint import MS, Play
 
 from perf_inference.errors import InputError
-from perf_inference.safety import Gate, GateSettings, Instant, JointLimits
 from perf_inference.safety.stops.estop import Estop
 from perf_inference.safety.stops.speed import SpeedScale
 from perf_inference.safety.stops.voices import Voices
 
-MS = 1_000_000
-EPOCH_NS = 1_700_000_000_000_000_000
-LIMITS = JointLimits.of(("a",), (-10.0,), (10.0,), (2.0,))
 A, B = b"a", b"b"
-
-
-class Play:
-    """A gate at 10 Hz with one joint that follows what is sent at once."""
-
-    def __init__(
-        self, safe_action: str = "zero", ramp_s: float = 0.0, limits: JointLimits = LIMITS, kind: str = "velocity"
-    ) -> None:
-        self.ms, self.place, self.sent = 1000.0, 0.0, []  # type: ignore[var-annotated]
-        settings = GateSettings(kind, 0.1, 0.3, 0.0, 0.0, safe_action, ramp_s)
-        self.velocity = kind == "velocity"
-        self.gate = Gate(limits, settings, {"joint_states": "/joint_states"}, self._send)
-        self.gate.look(self.now())
-        self.gate.enable(True, self.now())
-        self.fresh()
-
-    def now(self) -> Instant:
-        return Instant(round(self.ms * MS), EPOCH_NS + round(self.ms * MS))
-
-    def _send(self, values: list[float]) -> None:
-        self.sent.append((self.ms, values[0]))
-
-    def fresh(self) -> None:
-        self.ms += 1
-        v = self.sent[-1][1] if self.sent and self.velocity else 0.0
-        self.gate.joint_states(self.now(), self.now().ros_ns, ["a"], [self.place], [v])
-
-    def release(self, value: float) -> float:
-        return self.gate.release(self.now(), [value], self.gate.observed_ns())[0][0]
-
-    def later(self, ms: float, fresh: bool = True) -> str:
-        for _ in range(round(ms / 20)):
-            self.ms += 19 if fresh else 20
-            self.place += (self.sent[-1][1] if self.sent and self.velocity else 0.0) * 0.02
-            if fresh:
-                self.fresh()
-            self.gate.look(self.now())
-        return self.gate.reason
 
 
 # voices --------------------------------------------------------------------------------------------------------------
@@ -239,7 +198,7 @@ def test_after_enabling_it_grows_from_nothing() -> None:
 
 
 @pytest.mark.parametrize("stalled_ms", [400, 900])  # of a ramp of 500 ms
-def test_a_ramp_that_a_stall_has_cut_short_begins_anew(stalled_ms: int) -> None:
+def test_a_ramp_that_a_stall_has_cut_short_restarts(stalled_ms: int) -> None:
     play = Play(ramp_s=0.5)
     for share in (0.0, 0.2):
         assert play.release(2.0) / 2 == pytest.approx(share)
@@ -251,66 +210,3 @@ def test_a_ramp_that_a_stall_has_cut_short_begins_anew(stalled_ms: int) -> None:
         play.later(100)
     play.later(stalled_ms)
     assert play.release(2.0) == 2.0, "this one had come to its end"
-
-
-# slowing down --------------------------------------------------------------------------------------------------------
-
-
-def test_decelerating_follows_the_acceleration_of_the_joint() -> None:
-    # 2 rad/s with 4 rad/s^2: at rest after 0.5 s; each command is the velocity at its end
-    play = Play("decelerate", limits=JointLimits.of(("a",), (-10,), (10,), (2,), (4,)))
-    play.release(2.0)
-    play.later(60)
-    play.gate.enable(False, play.now())
-    began = play.ms
-    play.later(700)
-    slowing = [(ms - began, v) for ms, v in play.sent if ms >= began and v]
-    assert slowing[0][1] == pytest.approx(2.0 - 4 * 0.02)
-    assert slowing[-1][0] == pytest.approx(460, abs=21)
-    assert all(v == pytest.approx(2.0 - 4 * (ms + 20) / 1000) for ms, v in slowing)
-    assert play.sent[-1][1] == 0.0
-    assert play.gate.at_rest(play.now())
-
-
-@pytest.mark.parametrize("room", [0.03, 0.1, 0.2])  # rad to the limit of a model that comes while it slows down
-def test_what_has_stopped_while_it_slows_down_does_not_start_again(room: float) -> None:
-    play = Play("decelerate", limits=JointLimits.of(("a",), (-9,), (9,), (2,), (0.5,)))
-    play.release(1.0)
-    play.later(100)
-    play.gate.enable(False, play.now())
-    play.gate.narrow(JointLimits.of(("a",), (-9,), (play.place + room,), (2,)))
-    count = len(play.sent)
-    play.later(400)
-    assert play.sent[count][1] == 0.0
-    assert not any(v for _, v in play.sent[count:])
-
-
-def test_decelerating_is_no_reason_to_get_beyond_a_limit() -> None:
-    play = Play("decelerate", limits=JointLimits.of(("a",), (-1,), (1,), (2,), (4,)))
-    for _ in range(12):
-        play.release(2.0)
-        play.later(100)
-    play.gate.enable(False, play.now())
-    play.later(1000, fresh=False)
-    assert play.place <= 1.0
-    assert play.sent[-1][1] == 0.0
-
-
-def test_decelerating_without_an_acceleration_takes_a_quarter_of_a_second() -> None:
-    play = Play("decelerate")
-    play.release(2.0)
-    play.gate.enable(False, play.now())
-    began = play.ms
-    play.later(600)
-    assert max(ms - began for ms, v in play.sent if v) == pytest.approx(220, abs=21)
-
-
-def test_a_driving_that_begins_again_ends_the_slowing() -> None:
-    play = Play("decelerate")
-    play.release(2.0)
-    play.gate.enable(False, play.now())
-    play.later(40)
-    play.gate.enable(True, play.now())
-    assert play.release(1.0) == 1.0
-    play.gate.enable(False, play.now())
-    assert 0.8 < play.sent[-1][1] < 1.0

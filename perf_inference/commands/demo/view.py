@@ -188,7 +188,8 @@ def _progress(seen: Observer, elapsed_s: float | None, duration_s: float, episod
 
 def _looks(seen: Observer) -> str:
     sees = printable(", ".join(seen.detections[:_SEEN]) or "nothing", OUTSIDE)
-    return f'sees {sees}; says "{printable(seen.caption, OUTSIDE)}"'
+    says = f'; says "{printable(seen.caption, OUTSIDE)}"' if seen.caption else ""
+    return f"sees {sees}{says}"
 
 
 def _targets(seen: Observer) -> str:

@@ -19,7 +19,7 @@ from perf_inference.measure.stamps import Arrival
 from perf_inference.nodes.policy.gate_link import GateLink
 from perf_inference.nodes.policy.gate_setup import GateSetup, Topics
 from perf_inference.nodes.policy.guard import Guard, instant, judged_at
-from perf_inference.nodes.ros.leaving import limited
+from perf_inference.nodes.ros.leaving import LEAVE_LIMIT_S, limited
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.safety import Gate, GateSettings, JointLimits
 from perf_inference.safety.process.front import Front
@@ -52,7 +52,7 @@ def costs(where: str, actions: int, rate_hz: float, memory_mb: Callable[[int], d
         return Costs(bench.run(actions), bench.memory_mb(memory_mb))
     finally:
         bench.close()
-        with limited():
+        with limited(LEAVE_LIMIT_S):
             node.destroy_node()
             rclpy.try_shutdown()
 

@@ -17,13 +17,16 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 LEAVE_LIMIT_S = 10.0  # a hundred times what it takes
-STDERR = 2  # of the process: `sys.stderr` may be a notebook's, which is no file
+_STDERR = 2  # of the process: `sys.stderr` may be a notebook's, which is no file
 
 
 @contextlib.contextmanager
-def limited() -> Iterator[None]:
-    """End the process if the middleware hangs in what is done here, and say where it was; nothing else can."""
-    faulthandler.dump_traceback_later(LEAVE_LIMIT_S, exit=True, file=STDERR)  # from a thread of C
+def limited(limit_s: float) -> Iterator[None]:
+    """End the process if the middleware takes longer for what is done here [s], and say where it was.
+
+    Nothing else can: rclpy holds the interpreter meanwhile.
+    """
+    faulthandler.dump_traceback_later(limit_s, exit=True, file=_STDERR)  # from a thread of C
     try:
         yield
     finally:
@@ -36,7 +39,7 @@ def leave_with(node: Node, context: Context | None = None) -> None:
     Args:
         context: what the node was made in; None: the process's own.
     """
-    with limited():
+    with limited(LEAVE_LIMIT_S):
         node.destroy_node()
     leave_the_graph(context)
 
@@ -44,7 +47,7 @@ def leave_with(node: Node, context: Context | None = None) -> None:
 def leave_the_graph(context: Context | None = None) -> None:
     """Destroy a context: only then do others hear that this participant is gone, and is its shared memory freed."""
     left = context or rclpy.utilities.get_default_context()
-    with limited():
+    with limited(LEAVE_LIMIT_S):
         rclpy.try_shutdown(context=context)
         gc.collect()  # what holds it in a circle
         left.destroy()

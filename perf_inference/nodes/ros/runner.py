@@ -7,7 +7,6 @@ until the executor returns from C; so the signal's number goes through a pipe to
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
 import gc
 import inspect
@@ -54,11 +53,8 @@ class RunnableNode(Node):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         """Join the graph; a middleware that hangs meanwhile ends the process, and says where it was."""
-        faulthandler.dump_traceback_later(JOIN_LIMIT_S, exit=True, file=leaving.STDERR)  # from a thread of C
-        try:
+        with leaving.limited(JOIN_LIMIT_S):
             super().__init__(*args, **options)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
 
     def create_service(self, srv_type: Any, srv_name: str, callback: Any, **options: Any) -> Any:
         """Offer a service; whoever calls it is told of an error in the callback, and does not wait for an answer."""
@@ -121,7 +117,7 @@ class RunnableNode(Node):
 
     def destroy_node(self) -> None:
         """Leave the graph, also where a thread that hangs holds this: rclpy's state machine would hold the context."""
-        with leaving.limited():
+        with leaving.limited(leaving.LEAVE_LIMIT_S):
             super().destroy_node()
         if (machine := getattr(self, "_state_machine", None)) is not None:
             machine.destroy_when_not_in_use()
