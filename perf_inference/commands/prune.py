@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -194,9 +195,9 @@ def advice(rows: list[Row], out: Path, options: argparse.Namespace) -> list[str]
         )
     said.append(
         f"try it: set model and runtime: torch at a node's start; or, where its allowed_models has it, "
-        f"ros2 param set NODE model {out.absolute()}"
+        f"ros2 param set NODE model {shlex.quote(str(out.absolute()))}"
     )
-    said.append(f"another format or precision: perf-inference build {out} --runtime onnx")
+    said.append(f"another format or precision: perf-inference build {shlex.quote(str(out))} --runtime onnx")
     return said
 
 

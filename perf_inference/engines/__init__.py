@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shlex
 from dataclasses import replace
 
 from perf_inference.engines.engine import AS_IT_IS, ArraySpec, Engine, EngineInfo, Options
@@ -65,7 +66,8 @@ def load(model: str, runtime: str = AUTO, options: Options = AS_IT_IS) -> Engine
     if options.precision not in (AUTO, engine.info.precision):
         had = engine.info.precision
         engine.close()
-        build = f"build it first: perf-inference build {model} --runtime {chosen.name} --precision {options.precision}"
+        how = f"--runtime {chosen.name} --precision {options.precision}"
+        build = f"build it first: perf-inference build {shlex.quote(str(model))} {how}"
         if chosen.precisions.get(options.precision) != BUILT:
             build = f"runtime '{chosen.name}' has {', '.join(chosen.precisions) or 'no precision of its own'}"
         raise ConfigError(

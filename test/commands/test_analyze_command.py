@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -135,7 +136,16 @@ def test_it_needs_no_ros(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m perf_inference.cli analyze {small_run(tmp_path)} --html {tmp_path}/r.html"
+    arguments = [
+        sys.executable,
+        "-m",
+        "perf_inference.cli",
+        "analyze",
+        small_run(tmp_path),
+        "--html",
+        tmp_path / "r.html",
+    ]
+    command = shlex.join(map(str, arguments))
     done = subprocess.run(["bash", "-o", "pipefail", "-c", f"{command} | true"], capture_output=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "r.html").is_file()

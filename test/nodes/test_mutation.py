@@ -21,7 +21,7 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 import perf_inference
 
-FLOOD = "test_flood.py::test_every_picture_of_a_flood_is_accounted_for[1]"
+FLOOD = "test_flood.py::test_every_image_of_a_flood_is_accounted_for[1]"
 EVENTS = "test_flood.py::test_the_middlewares_own_events_are_counted_apart"
 TIMEOUT_S = 90
 
@@ -94,6 +94,13 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert unmutated.returncode == 0, unmutated.stdout
     print(f"\n{'removed':<28}{'[s]':>5}  the flood fails in")
     return root
+
+
+def test_every_line_and_test_is_where_it_is_looked_for() -> None:
+    package, floods = Path(perf_inference.__file__).parent, (TESTS / "nodes" / "test_flood.py").read_text()
+    assert not [m.name for m in MUTATIONS if (package / m.file).read_text().count(m.line) != 1]
+    names = [re.split(r"::|\[", test)[1] for test in (FLOOD, EVENTS)]
+    assert not [name for name in names if f"def {name}(" not in floods]
 
 
 @pytest.mark.long

@@ -39,8 +39,7 @@ MUTATIONS = (
     Mutation("freshness by arrival", "inputs.py",
              "        except InputError as error:\n            self._samples.refuse(JOINT_STATES, str(error))",
              "        except InputError as error:\n            self._samples.arrived(JOINT_STATES, now)"),
-    Mutation("the stamp's age is left out", "samples.py", "now.steady_ns - self._clock.age_ns(name, now, stamp_ns)",
-             "now.steady_ns"),
+    Mutation("the stamp's age is left out", "samples.py", "Taken(now.steady_ns - age_ns,", "Taken(now.steady_ns,"),
     Mutation("the latency is left out", "sent.py", "self._latency_ns = latency_ns", "self._latency_ns = 0"),
     Mutation("braking is left out", "way.py", "self._braking = velocity_rad_s, acceleration_rad_s2",
              "self._braking = velocity_rad_s, math.inf"),
@@ -92,6 +91,11 @@ def test_safety_in_a_hundred_thousand_histories() -> None:
     problems = [problem for outcome in outcomes for problem in outcome.problems]
     print(summary(outcomes, began_s), *problems[:20], sep="\n")
     assert not problems
+
+
+def test_every_line_is_where_it_is_looked_for() -> None:
+    safety = Path(perf_inference.__file__).parent / "safety"
+    assert not [m.name for m in MUTATIONS if m.line not in (safety / m.file).read_text()]
 
 
 @pytest.mark.long

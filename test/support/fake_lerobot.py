@@ -6,7 +6,8 @@ import json
 import sys
 from pathlib import Path
 
-_SCRIPT = """#!{python}
+_SCRIPT = """#!/bin/sh
+"exec" "{python}" "$0" "$@"  # for Python two strings; a path in the first line may have no space
 import importlib.util, os, signal, sys, time
 import numpy as np
 spec = importlib.util.spec_from_file_location("worker", sys.argv[2])

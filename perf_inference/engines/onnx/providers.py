@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,7 +100,9 @@ def open_session(file: OnnxFile, session_options: Any, options: Options) -> tupl
     if not options.providers and options.device in ("auto", "cpu"):
         raise ConfigError(f"'{file.path}' is no model that ONNX Runtime takes: {why}")
     if wanted[0].name == TENSORRT:
-        why += f"; or build it for runtime tensorrt: perf-inference build {file.path} --runtime tensorrt"
+        why += (
+            f"; or build it for runtime tensorrt: perf-inference build {shlex.quote(str(file.path))} --runtime tensorrt"
+        )
     by = f"by {', '.join(options.providers)} " if options.providers else ""
     raise ConfigError(
         f"'{file.path}' cannot be run {by}on device '{options.device}': {why}; install what is missing, or leave "

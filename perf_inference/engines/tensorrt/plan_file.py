@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,7 +54,8 @@ class Built:
         shapes = "".join(f" --shape {name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
         kinds = (" --version-compatible", self.version_compatible), (" --hardware-compatible", self.hardware_compatible)
         flags = "".join(flag for flag, wanted in kinds if wanted)
-        return f"perf-inference build {self.source} --runtime tensorrt --precision {self.precision}{shapes}{flags}"
+        source = shlex.quote(str(self.source))
+        return f"perf-inference build {source} --runtime tensorrt --precision {self.precision}{shapes}{flags}"
 
     def require_fit(self, here: Machine, path: Path) -> None:
         """Raise ConfigError, with the command that builds it again, unless it was built for such a machine."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -65,7 +66,8 @@ def _check(stored: str, precision: str, source: Path) -> None:
     if precision == "int8" and stored != "int8":
         raise ConfigError(
             f"'{source}' is {stored}, and OpenVINO takes int8 from a quantised ONNX file: first perf-inference build "
-            f"{source} --runtime onnx --precision int8, then the same with --runtime openvino on its file"
+            f"{shlex.quote(str(source))} --runtime onnx --precision int8, then the same with --runtime openvino on its "
+            "file"
         )
     if precision != stored and stored != "fp32":
         raise ConfigError(f"'{source}' is {stored}, which {precision} cannot be made from; take the fp32 model")

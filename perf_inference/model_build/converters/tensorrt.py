@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,12 +101,13 @@ def require_source(source: Path, stored: str, precision: str, typed: bool) -> No
         raise ConfigError(f"TensorRT builds int8 from a file in int8, '{source}' is {stored}: {_int8_command(source)}")
     raise ConfigError(
         f"TensorRT builds {precision} from a file in {precision}, '{source}' is {stored}: first perf-inference build "
-        f"{source} --runtime onnx --precision {precision}, then the same with --runtime tensorrt on its file"
+        f"{shlex.quote(str(source))} --runtime onnx --precision {precision}, then the same with --runtime tensorrt on "
+        "its file"
     )
 
 
 def _int8_command(source: Path) -> str:
-    return f"perf-inference build {source} --runtime tensorrt --precision int8 --calibration FOLDER"
+    return f"perf-inference build {shlex.quote(str(source))} --runtime tensorrt --precision int8 --calibration FOLDER"
 
 
 def _parse(trt: Any, network: Any, log: Any, source: Path, precision: str) -> None:
