@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +156,16 @@ def test_what_is_built_is_smaller_and_says_its_precision(tmp_path: Path) -> None
 def test_dynamically_quantised_weights_are_int8(tmp_path: Path) -> None:
     quantize_dynamic(engines.MODELS / "policy.onnx", tmp_path / "q.onnx")
     assert engines.load(str(tmp_path / "q.onnx"), "openvino").info.precision == "int8"
+
+
+def test_a_command_that_is_proposed_can_be_pasted(tmp_path: Path) -> None:
+    source = tmp_path / "my model; $(reboot).onnx"
+    shutil.copy(engines.MODELS / "policy.onnx", source)
+    with pytest.raises(ConfigError) as told:
+        write(source, tmp_path / "m.xml", "int8")
+    assert ["perf-inference", "build", str(source), "--runtime"] == shlex.split(str(told.value).partition("first ")[2])[
+        :4
+    ]
 
 
 def test_what_cannot_be_built_says_what_would_work(tmp_path: Path) -> None:
