@@ -67,7 +67,19 @@ MUTATIONS = (
 
 def flood(copy: Path, test: str) -> subprocess.CompletedProcess[str]:
     """Run the test against the copy of the package."""
-    command = [sys.executable, "-P", "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", f"test/nodes/{test}"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pytest",
+        "-q",
+        "--tb=short",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:pytest-retry",
+        f"test/nodes/{test}",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
     return subprocess.run(command, cwd=copy, env=environment, text=True, timeout=TIMEOUT_S, check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
