@@ -4,11 +4,12 @@
 #   ros2 run usb_cam usb_cam_node_exe
 #
 # A driver in stock settings has 0.5 MB of shared memory, which cannot hold an image: most best-effort images are lost on
-# their way, and reliable ones take ten times as long. What you have set yourself stays. docs/transport.md has the figures.
+# their way, and reliable ones take ten times as long. And a node that starts after it waits up to 3 s until it has found
+# it, with these settings 1 s. What you have set yourself stays. docs/transport.md has the figures.
 
 _perf_inference_config="$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)"
 
-_perf_inference_profile() { # of Fast DDS before 2.14, and where discovery is confined to this host
+_perf_inference_profile() {
     export FASTRTPS_DEFAULT_PROFILES_FILE="$_perf_inference_config/$1" FASTDDS_DEFAULT_PROFILES_FILE="$_perf_inference_config/$1"
 }
 
@@ -19,8 +20,11 @@ rmw_fastrtps*)
             _perf_inference_profile fastdds_this_host.xml
         else
             case "${ROS_DISTRO:-}" in
-            humble | iron) _perf_inference_profile fastdds_publisher.xml ;;
-            *) export FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=8MB' ;;
+            humble | iron) _perf_inference_profile fastdds_publisher.xml ;; # Fast DDS before 2.14
+            *)
+                _perf_inference_profile fastdds_discovery.xml
+                export FASTDDS_BUILTIN_TRANSPORTS='DEFAULT?sockets_size=8MB'
+                ;;
             esac
         fi
     fi

@@ -5,6 +5,10 @@ on a variable says so. Before, and wherever rmw_fastrtps replaces the built-in t
 host only), a profile does: rmw_fastrtps appends its transports to those of the default profile, and of two for shared
 memory the first one sends. From another host an image comes in one burst, which a stock socket of the receiver cannot
 hold: a profile with a larger one. Only what was measured is called so: Fast DDS 3.
+
+Every profile has participants tell of themselves more often: one of Fast DDS announces itself before it listens
+(RTPSParticipantImpl::enable), misses the answers of those who were there before, and waits for what they tell next. Of
+a stock one that is 3 s later.
 """
 
 from __future__ import annotations
@@ -33,6 +37,11 @@ CYCLONE = (
     '<CycloneDDS><Domain><Internal><SocketReceiveBufferSize max="8MB"/></Internal></Domain></CycloneDDS>'  # no minimum
 )
 ZENOH = "transport/shared_memory/enabled=true"
+_DISCOVERY = """   <builtin><discovery_config>
+    <leaseAnnouncement><sec>1</sec></leaseAnnouncement>
+    <initialAnnouncements><count>30</count><period><nanosec>100000000</nanosec></period></initialAnnouncements>
+   </discovery_config></builtin>
+"""  # stock: 5 within half a second, then one in 3 s
 
 
 class Setting(NamedTuple):
@@ -115,16 +124,29 @@ def _fast_dds(environment: Mapping[str, str], publishers: int, limits: KernelLim
 def _sized(environment: Mapping[str, str], size_mb: int, receiver_mb: int) -> Setting:
     distribution = environment.get("ROS_DISTRO", "")
     here = this_host_only(environment)
-    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if distribution in _FAST_DDS_2 else "FASTDDS_DEFAULT_PROFILES_FILE"
+    name = _profile_variable(environment)
     remark = "not measured with Fast DDS 2" if distribution in _FAST_DDS_2 else ""
     try:
-        others = {} if here else {name: str(write_profile(environment, "receiver", receiver_mb))}
+        if here:
+            others = {name: str(write_profile(environment, "discovery"))}
+        else:
+            others = {name: str(write_profile(environment, "receiver", receiver_mb))}
         if not here and distribution not in _PROFILE_ONLY:
-            return Setting({"FASTDDS_BUILTIN_TRANSPORTS": f"DEFAULT?sockets_size={size_mb}MB"}, others, remark)
+            variables = {
+                "FASTDDS_BUILTIN_TRANSPORTS": f"DEFAULT?sockets_size={size_mb}MB",
+                name: str(write_profile(environment, "discovery")),
+            }
+            return Setting(variables, others, remark)
         kind = "this_host" if here else "publisher"
         return Setting({name: str(write_profile(environment, kind, size_mb))}, others, remark)
     except OSError as error:
         return Setting({}, {}, f"stock, because its profile cannot be written: {error.filename}: {error.strerror}")
+
+
+def _profile_variable(environment: Mapping[str, str]) -> str:
+    """Return the variable that names the profiles' file."""
+    old = environment.get("ROS_DISTRO", "") in _FAST_DDS_2
+    return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
 def without_shared_memory(environment: Mapping[str, str]) -> dict[str, str]:
@@ -138,7 +160,10 @@ def without_shared_memory(environment: Mapping[str, str]) -> dict[str, str]:
     old = environment.get("ROS_DISTRO", "") in _PROFILE_ONLY
     if not fast_dds or old or this_host_only(environment) or any(name in own for name in _OWN_FAST_DDS):
         return own
-    return {**own, "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}
+    own["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+    with contextlib.suppress(OSError):  # it is found later, then
+        own[_profile_variable(environment)] = str(write_profile(environment, "discovery"))
+    return own
 
 
 def _is_ours(value: str) -> bool:
@@ -174,14 +199,16 @@ def this_host_only(environment: Mapping[str, str]) -> bool:
     return environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST" or environment.get("ROS_LOCALHOST_ONLY") == "1"
 
 
-def profile(kind: str, size_mb: int) -> str:
+def profile(kind: str, size_mb: int = 0) -> str:
     """Return a default profile of Fast DDS.
 
     Args:
         kind: `publisher` has a shared memory of twice `size_mb` and UDP sockets of `size_mb` in place of the built-in
             transports; `receiver` has such sockets only, and stock shared memory; `this_host` has the shared memory
-            before what rmw_fastrtps adds.
+            before what rmw_fastrtps adds; `discovery` has none of them. All tell of themselves as `discovery` does.
     """
+    if kind == "discovery":
+        return _profile("", _DISCOVERY, "found soon")
     size_bytes = size_mb * _MB
     segment = "" if kind == "receiver" else f"<segment_size>{2 * size_bytes}</segment_size>"
     udp, used, builtin = "", "<transport_id>perf_inference_shm</transport_id>", ""
@@ -193,30 +220,35 @@ def profile(kind: str, size_mb: int) -> str:
   </transport_descriptor>"""
         used += "<transport_id>perf_inference_udp</transport_id>"
         builtin = "\n   <useBuiltinTransports>false</useBuiltinTransports>"
-    return f"""<?xml version="1.0" encoding="UTF-8"?>
-<!-- Written by perf_inference: room for images. PERF_INFERENCE_TUNING=off leaves it out. -->
-<dds xmlns="http://www.eprosima.com"><profiles>
+    transports = f"""
  <transport_descriptors>
   <transport_descriptor>
    <transport_id>perf_inference_shm</transport_id><type>SHM</type>{segment}
   </transport_descriptor>{udp}
- </transport_descriptors>
+ </transport_descriptors>"""
+    chosen = f"   <userTransports>{used}</userTransports>{builtin}\n"
+    return _profile(transports, f"{chosen}{_DISCOVERY}", "room for images, and found soon")
+
+
+def _profile(transports: str, rtps: str, what_for: str) -> str:
+    return f"""<?xml version="1.0" encoding="UTF-8"?>
+<!-- Written by perf_inference: {what_for}. PERF_INFERENCE_TUNING=off leaves it out. -->
+<dds xmlns="http://www.eprosima.com"><profiles>{transports}
  <participant profile_name="perf_inference" is_default_profile="true">
   <rtps>
-   <userTransports>{used}</userTransports>{builtin}
-  </rtps>
+{rtps}  </rtps>
  </participant>
 </profiles></dds>
 """
 
 
-def write_profile(environment: Mapping[str, str], kind: str, size_mb: int) -> Path:
+def write_profile(environment: Mapping[str, str], kind: str, size_mb: int = 0) -> Path:
     """Write a profile into the user's cache, or where that cannot be into a folder of the user's in /tmp; return it.
 
     Raises:
         OSError: neither can be written.
     """
-    name, text = f"fastdds_{kind}_{size_mb}MB.xml", profile(kind, size_mb)
+    name, text = f"fastdds_{kind}{f'_{size_mb}MB' if size_mb else ''}.xml", profile(kind, size_mb)
     cache = environment.get("XDG_CACHE_HOME") or (Path(environment["HOME"]) / ".cache" if "HOME" in environment else "")
     if cache:
         with contextlib.suppress(OSError):

@@ -16,13 +16,23 @@ from perf_inference.files.private import open_own, own_folder
 from perf_inference.printable import printable
 
 _LOOK_S = 3.0
+_FIRST = ("recorder_node", "policy_node")  # executables: what comes is recorded, and a robot waits for its policy
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 NODES_LOG = "nodes.log"  # in a run's directory: what starter and nodes printed
 
 
 def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
-    """Return the command lines by name: one per node or group of nodes, or one container."""
-    return {process.name: process.command for process in processes(graph, container)}
+    """Return the command lines by name, in the order in which they are to be started.
+
+    One is of a node, of a group of nodes, or of a container with all. The recorder's comes first, then the policy's; the
+    others come as the file has them.
+    """
+    return {process.name: process.command for process in sorted(processes(graph, container), key=_turn)}
+
+
+def _turn(process: ProcessSpec) -> int:
+    executables = {node.executable for node in process.nodes}
+    return next((turn for turn, first in enumerate(_FIRST) if first in executables), len(_FIRST))
 
 
 def prepare(graph: Graph, container: bool, wanted: bool, verbose: bool = False) -> dict[str, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -18,6 +19,7 @@ from perf_inference.errors import EX_CONFIG
 
 BACK_OFF_S = (0.5, 1.0, 2.0)
 HEALTHY_S = 60.0  # a process that lived so long has its restarts back
+_START_CPU_S = 0.4  # of a core, that the start of a node takes
 _STOP_S = 0.9
 _BUSY_STOP_S = 5.0  # for one that has waited for the processor, on a machine that is too busy
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -32,7 +34,7 @@ class Child:
     process: subprocess.Popen[str] | None = None
     started_s: float = 0.0
     restarts: int = 0
-    due_s: float | None = None  # when it will be started again
+    due_s: float | None = None  # when it will be started, at first or again
     fate: str = ""  # why it will not be started again
     finished: bool = False  # it ended by itself, with status 0
     just_told: bool = False  # what its fate is was said as the last thing
@@ -74,19 +76,24 @@ class Supervisor:
         self._stopped = False
 
     def start(self) -> None:
-        """Start all."""
-        for child in self.children:
-            self._launch(child)
+        """Start the first one; `poll` starts the others, one after another.
+
+        Where all start at once, they share the cores, and none is ready before all are.
+        """
+        now, gap_s = time.monotonic(), _START_CPU_S / len(os.sched_getaffinity(0))
+        for number, child in enumerate(self.children):
+            child.due_s = now + number * gap_s
+        self.poll()
 
     def poll(self) -> None:
-        """See who has died, and start again whose time has come."""
+        """See who has died, and start those whose time has come."""
         now = time.monotonic()
         for child in self.children:
             if child.due_s is not None and now >= child.due_s:
                 child.due_s = None
                 self._launch(child)
-            elif child.process is not None and not child.fate and child.due_s is None and not child.alive:
-                self._bury(child, now)
+            else:
+                self._see(child, now)
 
     @property
     def misconfigured(self) -> list[str]:
@@ -109,7 +116,8 @@ class Supervisor:
         Args:
             meanwhile: called again and again while they end.
         """
-        self.poll()  # one that has just died has not been stopped
+        for child in self.children:
+            self._see(child, time.monotonic())  # one that has just died has not been stopped
         self._stopped = True
         asked = [child for child in self.children if child.alive]
         for child in self.children:
@@ -179,6 +187,10 @@ class Supervisor:
         assert self._output is not None
         for line in stream:
             self._output(name, line.rstrip("\n"))
+
+    def _see(self, child: Child, now_s: float) -> None:
+        if child.process is not None and not child.fate and child.due_s is None and not child.alive:
+            self._bury(child, now_s)
 
     def _bury(self, child: Child, now_s: float) -> None:
         assert child.process is not None

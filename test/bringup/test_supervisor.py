@@ -21,10 +21,25 @@ from perf_inference.errors import EX_CONFIG
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACK_OFF_S", (0.01, 0.02, 0.03))
+    monkeypatch.setattr(module, "_START_CPU_S", 0.0)
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-S", "-c", code]
+
+
+def test_they_start_one_after_another_and_none_after_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_START_CPU_S", 0.1 * len(os.sched_getaffinity(0)))
+    supervisor, _ = supervise(**dict.fromkeys("abc", "import time; time.sleep(60)"))
+    a, b, c = supervisor.children
+    assert (a.launches, b.launches, c.launches) == (1, 0, 0)
+    assert supervisor.running
+    assert wait_until(lambda: supervisor.poll() or b.launches)
+    assert b.started_s - a.started_s >= 0.1
+    c.due_s = 0.0  # its time has come
+    supervisor.stop()
+    assert (a.launches, b.launches, c.launches) == (1, 1, 0)
+    assert supervisor.fates() == []
 
 
 def supervise(**codes: str) -> tuple[Supervisor, list[str]]:

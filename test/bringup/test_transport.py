@@ -254,9 +254,11 @@ def test_a_percentile_stands_only_on_samples_enough() -> None:
     ],
 )
 def test_a_process_that_must_not_hold_up_others_has_no_shared_memory(
-    environment: dict[str, str], given: str | None
+    environment: dict[str, str], given: str | None, tmp_path: Path
 ) -> None:
-    made = middleware.without_shared_memory({"HOME": "/root", **environment})
+    made = middleware.without_shared_memory({"XDG_CACHE_HOME": str(tmp_path), **environment})
     assert made.get("FASTDDS_BUILTIN_TRANSPORTS") == given
-    assert "perf_inference" not in made.get("FASTDDS_DEFAULT_PROFILES_FILE", "")
-    assert made["HOME"] == "/root"
+    found_soon = str(tmp_path / "perf_inference" / "fastdds_discovery.xml") if given == "UDPv4" else None
+    own = environment.get("FASTDDS_DEFAULT_PROFILES_FILE")
+    assert made.get("FASTDDS_DEFAULT_PROFILES_FILE") == (own if own == "/etc/mine.xml" else found_soon)
+    assert made["XDG_CACHE_HOME"] == str(tmp_path)

@@ -28,16 +28,17 @@ def variables(environment: dict[str, str], publishers: int = 1, limits: KernelLi
 
 def test_publishers_of_images_get_shared_memory_the_others_larger_sockets(tmp_path: Path) -> None:
     chosen = choose({"XDG_CACHE_HOME": str(tmp_path)}, ["camera", "yolo_node"], ROOMY)
+    file, found = (str(tmp_path / "perf_inference" / f"fastdds_{name}.xml") for name in ("receiver_16MB", "discovery"))
     assert chosen.of(images=True) == {
-        FAST_DDS: "DEFAULT?sockets_size=16MB", **ALLOCATOR, **PAGES, "PERF_INFERENCE_TUNING": "by_starter"
+        FAST_DDS: "DEFAULT?sockets_size=16MB", PROFILE: found, **ALLOCATOR, **PAGES,
+        "PERF_INFERENCE_TUNING": "by_starter",
     }  # fmt: skip
-    file = str(tmp_path / "perf_inference" / "fastdds_receiver_16MB.xml")
     assert chosen.of(images=False) == {
         PROFILE: file, **ALLOCATOR, **PAGES, "PERF_INFERENCE_TUNING": "by_starter"
     }  # fmt: skip
     assert (
-        f"transport and allocator: {FAST_DDS}=DEFAULT?sockets_size=16MB for camera, yolo_node, {PROFILE}={file} for "
-        "the others, MALLOC_MMAP_THRESHOLD_=33554432 "
+        f"transport and allocator: {FAST_DDS}=DEFAULT?sockets_size=16MB {PROFILE}={found} for camera, yolo_node, "
+        f"{PROFILE}={file} for the others, MALLOC_MMAP_THRESHOLD_=33554432 "
         "MALLOC_TRIM_THRESHOLD_=134217728 GLIBC_TUNABLES=glibc.malloc.hugetlb=1 (PERF_INFERENCE_TUNING=off: stock)"
     ) == chosen.line
     assert chosen.short == "transport and allocator: set for images"
@@ -81,14 +82,14 @@ def test_a_profile_in_the_working_directory_stays(tmp_path: Path, monkeypatch: p
 )
 def test_the_segments_fit_into_what_is_free(free_mb: int, publishers: int, sockets_mb: int | None) -> None:
     setting = transport({}, publishers, KernelLimits(free_mb * MB, 4 * MB))
-    assert setting.variables == ({FAST_DDS: f"DEFAULT?sockets_size={sockets_mb}MB"} if sockets_mb else {})
+    assert setting.variables.get(FAST_DDS) == (f"DEFAULT?sockets_size={sockets_mb}MB" if sockets_mb else None)
     if sockets_mb is None:
         assert "need 50 MB of /dev/shm and 40 are free: mount -o remount" in setting.remark
 
 
 def test_no_transport_that_could_not_register_its_sockets() -> None:
     assert "65500 bytes does not fit into a socket of 60000" in transport({}, 1, KernelLimits(1000 * MB, 60_000)).remark
-    assert variables({}, limits=KernelLimits(None, None)) == {FAST_DDS: "DEFAULT?sockets_size=8MB"}
+    assert variables({}, limits=KernelLimits(None, None))[FAST_DDS] == "DEFAULT?sockets_size=8MB"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_a_profile_where_the_variable_does_not_reach(
     name = "{http://www.eprosima.com}"
     assert [e.text for e in root.iter(f"{name}segment_size")] == [str(32 * MB)]
     assert [e.text for e in root.iter(f"{name}type")] == (["SHM", "UDPv4"] if udp else ["SHM"])
-    others = ["fastdds_receiver_16MB.xml"] if udp else []
+    others = ["fastdds_receiver_16MB.xml" if udp else "fastdds_discovery.xml"]
     assert [Path(value).name for value in setting.others.values()] == others
     assert [e.text for e in root.iter(f"{name}useBuiltinTransports")] == (["false"] if udp else [])
     assert setting.remark == ("not measured with Fast DDS 2" if "ROS_DISTRO" in own else "")
@@ -215,7 +216,7 @@ def test_two_processes_that_ask_at_once_get_two_domains(monkeypatch: pytest.Monk
 )
 def test_a_segment_holds_four_images_of_a_known_size(image_bytes: int, free_mb: int, sockets_mb: int | None) -> None:
     setting = transport({}, 2, KernelLimits(free_mb * MB, 4 * MB), image_bytes)
-    assert setting.variables == ({FAST_DDS: f"DEFAULT?sockets_size={sockets_mb}MB"} if sockets_mb else {})
+    assert setting.variables.get(FAST_DDS) == (f"DEFAULT?sockets_size={sockets_mb}MB" if sockets_mb else None)
 
 
 def test_publishers_get_what_their_own_images_need(tmp_path: Path) -> None:
@@ -224,9 +225,11 @@ def test_publishers_get_what_their_own_images_need(tmp_path: Path) -> None:
     of = {name: chosen.of(True, name)[FAST_DDS].rpartition("=")[2] for name in ("sim_camera", "yolo_node", "x")}
     assert of == {"sim_camera": "2MB", "yolo_node": "16MB", "x": "16MB"}
     assert FAST_DDS not in chosen.of(False, "sim_camera")
-    for said in ("2MB for sim_camera, ", "16MB for yolo_node, "):
-        assert f"{FAST_DDS}=DEFAULT?sockets_size={said}" in chosen.line
-    assert [file.name for file in (tmp_path / "perf_inference").iterdir()] == ["fastdds_receiver_16MB.xml"]
+    found = tmp_path / "perf_inference" / "fastdds_discovery.xml"
+    for size, name in ("2MB", "sim_camera"), ("16MB", "yolo_node"):
+        assert f"{FAST_DDS}=DEFAULT?sockets_size={size} {PROFILE}={found} for {name}, " in chosen.line
+    written = {file.name for file in (tmp_path / "perf_inference").iterdir()}
+    assert written == {"fastdds_discovery.xml", "fastdds_receiver_16MB.xml"}
 
 
 def test_the_size_of_images_is_known_of_the_simulated_camera_alone(

@@ -90,9 +90,12 @@ def environment_of(**given: str) -> dict[str, str]:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_script_sets_what_the_starters_set_and_leaves_what_the_user_has() -> None:
+    found_soon = str(ROOT / "config" / "fastdds_discovery.xml")
+    assert Path(found_soon).read_text() == profile("discovery")
+    profiles = {"FASTRTPS_DEFAULT_PROFILES_FILE": found_soon, "FASTDDS_DEFAULT_PROFILES_FILE": found_soon}
     builtin = {"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=8MB"}
-    assert environment_of() == {**builtin, **ALLOCATOR}
-    assert environment_of(ROS_DISTRO="jazzy") == {**builtin, **ALLOCATOR}
+    assert environment_of() == {**builtin, **profiles, **ALLOCATOR}
+    assert environment_of(ROS_DISTRO="jazzy") == {**builtin, **profiles, **ALLOCATOR}
     own = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", "MALLOC_TRIM_THRESHOLD_": "1"}
     assert environment_of(**own) == own
     for given, kind in ({"ROS_DISTRO": "humble"}, "publisher"), ({"ROS_LOCALHOST_ONLY": "1"}, "this_host"):
