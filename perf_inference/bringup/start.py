@@ -24,8 +24,8 @@ NODES_LOG = "nodes.log"  # in a run's directory: what starter and nodes printed
 def commands(graph: Graph, container: bool) -> dict[str, list[str]]:
     """Return the command lines by name, in the order in which they are to be started.
 
-    One is of a node, of a group of nodes, or of a container with all. The recorder's comes first, then the policy's; the
-    others come as the file has them.
+    One is of a node, of a group of nodes, or of a container with all. First comes the recorder's, then the policy's,
+    and then they come as the file has them.
     """
     return {process.name: process.command for process in sorted(processes(graph, container), key=_turn)}
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 
 import pytest
 
@@ -47,7 +48,7 @@ def _told(hearing: socket.socket, seconds: float) -> list[int]:
             break
         if message.startswith(b"RTPS") and _WRITER in message:
             times_s.setdefault(message[8:20], []).append(time.monotonic())
-    return sorted(1 + sum(b - a > 0.3 for a, b in zip(all_s, all_s[1:], strict=False)) for all_s in times_s.values())
+    return sorted(1 + sum(b - a > 0.3 for a, b in pairwise(all_s)) for all_s in times_s.values())
 
 
 def test_ours_tell_of_themselves_every_second(hearing: socket.socket) -> None:

@@ -208,6 +208,23 @@ def test_nor_in_the_plain_one(capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert said.count("\n") == 2
 
 
+def test_a_node_that_still_loads_says_so_in_the_plain_view(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perf_inference.commands.demo.view._LINE_EVERY_S", -1e9)
+    seen = _seen()
+    seen.timings = {}
+    seen.heartbeats = {
+        "yolo_node": Beat(1e12, "host/1", True, f"loading det{HOSTILE}", Heartbeat.of({})),
+        "monitor_node": Beat(1e12, "host/2", True, "active", Heartbeat.of({})),
+    }
+    PlainView().show(seen, 1.0, 2.0, 0)
+    said = capsys.readouterr().out
+    assert "| yolo_node is loading det" in said
+    assert "monitor_node" not in said
+    assert obeyed(said) == []
+
+
 # commands ------------------------------------------------------------------------------------------------------------
 
 

@@ -186,9 +186,11 @@ def test_a_model_that_takes_too_long_is_refused_while_heartbeats_go_on(
     script.write_text(f"""
 import pathlib, time
 from perf_inference import model_build
+from perf_inference.nodes.engine import long_load
 from perf_inference.nodes.ros import runner
 from perf_inference.nodes.yolo_node import YoloNode
 
+long_load._LONG_S = 0.5
 load = model_build.load
 
 def slow(*arguments):
@@ -209,6 +211,7 @@ runner.main(YoloNode)
         asked = client.call_async(ChangeState.Request(transition=Transition(id=CONFIGURE)))
         assert node.says("loading detector")
         assert node.state() == "configuring" or asked.done()
+        process.wait_for("still loading detector (runtime auto, precision auto, device auto) after 0.5 s")
         assert ros.spin_until(asked.done)
         assert not asked.result().success
         assert "it has not ended within 2 s" in process.output()

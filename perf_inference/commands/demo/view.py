@@ -66,6 +66,8 @@ class PlainView:
             if name in seen.timings:
                 rate, p50 = _number(beat.said.rate_hz), _number(beat.said.latency_p50_ms)
                 parts.append(f"{printable(name, OUTSIDE)} {rate} Hz p50 {p50} ms drops {seen.dropped[name]}")
+            elif beat.message.startswith("loading "):
+                parts.append(printable(f"{name} is {beat.message}", OUTSIDE))
         print(" | ".join([*parts, _looks(seen)]), flush=True)
 
 

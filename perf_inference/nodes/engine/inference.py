@@ -19,6 +19,7 @@ from perf_inference.measure.stamps import Arrival, Scalar, Timing, rate_hz
 from perf_inference.measure.statistics import Distribution
 from perf_inference.nodes.engine.hot_swap import HotSwap
 from perf_inference.nodes.engine.loader import Loader
+from perf_inference.nodes.engine.long_load import told_where_long
 from perf_inference.nodes.engine.model_sizes import ModelSizes
 from perf_inference.nodes.engine.problems import Problems
 from perf_inference.nodes.engine.waiting import WaitingInputs
@@ -97,7 +98,8 @@ class Inference:
         """
         node, p, loader = self._node, self._parameters, self._loader
         node.busy_with = f"loading {shown(p.model)}"
-        model = yield loader.first
+        with told_where_long(node, f"runtime {p.runtime}, precision {p.precision}, device {p.device}"):
+            model = yield loader.first
         self.pipeline = self._make_pipeline(
             node=node.get_fully_qualified_name().lstrip("/"),
             decode=self._decode,
