@@ -5,7 +5,7 @@
 #
 # A driver in stock settings has 0.5 MB of shared memory, which cannot hold an image: most best-effort images are lost on
 # their way, and reliable ones take ten times as long. And a node that starts after it waits up to 3 s until it has found
-# it, with these settings 1 s. What you have set yourself stays. docs/transport.md has the figures.
+# it, with these settings a second at most. What you have set yourself stays. docs/transport.md has the figures.
 
 _perf_inference_config="$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)"
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ _LEAST_SOCKET_BYTES = 65_500  # a fragment: below, no transport over UDP comes u
 _PROFILE_ONLY = ("humble", "iron")  # Fast DDS 2.6 and 2.10: the variable is unknown, or has no options
 _FAST_DDS_2 = (*_PROFILE_ONLY, "jazzy")
 _OWN_FAST_DDS = ("FASTDDS_BUILTIN_TRANSPORTS", "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+_OUR_FILE = re.compile(r"fastdds_(discovery|publisher|receiver|this_host)(_\d+MB)?\.xml")
 _OWN_PROFILES = ("DEFAULT_FASTRTPS_PROFILES.xml", "DEFAULT_FASTDDS_PROFILES.xml")  # read from the working directory
 CYCLONE = (
     '<CycloneDDS><Domain><Internal><SocketReceiveBufferSize max="8MB"/></Internal></Domain></CycloneDDS>'  # no minimum
@@ -149,26 +151,32 @@ def _profile_variable(environment: Mapping[str, str]) -> str:
     return "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
-def without_shared_memory(environment: Mapping[str, str]) -> dict[str, str]:
+def without_shared_memory(environment: Mapping[str, str], found_soon: bool = True) -> dict[str, str]:
     """Return an environment for a process that must never hold up others, nor be held up: what it sends is small.
 
     A process that is stopped or killed while it holds the lock of a port in shared memory holds up for seconds whoever
     sends to that port (seen with Fast DDS 3). What the user has set stays, and so does what is no Fast DDS of 2.14 on.
+
+    Args:
+        found_soon: others find it as soon as our other processes.
     """
-    own = {name: value for name, value in environment.items() if name not in _OWN_FAST_DDS or not _is_ours(value)}
+    own = {name: value for name, value in environment.items() if name not in _OWN_FAST_DDS or not is_ours(value)}
     fast_dds = (environment.get("RMW_IMPLEMENTATION") or "rmw_fastrtps").startswith("rmw_fastrtps")
-    old = environment.get("ROS_DISTRO", "") in _PROFILE_ONLY
-    if not fast_dds or old or this_host_only(environment) or any(name in own for name in _OWN_FAST_DDS):
+    if not fast_dds or any(name in own for name in _OWN_FAST_DDS):
         return own
-    own["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
-    with contextlib.suppress(OSError):  # it is found later, then
-        own[_profile_variable(environment)] = str(write_profile(environment, "discovery"))
+    if environment.get("ROS_DISTRO", "") not in _PROFILE_ONLY and not this_host_only(environment):
+        own["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
+    if found_soon:
+        with contextlib.suppress(OSError):
+            own[_profile_variable(environment)] = str(write_profile(environment, "discovery"))
     return own
 
 
-def _is_ours(value: str) -> bool:
-    """Return whether a transport setting is one that this module makes."""
-    return value.startswith("DEFAULT?sockets_size=") or Path(value).parent.name.startswith("perf_inference")
+def is_ours(value: str) -> bool:
+    """Return whether a setting of Fast DDS is one that this module, or `config/camera_env.sh`, makes."""
+    folder = Path(value).parent.name
+    ours = folder == "config" or folder.startswith("perf_inference")
+    return value.startswith("DEFAULT?sockets_size=") or (ours and _OUR_FILE.fullmatch(Path(value).name) is not None)
 
 
 def _sockets_mb(image_bytes: int) -> int:

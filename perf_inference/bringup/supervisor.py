@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ class Child:
     process: subprocess.Popen[str] | None = None
     started_s: float = 0.0
     restarts: int = 0
-    due_s: float | None = None  # when it will be started, at first or again
+    due_s: float | None = None  # when it will be started again
     fate: str = ""  # why it will not be started again
     finished: bool = False  # it ended by itself, with status 0
     just_told: bool = False  # what its fate is was said as the last thing
@@ -74,26 +74,35 @@ class Supervisor:
         self._own = own or {}
         self._say, self._output = say, output
         self._stopped = False
+        self._pending: deque[Child] = deque()  # not started yet
+        self._next_s = 0.0  # when the next one of them is
 
     def start(self) -> None:
         """Start the first one; `poll` starts the others, one after another.
 
         Where all start at once, they share the cores, and none is ready before all are.
         """
-        now, gap_s = time.monotonic(), _START_CPU_S / len(os.sched_getaffinity(0))
-        for number, child in enumerate(self.children):
-            child.due_s = now + number * gap_s
+        self._pending.extend(self.children)
         self.poll()
 
     def poll(self) -> None:
         """See who has died, and start those whose time has come."""
         now = time.monotonic()
+        if self._pending and now >= self._next_s:
+            child = self._pending.popleft()
+            self._launch(child)
+            self._next_s = child.started_s + _START_CPU_S / len(os.sched_getaffinity(0))
         for child in self.children:
             if child.due_s is not None and now >= child.due_s:
                 child.due_s = None
                 self._launch(child)
             else:
                 self._see(child, now)
+
+    @property
+    def starting(self) -> bool:
+        """Whether some have not been started for the first time yet."""
+        return bool(self._pending)
 
     @property
     def misconfigured(self) -> list[str]:
@@ -119,6 +128,7 @@ class Supervisor:
         for child in self.children:
             self._see(child, time.monotonic())  # one that has just died has not been stopped
         self._stopped = True
+        self._pending.clear()
         asked = [child for child in self.children if child.alive]
         for child in self.children:
             child.due_s = None

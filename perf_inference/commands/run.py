@@ -92,7 +92,6 @@ def _run(options: argparse.Namespace) -> int:
         time.sleep(0.05)
     if stop:
         say(f"{stop.name}: stopping")
-    supervisor.poll()
     misconfigured = supervisor.misconfigured
     supervisor.stop()
     tidy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
-from perf_inference.bringup import tuning
+from perf_inference.bringup import middleware, tuning
 from perf_inference.doctor.finding import Finding, word
 from perf_inference.doctor.graph import Flow, GraphFacts
 from perf_inference.doctor.processes import Participant, Participants
@@ -16,8 +16,8 @@ _BIG_BYTES = 64_000  # one datagram
 _ROOM = 4  # messages that a segment should hold: those that nobody has read yet
 _LOCALHOST = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _BUILTIN = "FASTDDS_BUILTIN_TRANSPORTS"
+_NO_TRANSPORT = "fastdds_discovery.xml"
 _PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-_OURS = "perf_inference"  # in the path of a profile that our starters have written
 _DISCOVERY = (_LOCALHOST, "ROS_STATIC_PEERS", "ROS_LOCALHOST_ONLY", "ROS_DISCOVERY_SERVER")
 _ALONE = ("LARGE_DATA", "SHM")
 
@@ -46,11 +46,13 @@ def transport(found: Participants, facts: GraphFacts | None) -> list[Finding]:
 def missing(one: Participant) -> dict[str, str]:
     """Return the transport that this package's starters give a publisher of images, and this process lacks."""
     own = {name: value for name, value in (one.environment or {}).items() if name not in (_BUILTIN, tuning.TUNING)}
-    own = {name: value for name, value in own.items() if not (name in _PROFILES and _OURS in value)}
+    own = {name: value for name, value in own.items() if not (name in _PROFILES and middleware.is_ours(value))}
     own |= {"RMW_IMPLEMENTATION": one.rmw, "HOME": os.path.expanduser("~")}
     added = {name: value for name, value in tuning.tuned(own).items() if own.get(name) != value}
     return {
-        name: value for name, value in added.items() if not name.startswith(("MALLOC_", "GLIBC_", "PERF_INFERENCE"))
+        name: value
+        for name, value in added.items()
+        if not name.startswith(("MALLOC_", "GLIBC_", "PERF_INFERENCE")) and not value.endswith(_NO_TRANSPORT)
     }
 
 
@@ -96,7 +98,7 @@ def _too_small(one: Participant, published: Sequence[Flow]) -> list[Finding]:
 
 def _fix(one: Participant) -> str:
     own = one.environment or {}
-    file = next((own[name] for name in _PROFILES if name in own and _OURS not in own[name]), None)
+    file = next((own[name] for name in _PROFILES if name in own and not middleware.is_ours(own[name])), None)
     if file is not None:
         return f"give the shared memory in {printable(file, OUTSIDE)} more room:\n<segment_size>33554432</segment_size>"
     settings = missing(one) or {_BUILTIN: "DEFAULT?sockets_size=8MB"}

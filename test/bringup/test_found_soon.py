@@ -21,7 +21,10 @@ _NODE = "import rclpy, sys; rclpy.init(); node = rclpy.create_node('told'); prin
 _GROUP = "239.255.0.1"  # RTPS 2.5, 9.6.2.4: where participants announce themselves
 _WRITER = bytes((0, 1, 0, 0xC2))  # RTPS 2.5, 9.3.2.1: who writes it
 _FIRST_S, _LATER_S = 3.5, 4.5  # for how long they announce themselves more often at first; then we listen
-_OURS = {tuning.TUNING, "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", *tuning.ALLOCATOR}
+_OURS = {
+    tuning.TUNING, "FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE",
+    "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOCALHOST_ONLY", *tuning.ALLOCATOR,  # on this host only nothing is multicast
+}  # fmt: skip
 
 
 @pytest.fixture

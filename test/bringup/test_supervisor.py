@@ -34,11 +34,13 @@ def test_they_start_one_after_another_and_none_after_a_stop(monkeypatch: pytest.
     a, b, c = supervisor.children
     assert (a.launches, b.launches, c.launches) == (1, 0, 0)
     assert supervisor.running
+    assert supervisor.starting
     assert wait_until(lambda: supervisor.poll() or b.launches)
     assert b.started_s - a.started_s >= 0.1
-    c.due_s = 0.0  # its time has come
+    assert wait_until(lambda: time.monotonic() >= b.started_s + 0.1)  # its time has come
     supervisor.stop()
     assert (a.launches, b.launches, c.launches) == (1, 1, 0)
+    assert not supervisor.starting
     assert supervisor.fates() == []
 
 

@@ -241,24 +241,42 @@ def test_a_percentile_stands_only_on_samples_enough() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "given"),
+    ("environment", "transports", "is_found_soon"),
     [
-        ({}, "UDPv4"),
-        ({"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=16MB"}, "UDPv4"),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/root/.cache/perf_inference/fastdds_receiver_16MB.xml"}, "UDPv4"),
-        ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, "LARGE_DATA"),
-        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/etc/mine.xml"}, None),
-        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, None),
-        ({"ROS_DISTRO": "humble"}, None),
-        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, None),
+        ({}, "UDPv4", True),
+        ({"FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=16MB"}, "UDPv4", True),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/root/.cache/perf_inference/fastdds_receiver_16MB.xml"}, "UDPv4", True),
+        (
+            {
+                "FASTDDS_BUILTIN_TRANSPORTS": "DEFAULT?sockets_size=8MB",
+                "FASTDDS_DEFAULT_PROFILES_FILE": "/opt/any/config/fastdds_discovery.xml",  # of camera_env.sh
+                "FASTRTPS_DEFAULT_PROFILES_FILE": "/opt/any/config/fastdds_discovery.xml",
+            },
+            "UDPv4",
+            True,
+        ),
+        ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, "LARGE_DATA", False),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/etc/mine.xml"}, None, False),
+        ({"FASTDDS_DEFAULT_PROFILES_FILE": "/etc/config/mine.xml"}, None, False),
+        ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, None, False),
+        ({"ROS_DISTRO": "humble"}, None, True),
+        ({"ROS_DISTRO": "jazzy"}, "UDPv4", True),
+        ({"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, None, True),
     ],
 )
 def test_a_process_that_must_not_hold_up_others_has_no_shared_memory(
-    environment: dict[str, str], given: str | None, tmp_path: Path
+    environment: dict[str, str], transports: str | None, is_found_soon: bool, tmp_path: Path
 ) -> None:
     made = middleware.without_shared_memory({"XDG_CACHE_HOME": str(tmp_path), **environment})
-    assert made.get("FASTDDS_BUILTIN_TRANSPORTS") == given
-    found_soon = str(tmp_path / "perf_inference" / "fastdds_discovery.xml") if given == "UDPv4" else None
-    own = environment.get("FASTDDS_DEFAULT_PROFILES_FILE")
-    assert made.get("FASTDDS_DEFAULT_PROFILES_FILE") == (own if own == "/etc/mine.xml" else found_soon)
+    assert made.get("FASTDDS_BUILTIN_TRANSPORTS") == transports
+    profiles = {name: value for name, value in made.items() if name.endswith("_PROFILES_FILE")}
+    if is_found_soon:
+        old = environment.get("ROS_DISTRO") in ("humble", "jazzy")
+        name = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+        assert profiles == {name: str(tmp_path / "perf_inference" / "fastdds_discovery.xml")}
+    else:
+        assert profiles == {name: value for name, value in environment.items() if name.endswith("_PROFILES_FILE")}
     assert made["XDG_CACHE_HOME"] == str(tmp_path)
+    without = middleware.without_shared_memory({"XDG_CACHE_HOME": str(tmp_path), **environment}, found_soon=False)
+    assert without.get("FASTDDS_BUILTIN_TRANSPORTS") == transports
+    assert not any("discovery" in value for value in without.values())

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from perf_inference.nodes.monitor.observer import Observer
 
 _FIRST_ACTION_S = 30.0
+_ALONE_S = 0.7  # processes are started, before the demo's own node is made: none is meanwhile
 
 NEEDS_ROS = True
 
@@ -89,6 +90,10 @@ def run(options: argparse.Namespace) -> int:
     supervisor = Supervisor(commands(graph, container=False), child_environment(), view.note, log.write, own)
     observer, ended = None, ""
     supervisor.start()
+    alone_until_s = time.monotonic() + _ALONE_S
+    while supervisor.starting and not stop and time.monotonic() < alone_until_s:
+        supervisor.poll()
+        time.sleep(0.01)
     try:
         stop.at_once = True
         observer = None if stop else _observe(view.note)  # rclpy loads while the processes start

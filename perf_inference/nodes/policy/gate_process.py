@@ -134,5 +134,5 @@ def _environment() -> dict[str, str]:
     """Return the environment of the gate: it follows no starter but its pipe, and sends through no shared memory."""
     own = {child_process.SUPERVISED: "none", tuning.TUNING: "by_starter", "PYTHONUNBUFFERED": "1"}
     unwanted = {tuning.SIGNAL_STATUS, tuning.RESTARTED}
-    inherited = middleware.without_shared_memory(os.environ)
+    inherited = middleware.without_shared_memory(os.environ, found_soon=not tuning.is_off(os.environ))
     return {name: value for name, value in inherited.items() if name not in unwanted} | own
