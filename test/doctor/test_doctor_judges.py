@@ -216,6 +216,10 @@ def test_a_setting_that_localhost_voids() -> None:
     assert finding.fix.endswith("$ unset FASTDDS_BUILTIN_TRANSPORTS")
     mine = participant(environment={"FASTDDS_DEFAULT_PROFILES_FILE": "/home/me/dds.xml"})
     assert transport(among(mine), seen(image_flow()))[0].fix.startswith("give the shared memory in /home/me/dds.xml")
+    ours = participant(environment={"FASTDDS_DEFAULT_PROFILES_FILE": "/any/config/fastdds_discovery.xml"})
+    fix = transport(among(ours), seen(image_flow()))[0].fix  # camera_env.sh has set it: it has no shared memory
+    assert "export FASTDDS_BUILTIN_TRANSPORTS=" in fix
+    assert "discovery" not in fix
 
 
 def test_transports_and_middlewares_that_do_not_mix() -> None:
