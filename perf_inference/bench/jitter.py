@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from perf_inference.bench.results.printed import keep, tell
 from perf_inference.bringup.domain import free_domain
-from perf_inference.bringup.tuning import handed_on
+from perf_inference.bringup.tuning import handed_on, tuned
 from perf_inference.errors import PerfInferenceError
 from perf_inference.measure.statistics import Distribution
 from perf_inference.model_build import metadata_of
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         node = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
             peer = [sys.executable, str(_PEER), "--seconds", str(options.seconds)]
-            done = subprocess.run(peer, env=environment, capture_output=True, text=True, check=False)
+            done = subprocess.run(peer, env=tuned(environment), capture_output=True, text=True, check=False)
         finally:
             node.send_signal(signal.SIGINT)
             node.wait(10)

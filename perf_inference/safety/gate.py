@@ -241,7 +241,7 @@ class Gate:
             self._reason = self._why_not(now)
         except Exception as error:  # whatever it is: who cannot judge may not let anybody drive
             self._reason = f"the gate cannot judge: {type(error).__name__}: {error}"
-        if self._reason:
+        if self._reason or self._commands.slows_down():  # also where it was enabled again meanwhile
             self.driving = False
             self._safe(now)
 
@@ -279,11 +279,10 @@ class Gate:
 
     def _safe(self, now: Instant) -> None:
         """Send the safe action, at once and then now and again; `stop` sends it once."""
-        before_ns = self._safe_ns
-        if self._silent or (before_ns is not None and self._permission.quiet):
+        before_ns, goes_on = self._safe_ns, self._commands.slows_down()
+        if self._silent or (before_ns is not None and self._permission.quiet and not goes_on):
             return
-        moves = self._commands.steps and not self._commands.resting(now.steady_ns)
-        if before_ns is not None and not moves and now.steady_ns - before_ns < _SAFE_EVERY_NS:
+        if before_ns is not None and not goes_on and now.steady_ns - before_ns < _SAFE_EVERY_NS:
             return
         newest_ns = self._inputs.joints_ns()
         fresh = newest_ns is not None and now.steady_ns - newest_ns <= self._max_age_ns

@@ -123,6 +123,20 @@ def test_a_required_estop_that_falls_silent_stops_for_good(ros: Ros, start: Call
     assert not ros.spin_until(lambda: not robot.sends(0.0, 0.0), 0.4)
 
 
+@pytest.mark.parametrize("gate", ["process", "inline"])
+def test_one_that_slows_down_leaves_the_joints_at_rest(ros: Ros, start: Callable[..., Process], gate: str) -> None:
+    robot = Robot(ros)
+    process = start("enabled:=true", "safe_action:=decelerate", "limits.acceleration:=[0.7, 0.7]", gate=gate)
+    assert ros.spin_until(lambda: robot.sends(0.5, -0.25), 60), process.output()
+    process.send(signal.SIGTERM)
+    assert ros.spin_until(lambda: robot.sends(0.0, 0.0)), robot.messages[-1]
+    assert ros.spin_until(lambda: not process.alive), process.output()
+    speeds = [message.data[0] for message in robot.messages]
+    speeds = speeds[len(speeds) - speeds[::-1].index(0.5) :]
+    assert speeds == sorted(speeds, reverse=True), "it slows down"
+    assert len(set(speeds)) > 5
+
+
 @pytest.mark.parametrize("gate", BOTH)
 def test_speed_scale_and_ramp(ros: Ros, start: Callable[..., Process], gate: str) -> None:
     scale = ros.node.create_publisher(Float64, "speed_scale", LATCHED, event_callbacks=SILENT)

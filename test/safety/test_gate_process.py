@@ -21,12 +21,13 @@ TOPICS = {name: f"/{name}" for name in ("image", "joint_states", "force")}
 class Two:
     """A front and a keeper with its gate; what one sends the other has at once, unless it is stopped or dead."""
 
-    def __init__(self, kind: str = "velocity", safe_action: str = "zero") -> None:
+    def __init__(self, kind: str = "velocity", safe_action: str = "zero", limits: JointLimits = LIMITS) -> None:
         self.ms, self.sent = 1000.0, []  # type: ignore[var-annotated]
         self.policy_runs = self.gate_runs = True
         self.to_gate: list[Message] = []
         self.to_policy: list[Message] = []
         self.settings = GateSettings(kind, 0.1, 0.3, 0.0, 0.2, safe_action)
+        self.limits = limits
         self.front = Front(LIMITS, self.settings, TOPICS, self.now)
         self.start_gate()
         self.later(40)
@@ -35,7 +36,7 @@ class Two:
         self.later(20)
 
     def start_gate(self) -> None:
-        self.gate = Gate(LIMITS, self.settings, TOPICS, self.sent.append)
+        self.gate = Gate(self.limits, self.settings, TOPICS, self.sent.append)
         self.keeper = Keeper(self.gate, self._answer, self.now)
         self.gate_runs = True
         self.front.attach(self._ask)
@@ -183,6 +184,17 @@ def test_one_that_decelerates_is_let_to_come_to_rest_before_the_end() -> None:
     speeds = [command[0] for command in two.sent]
     assert speeds[-1] == 0.0
     assert speeds == sorted(speeds, reverse=True) or speeds[0] == 0.0
+
+
+def test_one_that_slows_down_for_seconds_is_let_to_come_to_rest_too() -> None:
+    two = Two(safe_action="decelerate", limits=JointLimits.of(("a", "b"), (-9, -9), (9, 9), (2, 2), (1, 1)))
+    two.release(2.0, 0.0)
+    two.keeper.end("its process has ended")
+    two.later(1500)
+    assert not two.keeper.finished()
+    two.later(700)
+    assert two.sent[-1][0] == 0.0
+    assert two.keeper.finished()
 
 
 def test_a_policy_that_ends_in_order_lets_the_gate_end_sooner(two: Two) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-from support.one_joint import Play
+import math
 
-from perf_inference.safety import JointLimits
+import pytest
+from support.one_joint import LIMITS, Play
+
+from perf_inference.errors import InputError
+from perf_inference.safety import GateSettings, JointLimits
+from perf_inference.safety.commands.velocities import slowing_s
 
 
 def test_decelerating_follows_the_acceleration_of_the_joint() -> None:
@@ -66,3 +70,43 @@ def test_a_driving_that_begins_again_ends_the_slowing() -> None:
     assert play.release(1.0) == 1.0
     play.gate.enable(False, play.now())
     assert 0.8 < play.sent[-1][1] < 1.0
+
+
+def test_enabled_again_it_goes_on_slowing_down_until_an_action_comes() -> None:
+    # velocity 2 ... enabled again at 1.2, and no action is accepted: it must not stay at 1.2 until one is missed
+    play = Play("decelerate", limits=JointLimits.of(("a",), (-10,), (10,), (2,), (4,)))
+    play.release(2.0)
+    play.later(60)
+    play.gate.enable(False, play.now())
+    play.later(200)
+    assert 0.5 < play.sent[-1][1] < 1.5
+    play.gate.enable(True, play.now())
+    count = len(play.sent)
+    with pytest.raises(InputError, match="finite"):
+        play.release(math.nan)
+    play.later(400)
+    assert play.sent[-1][1] == 0.0
+    speeds = [v for _, v in play.sent[count:]]
+    assert speeds == sorted(speeds, reverse=True)
+    assert play.gate.at_rest(play.now())
+    assert play.release(1.0) == 1.0
+
+
+def test_a_bar_that_wants_silence_has_it_once_the_joints_are_at_rest() -> None:
+    play = Play("decelerate", limits=JointLimits.of(("a",), (-10,), (10,), (2,), (4,)))
+    play.release(2.0)
+    play.later(60)
+    play.gate.bar("policy", "it is silent", play.now(), quiet=True)
+    play.later(600)
+    assert play.sent[-1][1] == 0.0
+    count = len(play.sent)
+    play.later(400)
+    assert len(play.sent) == count
+
+
+def test_how_long_it_takes_to_slow_down() -> None:
+    limits = JointLimits.of(("a", "b"), (-1, -1), (1, 1), (2, 3), (4, 0.5))
+    assert slowing_s(limits, GateSettings("velocity", 0.1, 0.3, 0.0, 0.0, "decelerate")) == 6.0
+    assert slowing_s(limits, GateSettings("velocity", 0.1, 0.3, 0.0, 0.0, "zero")) == 0.0
+    assert slowing_s(LIMITS, GateSettings("velocity", 0.1, 0.3, 0.0, 0.0, "decelerate")) == 0.25
+    assert slowing_s(limits, GateSettings("position", 0.1, 0.3, 0.0, 0.0, "decelerate")) == 0.0

@@ -19,6 +19,7 @@ from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.safety import Gate
+from perf_inference.safety.commands.velocities import slowing_s
 from perf_inference.safety.gate import LOOK_S
 from perf_inference.safety.process.activity import activate, deactivate
 from perf_inference.safety.process.front import Front
@@ -141,15 +142,26 @@ class Gates:
     def end(self) -> None:
         """End it when the safe action has been sent again and again for a moment.
 
-        A message that a busy reader has not taken yet is lost when its writer leaves the graph.
+        A message that a busy reader has not taken yet is lost when its writer leaves the graph, and who leaves while it
+        slows down leaves the joints moving.
         """
         self.stop()
         if self._stopped_s is not None:
-            time.sleep(max(self._stopped_s + _LAST_SENDS_S - time.monotonic(), 0.0))
+            self._let_it_rest(self._stopped_s)
         if self._watch is not None:
             self._watch.close()
         if self._link is not None:
             self._link.close(in_order=not self._node.ending)
+
+    def _let_it_rest(self, stopped_s: float) -> None:
+        enough_s = longest_s = stopped_s + _LAST_SENDS_S
+        guard = self._guard
+        if guard is not None:
+            longest_s += slowing_s(guard.gate.limits, guard.gate.settings)
+        while (now_s := time.monotonic()) < longest_s:
+            if now_s >= enough_s and (guard is None or guard.gate.at_rest(guard.now())):
+                break
+            time.sleep(0.005)
 
     def _failed(self, error: Exception) -> None:
         faults_of(self._node).failed(error, "the gate's look")

@@ -12,7 +12,6 @@ class Positions:
     """Commands of [joints] rad; every safe action holds."""
 
     renews = False
-    steps = False
 
     def __init__(self, joints: Joints, period_s: float) -> None:
         """Begin with nothing sent; `period_s`: between two commands of the policy."""
@@ -55,6 +54,10 @@ class Positions:
     def resting(self, now_ns: int) -> bool:
         """See `Commands`."""
         return True
+
+    def slows_down(self) -> bool:
+        """See `Commands`."""
+        return False
 
     def sent(self, at_ns: int, command: Sequence[float]) -> None:
         """See `Commands`."""

@@ -74,7 +74,6 @@ class Trajectories:
     """Commands are `Trajectory`s, of a policy's velocities or positions."""
 
     renews = False
-    steps = False
 
     def __init__(self, joints: Joints, settings: GateSettings) -> None:
         """Begin with nothing sent."""
@@ -213,6 +212,10 @@ class Trajectories:
     def resting(self, now_ns: int) -> bool:
         """See `Commands`."""
         return self._stop_ns is not None and now_ns >= self._stop_ns
+
+    def slows_down(self) -> bool:
+        """See `Commands`."""
+        return False
 
     def sent(self, at_ns: int, command: Trajectory) -> None:
         """See `Commands`."""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from perf_inference.safety.commands.way_to_send import LOOK_LATE_NS
 from perf_inference.safety.joint import Joint
 from perf_inference.safety.joints import Joints
+from perf_inference.safety.limits import JointLimits
+from perf_inference.safety.settings import GateSettings
 
 _BRAKES_S = 0.25  # from the velocity limit, where no acceleration is given
 _STEP_NS = 20_000_000  # between two commands while it slows down
@@ -18,7 +20,6 @@ class Velocities:
     """Commands of [joints] rad/s."""
 
     renews = True
-    steps = True
 
     def __init__(self, joints: Joints, decelerates: bool) -> None:
         """Begin at rest; `decelerates`: the safe action slows down with the joints' acceleration, else it is zero."""
@@ -73,6 +74,10 @@ class Velocities:
         """See `Commands`."""
         return not any(joint.newest_velocity for joint in self._joints.each)
 
+    def slows_down(self) -> bool:
+        """See `Commands`."""
+        return self._slowing is not None and not self.resting(0)
+
     def sent(self, at_ns: int, command: Sequence[float]) -> None:
         """See `Commands`."""
         for joint, value in zip(self._joints.each, command, strict=True):
@@ -83,6 +88,14 @@ def braking_rad_s2(joint: Joint) -> float:
     """Return with which acceleration a joint is slowed down: its own, or within a quarter of a second."""
     own = joint.bounds.acceleration_rad_s2
     return own if own != math.inf else joint.bounds.velocity_rad_s / _BRAKES_S
+
+
+def slowing_s(limits: JointLimits, settings: GateSettings) -> float:
+    """Return within which time after its last driving the gate has sent all of a row of commands to rest [s]."""
+    if settings.trajectory or settings.kind != "velocity" or settings.safe_action != "decelerate":
+        return 0.0
+    each = zip(limits.velocity_rad_s, limits.acceleration_rad_s2, strict=True)
+    return max(max(_BRAKES_S, velocity / braking) for velocity, braking in each)
 
 
 def _clamped(value: float, joint: Joint) -> float:

@@ -14,9 +14,6 @@ class Commands(Protocol):
     renews: bool
     """Whether a command may be let go on while newer samples come; one that does not ends by itself."""
 
-    steps: bool
-    """Whether the safe action is a row of commands, one at each look; else one says all."""
-
     def begin(self) -> None:
         """Drive from where the joints are, wherever they were sent before."""
 
@@ -44,6 +41,12 @@ class Commands(Protocol):
 
     def resting(self, now_ns: int) -> bool:
         """Return whether the safe action has come to its end, so that nothing new follows."""
+
+    def slows_down(self) -> bool:
+        """Return whether the safe action is a row of commands, one at each look, of which the last has not been sent.
+
+        What was sent last stays in force: who ceased here would leave the joints moving.
+        """
 
     def sent(self, at_ns: int, command: Any) -> None:
         """Note a command that leaves now."""

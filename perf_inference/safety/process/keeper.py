@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from perf_inference.errors import ConfigError, InputError
+from perf_inference.safety.commands.velocities import slowing_s
 from perf_inference.safety.gate import LOOK_S, Gate
 from perf_inference.safety.limits import JointLimits
 from perf_inference.safety.process.activity import activate, deactivate
@@ -78,6 +79,7 @@ class Keeper:
         self._stopped_ns: int | None = None
         self._gone_ns: int | None = None
         self.gone = ""  # why the policy is heard no more for good
+        self._longest_s = _LONGEST_S + slowing_s(gate.limits, gate.settings)
         self._active = True
         if not active:
             self._be(active)
@@ -161,7 +163,7 @@ class Keeper:
         now = self._now()
         gone_s = (now.steady_ns - from_ns) / 1e9
         enough_s = _WATCHED_S if self._stopped_ns is None else _IN_ORDER_S
-        return gone_s > _LONGEST_S or (gone_s > enough_s and self.gate.at_rest(now))
+        return gone_s > self._longest_s or (gone_s > enough_s and self.gate.at_rest(now))
 
 
 def serve(
