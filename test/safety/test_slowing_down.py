@@ -9,7 +9,7 @@ from support.one_joint import LIMITS, Play
 
 from perf_inference.errors import InputError
 from perf_inference.safety import GateSettings, JointLimits
-from perf_inference.safety.commands.velocities import slowing_s
+from perf_inference.safety.settings import slowing_s
 
 
 def test_decelerating_follows_the_acceleration_of_the_joint() -> None:

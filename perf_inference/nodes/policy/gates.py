@@ -19,10 +19,10 @@ from perf_inference.nodes.reports.faults import faults_of
 from perf_inference.nodes.reports.messages import OK, WARN
 from perf_inference.nodes.ros.subscription import Input
 from perf_inference.safety import Gate
-from perf_inference.safety.commands.velocities import slowing_s
 from perf_inference.safety.gate import LOOK_S
 from perf_inference.safety.process.activity import activate, deactivate
 from perf_inference.safety.process.front import Front
+from perf_inference.safety.settings import slowing_s
 from perf_inference.safety.watch import Watch
 
 WHERE = ("process", "inline")

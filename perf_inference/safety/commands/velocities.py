@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from perf_inference.safety.commands.way_to_send import LOOK_LATE_NS
 from perf_inference.safety.joint import Joint
 from perf_inference.safety.joints import Joints
-from perf_inference.safety.limits import JointLimits
-from perf_inference.safety.settings import GateSettings
+from perf_inference.safety.settings import BRAKES_S
 
-_BRAKES_S = 0.25  # from the velocity limit, where no acceleration is given
 _STEP_NS = 20_000_000  # between two commands while it slows down
 _STILL_RAD_S = 1e-3
 
@@ -87,15 +85,7 @@ class Velocities:
 def braking_rad_s2(joint: Joint) -> float:
     """Return with which acceleration a joint is slowed down: its own, or within a quarter of a second."""
     own = joint.bounds.acceleration_rad_s2
-    return own if own != math.inf else joint.bounds.velocity_rad_s / _BRAKES_S
-
-
-def slowing_s(limits: JointLimits, settings: GateSettings) -> float:
-    """Return within which time after its last driving the gate has sent all of a row of commands to rest [s]."""
-    if settings.trajectory or settings.kind != "velocity" or settings.safe_action != "decelerate":
-        return 0.0
-    each = zip(limits.velocity_rad_s, limits.acceleration_rad_s2, strict=True)
-    return max(max(_BRAKES_S, velocity / braking) for velocity, braking in each)
+    return own if own != math.inf else joint.bounds.velocity_rad_s / BRAKES_S
 
 
 def _clamped(value: float, joint: Joint) -> float:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from perf_inference.errors import ConfigError, InputError
-from perf_inference.safety.commands.velocities import slowing_s
 from perf_inference.safety.gate import LOOK_S, Gate
 from perf_inference.safety.limits import JointLimits
 from perf_inference.safety.process.activity import activate, deactivate
@@ -33,6 +32,7 @@ from perf_inference.safety.process.messages import (
 from perf_inference.safety.process.pipe import Pipe
 from perf_inference.safety.ros_clock import Instant
 from perf_inference.safety.samples import Taken
+from perf_inference.safety.settings import slowing_s
 
 BEAT_S = 0.1  # between two beats of the policy
 ASK_S = 0.1  # so long the policy waits for what becomes of an action
