@@ -153,6 +153,19 @@ def test_foreign_lines_are_no_loss(tmp_path: Path, capsys: pytest.CaptureFixture
     assert lines_of(tmp_path / "out.jsonl") == lines
 
 
+@pytest.mark.parametrize("seq", [1 << 63, (1 << 64) - 1, 10**18, -1])
+def test_a_number_that_no_recorder_gives_is_a_line_that_is_not_understood(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seq: int
+) -> None:
+    lines = make(1, 9)
+    odd = sealed({"topic": "/text", "seq": seq, "t": 5, "message": {"data": "a"}})
+    path = write(tmp_path / "topics_1.jsonl", [*lines[:5], odd, *lines[5:]])
+    said = Said(capsys, path, "--out", tmp_path / "out.jsonl")
+    assert "9 records, seq 1 to 9; 1 foreign line (the first at byte " in said.out
+    assert messages(lines_of(tmp_path / "out.jsonl")) == messages(lines)
+    assert list(JsonlFile(path).messages())
+
+
 # --- a cut
 
 

@@ -44,7 +44,7 @@ def head(line: bytes) -> Head | None:
     if "record" in record:
         return Head(record) if _understood(record) else None
     seq, t, topic, number = (record.get(key) for key in ("seq", "t", "topic", "id"))
-    if isinstance(topic, str) and _is_int(seq) and _is_int(t) and (number is None or _is_int(number)):
+    if isinstance(topic, str) and _is_seq(seq) and _is_int(t) and (number is None or _is_int(number)):
         return Head(None, seq, t, topic, number)
     return None
 
@@ -68,3 +68,8 @@ def _understood(record: dict[str, Any]) -> bool:
 def _is_int(value: Any) -> TypeGuard[int]:
     """Return whether it is one of 64 bits, with sign or without: MCAP's times have none."""
     return type(value) is int and -(1 << 63) <= value < 1 << 64
+
+
+def _is_seq(value: Any) -> TypeGuard[int]:
+    """Return whether it is a message's number, of 18 digits at most as in `_MESSAGE`: recovery counts them."""
+    return type(value) is int and 0 <= value < 10**18

@@ -149,6 +149,8 @@ def walk(path: Path) -> Iterator[tuple[int, Piece, Head | None]]:
         if line is not None:
             number += begun and line.kind == "header"
             begun = True
+        elif not piece.fault and b'"record":' not in piece.line:  # a record may be of a later version
+            piece = piece._replace(fault=FOREIGN)
         yield number, piece, line
 
 
