@@ -1,4 +1,4 @@
-"""How often a participant tells of itself, as anybody in its domain hears it: with our settings, and in stock."""
+"""How often a participant announces itself, as anybody in its domain hears it: with our settings, and in stock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ pytest.importorskip("rclpy", reason="needs a ROS 2 or its wheels")
 
 from perf_inference.bringup import middleware, tuning
 
-_NODE = "import rclpy, sys; rclpy.init(); node = rclpy.create_node('told'); print('up', flush=True); sys.stdin.read()"
+_NODE = (
+    "import rclpy, sys; rclpy.init(); node = rclpy.create_node('announced'); print('up', flush=True); sys.stdin.read()"
+)
 _GROUP = "239.255.0.1"  # RTPS 2.5, 9.6.2.4: where participants announce themselves
 _WRITER = bytes((0, 1, 0, 0xC2))  # RTPS 2.5, 9.3.2.1: who writes it
 _FIRST_S, _LATER_S = 3.5, 4.5  # for how long they announce themselves more often at first; then we listen
@@ -39,7 +41,7 @@ def hearing(domain: int) -> Iterator[socket.socket]:
         yield group
 
 
-def _told(hearing: socket.socket, seconds: float) -> list[int]:
+def _announced(hearing: socket.socket, seconds: float) -> list[int]:
     """Return how often each participant announces itself; on several networks at a time is once."""
     times_s: dict[bytes, list[float]] = {}
     end_s = time.monotonic() + seconds
@@ -54,7 +56,7 @@ def _told(hearing: socket.socket, seconds: float) -> list[int]:
     return sorted(1 + sum(b - a > 0.3 for a, b in pairwise(all_s)) for all_s in times_s.values())
 
 
-def test_ours_tell_of_themselves_every_second(hearing: socket.socket) -> None:
+def test_ours_announce_themselves_every_second(hearing: socket.socket) -> None:
     user = {name: value for name, value in os.environ.items() if name not in _OURS}
     environments = {
         "publisher of images": tuning.tuned(user, images=True),
@@ -73,7 +75,7 @@ def test_ours_tell_of_themselves_every_second(hearing: socket.socket) -> None:
         ]
         for node in nodes:
             assert node.stdout.readline() == b"up\n"
-        _told(hearing, _FIRST_S)
-        stock, *ours = _told(hearing, _LATER_S)
+        _announced(hearing, _FIRST_S)
+        stock, *ours = _announced(hearing, _LATER_S)
     assert len(ours) == 3
     assert stock <= 2 < 3 <= ours[0], (stock, ours)

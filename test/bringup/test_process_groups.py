@@ -12,6 +12,7 @@ from support.processes import Process, wait_until
 from perf_inference.bringup.executables import CONTAINER
 from perf_inference.bringup.process_groups import processes
 from perf_inference.bringup.robot import read_graph
+from perf_inference.bringup.start import commands
 from perf_inference.errors import ConfigError
 
 
@@ -37,6 +38,16 @@ def test_nodes_of_a_group_are_one_process(tmp_path: Path) -> None:
     assert monitor.command[2] == "perf_inference.nodes.monitor_node"
     (everything,) = processes(read_graph(config), container=True)
     assert (everything.name, len(everything.nodes)) == (CONTAINER, 4)
+
+
+def test_the_recorder_starts_first_then_the_policy_then_as_the_file_has_them(tmp_path: Path) -> None:
+    group = "start: {process: watching}"
+    config = _config(
+        tmp_path, yolo_node="", monitor_node=group, policy_node="", caption_node="", recorder_node=group
+    )  # fmt: skip
+    assert list(commands(read_graph(config), False)) == ["watching", "policy_node", "yolo_node", "caption_node"]
+    (single,) = commands(read_graph(config), True)
+    assert single == CONTAINER
 
 
 def test_a_group_for_all_nodes_and_for_each_robot(tmp_path: Path) -> None:

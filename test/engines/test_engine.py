@@ -19,15 +19,15 @@ def test_an_axis_without_a_length_takes_any(length: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 4), (1, 1, 3, 4), (1, 3, 5), (1, 2, 4), ()])
-def test_another_shape_is_told(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError) as told:
+def test_another_shape_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError) as refused:
         IMAGE.check(np.zeros(shape, np.float32))
-    assert str(told.value) == f"input 'image' must be float32 [None, 3, 4], got float32 {list(shape)}"
+    assert str(refused.value) == f"input 'image' must be float32 [None, 3, 4], got float32 {list(shape)}"
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16", "int32", "uint8", ">f4", "complex64", "bool"])
-def test_another_dtype_is_told(dtype: Any) -> None:
+def test_another_dtype_is_refused(dtype: Any) -> None:
     array = np.zeros((1, 3, 4), dtype)
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as refused:
         IMAGE.check(array)
-    assert str(told.value) == f"input 'image' must be float32 [None, 3, 4], got {array.dtype} [1, 3, 4]"
+    assert str(refused.value) == f"input 'image' must be float32 [None, 3, 4], got {array.dtype} [1, 3, 4]"

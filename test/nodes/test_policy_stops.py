@@ -123,6 +123,21 @@ def test_a_required_estop_that_falls_silent_stops_for_good(ros: Ros, start: Call
     assert not ros.spin_until(lambda: not robot.sends(0.0, 0.0), 0.4)
 
 
+@pytest.mark.parametrize("tuning", ["off", ""])
+def test_the_gate_has_no_shared_memory_and_a_profile_only_where_tuning_is_on(
+    ros: Ros, start: Callable[..., Process], tuning: str
+) -> None:
+    robot = Robot(ros)
+    process = start("enabled:=true", env={"PERF_INFERENCE_TUNING": tuning})
+    assert ros.spin_until(lambda: robot.sends(0.5, -0.25), 60), process.output()
+    (gate,) = (p for p in psutil.Process(process.pid).children(recursive=True) if MODULE in p.cmdline())
+    environment = gate.environ()
+    profiles = [Path(value).name for name, value in environment.items() if name.endswith("_PROFILES_FILE")]
+    assert environment["FASTDDS_BUILTIN_TRANSPORTS"] == "UDPv4"
+    assert profiles == ([] if tuning else ["fastdds_discovery.xml"])
+    assert "/dev/shm/fastdds" not in Path(f"/proc/{gate.pid}/maps").read_text()
+
+
 @pytest.mark.parametrize("gate", ["process", "inline"])
 def test_one_that_slows_down_leaves_the_joints_at_rest(ros: Ros, start: Callable[..., Process], gate: str) -> None:
     robot = Robot(ros)
